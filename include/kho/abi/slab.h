@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * "slab-v1": preserved slabs of equal objects, and large objects, of the heap.
+ * docs/abi.md, "slab-v1".
+ *
+ * A slab is one preserved block of 2^order pages, aligned to its size:
+ *
+ *	struct kho_abi_slab | one byte per object: its state | objects
+ *
+ * One byte and not one bit per object: a plain byte store by whichever thread
+ * publishes or frees is then atomic and cannot disturb a neighbour, without a
+ * locked instruction.
+ */
+#ifndef KHO_ABI_SLAB_H
+#define KHO_ABI_SLAB_H
+
+#include <kho/abi/layout.h>
+#include <kho/types.h>
+
+#define KHO_ABI_SLAB_COMPATIBLE "slab-v1"
+#define KHO_ABI_SLAB_MAGIC 0x42414c53U /* bytes "SLAB" */
+#define KHO_ABI_LARGE_MAGIC 0x4752414cU /* bytes "LARG" */
+#define KHO_ABI_SLAB_VERSION 1
+
+/* State of an object. Any other value is a fault. */
+#define KHO_ABI_OBJECT_FREE 0x00
+#define KHO_ABI_OBJECT_LIVE 0xa5
+
+/**
+ * struct kho_abi_slab - at the start of a slab
+ * @magic: KHO_ABI_SLAB_MAGIC
+ * @version: KHO_ABI_SLAB_VERSION
+ * @order: log2 of its pages
+ * @object_size: bytes from one object to the next, a multiple of 16
+ * @nr_objects: how many there are
+ * @objects_off: where the first one starts, bytes from the slab's start, a multiple of 16
+ * @crc: CRC-32C of the 20 bytes before it, then of the slab's pa (8 bytes)
+ * @reserved: 0
+ *
+ * All of it is written once, before the slab is preserved. The state bytes start
+ * right behind this structure.
+ */
+struct kho_abi_slab {
+	__u32 magic;
+	__u16 version;
+	__u16 order;
+	__u32 object_size;
+	__u32 nr_objects;
+	__u32 objects_off;
+	__u32 crc;
+	__u8 reserved[40];
+};
+
+KHO_ABI_SIZE(struct kho_abi_slab, 64);
+KHO_ABI_OFFSET(struct kho_abi_slab, magic, 0);
+KHO_ABI_OFFSET(struct kho_abi_slab, version, 4);
+KHO_ABI_OFFSET(struct kho_abi_slab, order, 6);
+KHO_ABI_OFFSET(struct kho_abi_slab, object_size, 8);
+KHO_ABI_OFFSET(struct kho_abi_slab, nr_objects, 12);
+KHO_ABI_OFFSET(struct kho_abi_slab, objects_off, 16);
+KHO_ABI_OFFSET(struct kho_abi_slab, crc, 20);
+KHO_ABI_OFFSET(struct kho_abi_slab, reserved, 24);
+
+/**
+ * struct kho_abi_large - the 64 bytes before a large object, and again at the start of its run
+ * @magic: KHO_ABI_LARGE_MAGIC
+ * @version: KHO_ABI_SLAB_VERSION
+ * @pad: 0
+ * @run_pa: first page of the run that the object lies in
+ * @nr_pages: length of the run
+ * @size: bytes usable from the object on
+ * @crc: CRC-32C of the 32 bytes before it, then of this structure's pa (8 bytes)
+ * @reserved: 0
+ *
+ * Both copies are the same but for the CRC, and one and the same unless the object
+ * is aligned to more than 64 bytes. The object is live while its run is preserved.
+ */
+struct kho_abi_large {
+	__u32 magic;
+	__u16 version;
+	__u16 pad;
+	__u64 run_pa;
+	__u64 nr_pages;
+	__u64 size;
+	__u32 crc;
+	__u8 reserved[28];
+};
+
+KHO_ABI_SIZE(struct kho_abi_large, 64);
+KHO_ABI_OFFSET(struct kho_abi_large, magic, 0);
+KHO_ABI_OFFSET(struct kho_abi_large, version, 4);
+KHO_ABI_OFFSET(struct kho_abi_large, pad, 6);
+KHO_ABI_OFFSET(struct kho_abi_large, run_pa, 8);
+KHO_ABI_OFFSET(struct kho_abi_large, nr_pages, 16);
+KHO_ABI_OFFSET(struct kho_abi_large, size, 24);
+KHO_ABI_OFFSET(struct kho_abi_large, crc, 32);
+KHO_ABI_OFFSET(struct kho_abi_large, reserved, 36);
+
+#endif
