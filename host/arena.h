@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Private to the process host: the arena, and which file offers what to the others.
+ *
+ *	arena.c		memfd, header, mapping, attach; the one open arena
+ *	hbitmap.c	bitmaps that find their lowest set bit
+ *	page.c		free pages: a buddy allocator, discovery section by section, growth
+ *	preserve.c	blocks in the tree and their descriptors; folios, runs, restore
+ *	slab.c, large.c, heap.c, publish.c	the heap
+ *	root.c		the root FDT, subtrees, named roots
+ *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
+ *	fdtable.c	preserved fds
+ *	quiesce.c	workers
+ *	handover.c, predecessor.c, successor.c, keeper.c, message.c
+ *	life.c		kho_start() and its kin
+ */
+#ifndef KHO_HOST_ARENA_H
+#define KHO_HOST_ARENA_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include <kho/abi/arena.h>
+#include <kho/host.h>
+#include <kho/kho.h>
+
+#define KHO_PAGE_SHIFT KHO_ABI_ARENA_PAGE_SHIFT
+#define KHO_PAGE_SIZE ((size_t)KHO_ABI_ARENA_PAGE_SIZE)
+#define KHO_SECTION_SIZE (1ULL << 27) /* what one order-0 leaf covers: the unit of discovery */
+#define KHO_ARENA_BASE 0x550000000000ULL
+
+/**
+ * struct kho_arena - the open arena
+ * @fd: the memfd
+ * @base: address of pa 0, as in the header
+ * @size: bytes mapped: max_size
+ * @file_size: current size of the file
+ * @writer: this process owns it and may write
+ * @attach_nr: counts attachments in this process: thread caches of an older one are void
+ */
+struct kho_arena {
+	int fd;
+	char *base;
+	__u64 size;
+	__u64 file_size;
+	bool writer;
+	bool mapped;
+	unsigned int attach_nr;
+	struct kho_abi_arena_header *header;
+	struct kho_abi_owner *owner;
+	struct khoc_mem mem;
+	struct khoc_radix tree;
+};
+
+extern struct kho_arena kho_arena_;
+
+/* ---- arena.c ---- */
+
+/* Make a sealed memfd without a name in any file system. Return: the fd or -errno. */
+int kho_arena_create_(const char *name);
+
+/* Write header, empty tree and root FDT into an empty file of @fd. Return: 0 or negative. */
+int kho_arena_format_(int fd, __u64 max_size);
+
+/* Is the file still empty (never formatted)? Return: 1, 0, or -errno. */
+int kho_arena_is_empty_(int fd);
+
+/**
+ * kho_arena_map_() - check @fd, map it at its base and validate everything in it
+ * @writable: false: mapped read-only, for rehearsal by a successor; kho_arena_own_() makes it writable
+ *
+ * @fd is owned by the arena afterwards. Return: 0 or negative; kho_error() says more.
+ */
+int kho_arena_map_(int fd, bool writable);
+
+/**
+ * kho_arena_own_() - become the writer: O(1) checks again, redo or undo intents, set up allocators
+ * @expect_generation: the header must say this
+ *
+ * The lock must be held (owner.c). Raises nothing: kho_arena_set_generation_() does.
+ */
+int kho_arena_own_(void);
+
+/* Drop all private state (allocators, thread caches, claims) so that kho_arena_own_() can be called again. Workers are parked. */
+void kho_arena_disown_(void);
+
+/* Unmap and forget. Closes the fd. */
+void kho_arena_unmap_(void);
+
+/* Header words. */
+__u64 kho_arena_generation_(void);
+int kho_arena_set_generation_(__u64 generation);
+__u64 kho_arena_state_(void);
+void kho_arena_set_state_(__u64 state);
+
+/* Rewrite "kexec-metadata": @release handed over, @count times so far. Part of the next root publication. */
+int kho_arena_set_metadata_(const char *release, unsigned int count);
+
+/* Pre-fault what the tree says is there, skipping holes; idle priority; stops when *@stop. */
+void kho_arena_prefault_(const volatile bool *stop);
+
+/* ---- error.c ---- */
+
+/* Record an error of this thread in words and return @error. */
+int kho_fail_(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Record a report. Return: -report->fault. */
+int kho_fail_report_(const struct khoc_report *report);
+/* The same in words, for the tool: structure, field, address, level, value, limit. */
+int kho_report_format_(const struct khoc_report *report, char *text, size_t size);
+
+/* ---- owner.c ---- */
+
+/**
+ * kho_owner_acquire_() - take the lock; the calling thread becomes its keeper
+ * @timeout_ms: 0 = try once; waits for a holder that dies, or lets go
+ *
+ * The calling thread must live as long as the process is the owner; its robust list is set to
+ * the lock's. A dead holder's other tasks are waited for (PF_EXITING).
+ *
+ * Return: 0; 1 = taken from a dead holder; -EBUSY (kho_error() names it); -ETIMEDOUT.
+ */
+int kho_owner_acquire_(unsigned int timeout_ms);
+/* Let go: the successor, or anybody, may take it. Called by the keeper. */
+void kho_owner_release_(void);
+/* Is the lock's holder alive? For another process than the owner's (supervisor): 1, 0, -errno. @owner: a mapping of page 1. */
+int kho_owner_alive_(const struct kho_abi_owner *owner);
+
+/* ---- quiesce.c ---- */
+/* Ask workers to park and wait. Return: 0, -ETIMEDOUT (they go on). */
+int kho_quiesce_freeze_(unsigned int timeout_ms);
+/* Let them go on; kho_unblocked() returns @why. */
+void kho_quiesce_thaw_(int why);
+/* Count of workers, for status. */
+unsigned int kho_quiesce_workers_(void);
+
+/* ---- fdtable.c ---- */
+struct kho_fd_entry {
+	__u64 token;
+	int fd;
+	unsigned int change; /* counts up with every change of the table: what is new since … */
+};
+/* Called once; sets the table's lock up. Others: see fdtable.h, private to the hand-over. */
+
+/* May the caller write? Return: true, or false with errno EPERM / EOWNERDEAD and kho_error(). */
+bool kho_may_write_(void);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * "handover-v1": what supervisor, predecessor and successor say to each other, over
+ * AF_UNIX SOCK_SEQPACKET, one message a packet. docs/abi.md, "handover-v1".
+ *
+ * Three programs of three releases may take part, so it is a format like any other.
+ *
+ *	control	client (kho upgrade, stop, status) -> supervisor, at RUNDIR/NAME.sock
+ *	server	server's keeper <-> supervisor: inherited, or connected again to the same path
+ *	channel	predecessor <-> successor: a socket pair made by whoever spawns
+ *
+ *	channel:  successor   predecessor
+ *		   HELLO  -->               releases, formats
+ *		          <--  FD ...       preserved fds, up to 200 a message
+ *		          <--  FDS_DONE
+ *		   READY  -->               may be granted from now on
+ *		          <--  FD, FD_GONE  as they come and go, until the grant
+ *		          <--  GRANT        the successor is the writer
+ *		   TAKEN  -->               it has the lock
+ *		   HEALTHY -->
+ *		          <--  RETIRE       the predecessor exits now
+ *		   either side: CANCEL with a reason, or end of file, at any time
+ */
+#ifndef KHO_ABI_HANDOVER_H
+#define KHO_ABI_HANDOVER_H
+
+#include <kho/abi/layout.h>
+#include <kho/types.h>
+
+#define KHO_ABI_HANDOVER_COMPATIBLE "handover-v1"
+#define KHO_ABI_MSG_MAGIC 0x314f484bU /* bytes "KHO1" */
+#define KHO_ABI_MSG_MAX 8192
+#define KHO_ABI_MSG_FDS_MAX 200
+
+/* Environment of a server; removed by kho_start(). */
+#define KHO_ENV_ARENA_FD "KHO_ARENA_FD" /* number of the arena's memfd */
+#define KHO_ENV_SERVER_FD "KHO_SERVER_FD" /* number of the socket to the supervisor */
+#define KHO_ENV_CHANNEL_FD "KHO_CHANNEL_FD" /* number of the socket to the predecessor */
+#define KHO_ENV_LISTEN_FDS                                                                         \
+	"KHO_LISTEN_FDS" /* "FIRST:COUNT": listening sockets of kho run --listen */
+#define KHO_ENV_SUPERVISOR                                                                         \
+	"KHO_SUPERVISOR" /* path of the supervisor's socket, to connect to again */
+#define KHO_ENV_EXEC_FDS                                                                           \
+	"KHO_EXEC_FDS" /* memfd with struct kho_abi_exec_fd records (exec in place) */
+#define KHO_ENV_ARENA_MAX "KHO_ARENA_MAX" /* kept: limit of a new arena */
+#define KHO_ENV_RUNDIR "KHO_RUNDIR" /* kept: where control sockets are */
+
+enum kho_abi_msg_type {
+	KHO_MSG_HELLO = 1,
+	KHO_MSG_FD = 2,
+	KHO_MSG_FDS_DONE = 3,
+	KHO_MSG_READY = 4,
+	KHO_MSG_FD_GONE = 5,
+	KHO_MSG_GRANT = 6,
+	KHO_MSG_TAKEN = 7,
+	KHO_MSG_HEALTHY = 8,
+	KHO_MSG_RETIRE = 9,
+	KHO_MSG_CANCEL = 10,
+
+	KHO_MSG_REGISTER =
+		32, /* server -> supervisor: struct kho_abi_msg_register; fd 0: arena when adopted */
+	KHO_MSG_RUNNING = 33, /* server -> supervisor: kho_ready() passed */
+	KHO_MSG_UPGRADE =
+		34, /* supervisor -> server: hand over; fd 0: channel; struct kho_abi_msg_upgrade */
+	KHO_MSG_UPGRADED =
+		35, /* server -> supervisor: struct kho_abi_msg_result: healthy, or why not */
+	KHO_MSG_STOP = 36, /* supervisor -> server */
+	KHO_MSG_LISTEN =
+		37, /* server -> supervisor: fds of listening sockets to hold as well, and their tokens */
+
+	KHO_MSG_CTL_UPGRADE = 64,
+	KHO_MSG_CTL_STOP = 65,
+	KHO_MSG_CTL_STATUS = 66,
+	KHO_MSG_CTL_REPLY = 67, /* struct kho_abi_msg_result, then text */
+	KHO_MSG_CTL_PROGRESS = 68, /* text */
+};
+
+/**
+ * struct kho_abi_msg - start of every message
+ * @magic: KHO_ABI_MSG_MAGIC
+ * @type: enum kho_abi_msg_type
+ * @len: bytes that follow
+ */
+struct kho_abi_msg {
+	__u32 magic;
+	__u16 type;
+	__u16 len;
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg, magic, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg, type, 4);
+KHO_ABI_OFFSET(struct kho_abi_msg, len, 6);
+
+/* HELLO: who, then @nr_formats of struct kho_abi_msg_format. */
+struct kho_abi_msg_hello {
+	char name[32];
+	char release[32];
+	__u32 pid;
+	__u32 nr_formats;
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_hello, 72);
+KHO_ABI_OFFSET(struct kho_abi_msg_hello, name, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_hello, release, 32);
+KHO_ABI_OFFSET(struct kho_abi_msg_hello, pid, 64);
+KHO_ABI_OFFSET(struct kho_abi_msg_hello, nr_formats, 68);
+
+#define KHO_ABI_FORMATS_MAX 64
+
+struct kho_abi_msg_format {
+	char name[32];
+	__u32 reads_min;
+	__u32 reads_max;
+	__u32 writes;
+	__u32 pad;
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_format, 48);
+KHO_ABI_OFFSET(struct kho_abi_msg_format, name, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_format, reads_min, 32);
+KHO_ABI_OFFSET(struct kho_abi_msg_format, reads_max, 36);
+KHO_ABI_OFFSET(struct kho_abi_msg_format, writes, 40);
+KHO_ABI_OFFSET(struct kho_abi_msg_format, pad, 44);
+
+/* FD and FD_GONE: @nr tokens (u64 each) follow; in FD as many fds go along, in the same order. */
+struct kho_abi_msg_fds {
+	__u32 nr;
+	__u32 pad;
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_fds, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_fds, nr, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_fds, pad, 4);
+
+/* GRANT: the generation that the successor becomes. */
+struct kho_abi_msg_grant {
+	__u64 generation;
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_grant, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_grant, generation, 0);
+
+/* Time-outs of one hand-over, milliseconds; 0 = the default. */
+struct kho_abi_msg_upgrade {
+	__u32 ready_ms; /* HELLO to READY; default 60000 */
+	__u32 freeze_ms; /* workers to park; default 1000 */
+	__u32 taken_ms; /* GRANT to TAKEN; default 1000 */
+	__u32 healthy_ms; /* GRANT to HEALTHY; default 10000 */
+	__u32 flags; /* KHO_UPGRADE_* */
+	__u32 successor; /* pid of the successor, 0 = as SO_PEERCRED of the channel's HELLO says */
+};
+
+#define KHO_UPGRADE_FORCE 1u /* do not hold the formats against each other */
+#define KHO_UPGRADE_EXEC 2u /* exec in place */
+
+KHO_ABI_SIZE(struct kho_abi_msg_upgrade, 24);
+KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, ready_ms, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, freeze_ms, 4);
+KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, taken_ms, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, healthy_ms, 12);
+KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, flags, 16);
+KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, successor, 20);
+
+/* How something ended: @error 0 or negative; @step where; text (not NUL-terminated) follows. */
+struct kho_abi_msg_result {
+	__s32 error;
+	__u32 step;
+};
+
+enum kho_abi_step {
+	KHO_STEP_SPAWN = 1,
+	KHO_STEP_READY = 2,
+	KHO_STEP_CHECK = 3,
+	KHO_STEP_FREEZE = 4,
+	KHO_STEP_GRANT = 5,
+	KHO_STEP_HEALTHY = 6,
+	KHO_STEP_DONE = 7,
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_result, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_result, error, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_result, step, 4);
+
+struct kho_abi_msg_register {
+	__u32 pid;
+	__u32 pad;
+	__u64 generation;
+	char name[32];
+	char release[32];
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_register, 80);
+KHO_ABI_OFFSET(struct kho_abi_msg_register, pid, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_register, pad, 4);
+KHO_ABI_OFFSET(struct kho_abi_msg_register, generation, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_register, name, 16);
+KHO_ABI_OFFSET(struct kho_abi_msg_register, release, 48);
+
+#endif
