@@ -14,6 +14,12 @@
 /* Levels of the deepest tree, that of KHO_ABI_PAGE_SHIFT_MIN. */
 #define RADIX_MAX_DEPTH 18
 
+/* The page size that code is specialised for: callers go on with a constant 12. */
+khoc_inline bool geom_ordinary(unsigned int shift)
+{
+	return likely(khoc_pin_shift(shift) == 12);
+}
+
 khoc_inline unsigned int geom_order0(unsigned int shift)
 {
 	return kho_abi_radix_order0_log2(shift);
@@ -140,40 +146,45 @@ struct radix_miss {
 	kho_pa_t child;
 };
 
+/* One level down. Return: false, and @miss, if nothing is there. */
+khoc_inline bool radix_step(const struct radix_view *view, u64 **node, u64 key, unsigned int level,
+			    unsigned int shift, struct radix_miss *miss)
+{
+	u64 *slot = *node + geom_index(shift, level, key);
+	kho_pa_t child = khoc_load_acquire(slot);
+
+	*node = radix_node(view, child, shift);
+	if (likely(*node))
+		return true;
+	*miss = (struct radix_miss){slot, level, child};
+	return false;
+}
+
 /* Find the leaf of @key. Return: false, and @miss, if there is none. */
 khoc_inline bool radix_descend(const struct radix_view *view, void *root, u64 key,
 			       unsigned int shift, u64 **leaf, struct radix_miss *miss)
 {
-	u64 *node = root;
-
-	for (unsigned int level = geom_depth(shift) - 1; level; level--) {
-		u64 *slot = node + geom_index(shift, level, key);
-		kho_pa_t child = khoc_load_acquire(slot);
-
-		node = radix_node(view, child, shift);
-		if (unlikely(!node)) {
-			*miss = (struct radix_miss){slot, level, child};
+	*leaf = root;
+	/* The six levels of 4 KiB pages in a row; compilers keep the loop of other depths. */
+	if (shift == 12)
+		return radix_step(view, leaf, key, 5, 12, miss) &&
+		       radix_step(view, leaf, key, 4, 12, miss) &&
+		       radix_step(view, leaf, key, 3, 12, miss) &&
+		       radix_step(view, leaf, key, 2, 12, miss) &&
+		       radix_step(view, leaf, key, 1, 12, miss);
+	for (unsigned int level = geom_depth(shift) - 1; level; level--)
+		if (!radix_step(view, leaf, key, level, shift, miss))
 			return false;
-		}
-	}
-	*leaf = node;
 	return true;
 }
+
+/* Look for all short cuts of a tree again. */
+void radix_tops_renew_(struct khoc_radix *tree);
 
 /* Bits [@lo, @hi) of a word; @lo < 64, @lo < @hi <= 64 */
 khoc_inline u64 word_mask(unsigned int lo, unsigned int hi)
 {
 	return ~0ULL << lo & ~0ULL >> (64 - hi);
 }
-
-/*
- * Run @fn with the page shift as a constant where it is the ordinary one. @fn is
- * always inlined and takes the shift last.
- */
-#define RADIX_CALL(fn, shift_, ...)                                                                \
-	({                                                                                         \
-		unsigned int shift__ = khoc_pin_shift(shift_);                                     \
-		shift__ == 12 ? fn(__VA_ARGS__, 12) : fn(__VA_ARGS__, shift__);                    \
-	})
 
 #endif

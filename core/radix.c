@@ -34,6 +34,102 @@ unsigned int khoc_max_order(unsigned int shift)
 	return geom_max_order(shift);
 }
 
+/* ---- short cuts --------------------------------------------------------- */
+
+/* The highest level of a table that a short cut leads to. */
+#define TOP_LEVELS 2
+
+/* Blocks of one order below one table of a level, if they begin at address 0. */
+khoc_inline u64 top_covers(unsigned int level)
+{
+	return 1ULL << geom_span(12, level + 1);
+}
+
+/* The lowest table with all blocks of @order below it, plus its level; 0 if there is none yet. */
+static u64 top_find(const struct khoc_radix *tree, const struct radix_view *view,
+		    unsigned int order, u64 size)
+{
+	u64 nr = size >> (12 + order);
+	u64 key = geom_key(12, 0, order);
+	unsigned int lowest = 1;
+	struct radix_miss miss;
+	u64 *node = tree->root;
+	kho_pa_t pa = 0;
+
+	while (lowest <= TOP_LEVELS && nr > top_covers(lowest))
+		lowest++;
+	if (!nr || lowest > TOP_LEVELS)
+		return 0;
+	for (unsigned int level = 5; level > lowest; level--) {
+		pa = khoc_load(node + geom_index(12, level, key));
+		if (!radix_step(view, &node, key, level, 12, &miss))
+			return 0;
+	}
+	return pa + lowest;
+}
+
+/* Stores only what changed: the line is shared by everybody who marks. */
+static void top_store(u64 *word, u64 value)
+{
+	if (khoc_load(word) != value)
+		khoc_store_release(word, value);
+}
+
+/* Look again for the short cut of orders @first to @last. Other threads may use the tree meanwhile. */
+static void tops_renew(struct khoc_radix *tree, unsigned int first, unsigned int last)
+{
+	struct radix_view view = radix_view(tree->mem, tree->shift);
+	u64 size = khoc_load(&tree->mem->size);
+
+	if (!geom_ordinary(tree->shift) || !view.linear)
+		return;
+	top_store(&tree->node_nr, view.nr);
+	top_store(&tree->size, size);
+	for (unsigned int order = first; order <= last && order < KHOC_RADIX_NR_TOPS; order++)
+		top_store(&tree->top[order], top_find(tree, &view, order, size));
+}
+
+void radix_tops_renew_(struct khoc_radix *tree)
+{
+	tops_renew(tree, 0, KHOC_RADIX_NR_TOPS - 1);
+}
+
+/*
+ * The leaf of a block by way of tree->top. Return: NULL if that does not lead there, for
+ * whatever reason: the long way round finds out which.
+ */
+khoc_inline u64 *radix_short(const struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
+			     u64 *key)
+{
+	struct radix_view view = {NULL, tree->linear, tree->node_lo, khoc_load(&tree->node_nr)};
+	u64 nr, top, child;
+	char *table;
+
+	if (unlikely(order >= KHOC_RADIX_NR_TOPS))
+		return NULL;
+	nr = pa >> (12 + order);
+	if (unlikely(nr << (12 + order) != pa || nr >= khoc_load(&tree->size) >> (12 + order)))
+		return NULL;
+	top = khoc_load_acquire(&tree->top[order]);
+	*key = nr | geom_order_bit(12, order);
+	table = view.linear + (top & ~4095ULL);
+	if (likely((top & 3) == 1)) {
+		if (unlikely(nr >= top_covers(1)))
+			return NULL;
+	} else {
+		if (unlikely(!top || nr >= top_covers(2)))
+			return NULL;
+		child = khoc_load_acquire((u64 *)table + geom_index(12, 2, *key));
+		if (unlikely(!radix_node_ok(&view, child, 12)))
+			return NULL;
+		table = view.linear + child;
+	}
+	child = khoc_load_acquire((u64 *)table + geom_index(12, 1, *key));
+	if (unlikely(!radix_node_ok(&view, child, 12)))
+		return NULL;
+	return (u64 *)(view.linear + child);
+}
+
 /* ---- making ------------------------------------------------------------- */
 
 int khoc_radix_attach(struct khoc_radix *tree, const struct khoc_mem *mem, unsigned int shift,
@@ -49,7 +145,13 @@ int khoc_radix_attach(struct khoc_radix *tree, const struct khoc_mem *mem, unsig
 	root = radix_node(&view, root_pa, shift);
 	if (!root)
 		return radix_node_fault(root_pa, shift);
-	*tree = (struct khoc_radix){mem, root_pa, root, shift};
+	*tree = (struct khoc_radix){.mem = mem,
+				    .root_pa = root_pa,
+				    .root = root,
+				    .shift = shift,
+				    .linear = view.linear,
+				    .node_lo = view.lo};
+	radix_tops_renew_(tree);
 	return 0;
 }
 
@@ -166,60 +268,70 @@ khoc_inline u64 *leaf_word(u64 *leaf, u64 key, unsigned int shift)
 	return leaf + ((key & (geom_leaf_bits(shift) - 1)) >> 6);
 }
 
-khoc_inline int radix_add(struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
-			  struct khoc_radix_reserve *reserve, unsigned int shift)
+/* A locked operation costs more than the way down to here: what is so already is left. */
+khoc_inline void bit_change(u64 *leaf, u64 key, bool set, unsigned int shift)
 {
-	struct radix_view view = radix_view(tree->mem, shift);
-	struct radix_miss miss;
-	u64 *leaf, *word;
-	u64 key, bit;
+	u64 *word = leaf_word(leaf, key, shift);
+	u64 bit = 1ULL << (key & 63);
 
-	if (unlikely(!blocks_ok(tree->mem, pa, 1, order, shift)))
-		return -EINVAL;
-	key = geom_key(shift, pa, order);
-	if (unlikely(!radix_descend(&view, tree->root, key, shift, &leaf, &miss))) {
-		int err = radix_grow(tree, key, miss, reserve, &leaf);
-
-		if (err)
-			return err;
-	}
-	word = leaf_word(leaf, key, shift);
-	bit = 1ULL << (key & 63);
-	/* A locked operation costs more than the way down to here. */
-	if (!(khoc_load(word) & bit))
+	if (!(khoc_load(word) & bit) != set)
+		return;
+	if (set)
 		khoc_atomic_or(word, bit);
-	return 0;
-}
-
-khoc_inline int radix_del(struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
-			  unsigned int shift)
-{
-	struct radix_view view = radix_view(tree->mem, shift);
-	struct radix_miss miss;
-	u64 *leaf, *word;
-	u64 key, bit;
-
-	if (unlikely(!blocks_ok(tree->mem, pa, 1, order, shift)))
-		return -EINVAL;
-	key = geom_key(shift, pa, order);
-	if (unlikely(!radix_descend(&view, tree->root, key, shift, &leaf, &miss)))
-		return miss.child ? radix_node_fault(miss.child, shift) : 0;
-	word = leaf_word(leaf, key, shift);
-	bit = 1ULL << (key & 63);
-	if (khoc_load(word) & bit)
+	else
 		khoc_atomic_andnot(word, bit);
-	return 0;
 }
 
-khoc_inline bool radix_test(const struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
-			    unsigned int shift)
+/* All page sizes, all images, and every reason to refuse. */
+khoc_noinline int radix_add_long(struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
+				 struct khoc_radix_reserve *reserve)
 {
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	struct radix_view view = radix_view(tree->mem, shift);
 	struct radix_miss miss;
 	u64 *leaf;
 	u64 key;
 
-	if (unlikely(!blocks_ok(tree->mem, pa, 1, order, shift)))
+	if (!blocks_ok(tree->mem, pa, 1, order, shift))
+		return -EINVAL;
+	key = geom_key(shift, pa, order);
+	if (!radix_descend(&view, tree->root, key, shift, &leaf, &miss)) {
+		int err = radix_grow(tree, key, miss, reserve, &leaf);
+
+		if (err)
+			return err;
+	}
+	bit_change(leaf, key, true, shift);
+	tops_renew(tree, order, order);
+	return 0;
+}
+
+khoc_noinline int radix_del_long(struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
+{
+	unsigned int shift = khoc_pin_shift(tree->shift);
+	struct radix_view view = radix_view(tree->mem, shift);
+	struct radix_miss miss;
+	u64 *leaf;
+	u64 key;
+
+	if (!blocks_ok(tree->mem, pa, 1, order, shift))
+		return -EINVAL;
+	key = geom_key(shift, pa, order);
+	if (!radix_descend(&view, tree->root, key, shift, &leaf, &miss))
+		return miss.child ? radix_node_fault(miss.child, shift) : 0;
+	bit_change(leaf, key, false, shift);
+	return 0;
+}
+
+khoc_noinline bool radix_test_long(const struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
+{
+	unsigned int shift = khoc_pin_shift(tree->shift);
+	struct radix_view view = radix_view(tree->mem, shift);
+	struct radix_miss miss;
+	u64 *leaf;
+	u64 key;
+
+	if (!blocks_ok(tree->mem, pa, 1, order, shift))
 		return false;
 	key = geom_key(shift, pa, order);
 	if (!radix_descend(&view, tree->root, key, shift, &leaf, &miss))
@@ -229,23 +341,40 @@ khoc_inline bool radix_test(const struct khoc_radix *tree, kho_pa_t pa, unsigned
 
 int khoc_radix_add(struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
 {
-	return RADIX_CALL(radix_add, tree->shift, tree, pa, order, NULL);
+	u64 key;
+	u64 *leaf = radix_short(tree, pa, order, &key);
+
+	if (unlikely(!leaf))
+		return radix_add_long(tree, pa, order, NULL);
+	bit_change(leaf, key, true, 12);
+	return 0;
 }
 
 int khoc_radix_add_reserved(struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
 			    struct khoc_radix_reserve *reserve)
 {
-	return RADIX_CALL(radix_add, tree->shift, tree, pa, order, reserve);
+	return radix_add_long(tree, pa, order, reserve);
 }
 
 int khoc_radix_del(struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
 {
-	return RADIX_CALL(radix_del, tree->shift, tree, pa, order);
+	u64 key;
+	u64 *leaf = radix_short(tree, pa, order, &key);
+
+	if (unlikely(!leaf))
+		return radix_del_long(tree, pa, order);
+	bit_change(leaf, key, false, 12);
+	return 0;
 }
 
 bool khoc_radix_test(const struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
 {
-	return RADIX_CALL(radix_test, tree->shift, tree, pa, order);
+	u64 key;
+	u64 *leaf = radix_short(tree, pa, order, &key);
+
+	if (unlikely(!leaf))
+		return radix_test_long(tree, pa, order);
+	return khoc_load_acquire(leaf_word(leaf, key, 12)) >> (key & 63) & 1;
 }
 
 /* ---- reserve ------------------------------------------------------------ */
@@ -353,12 +482,12 @@ khoc_inline int radix_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsign
 
 int khoc_radix_add_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order)
 {
-	return RADIX_CALL(radix_range, tree->shift, tree, pa, nr, order, true);
+	return radix_range(tree, pa, nr, order, true, khoc_pin_shift(tree->shift));
 }
 
 int khoc_radix_del_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order)
 {
-	return RADIX_CALL(radix_range, tree->shift, tree, pa, nr, order, false);
+	return radix_range(tree, pa, nr, order, false, khoc_pin_shift(tree->shift));
 }
 
 /* ---- ranges of pages ---------------------------------------------------- */

@@ -90,14 +90,14 @@ khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool
 
 static int radix_next_run(const struct khoc_radix *tree, u64 key, u64 last, u64 *first, u64 *end)
 {
-	return RADIX_CALL(radix_run, tree->shift, tree, key, last, false, first, end);
+	return radix_run(tree, key, last, false, first, end, khoc_pin_shift(tree->shift));
 }
 
 static int radix_next_key(const struct khoc_radix *tree, u64 key, u64 last, u64 *first)
 {
 	u64 end;
 
-	return RADIX_CALL(radix_run, tree->shift, tree, key, last, true, first, &end);
+	return radix_run(tree, key, last, true, first, &end, khoc_pin_shift(tree->shift));
 }
 
 /* ---- iterator ----------------------------------------------------------- */
@@ -294,7 +294,7 @@ int khoc_radix_union(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages, u
 		nr_pages = (size - pa) >> shift;
 	if (!nr_pages)
 		return 0;
-	err = RADIX_CALL(union_pages, shift, tree, pa, nr_pages, bitmap);
+	err = union_pages(tree, pa, nr_pages, bitmap, khoc_pin_shift(shift));
 	if (err)
 		return err;
 	khoc_radix_iter_init(&iter, tree, pa, pa + (nr_pages << shift), 1, geom_max_order(shift));
@@ -453,7 +453,10 @@ static u64 radix_reap(struct khoc_radix *tree, bool all)
 
 u64 khoc_radix_prune(struct khoc_radix *tree)
 {
-	return radix_reap(tree, false);
+	u64 freed = radix_reap(tree, false);
+
+	radix_tops_renew_(tree);
+	return freed;
 }
 
 void khoc_radix_destroy(struct khoc_radix *tree)
