@@ -110,7 +110,7 @@ static void bits_lie_as_worked_by_hand(void **state)
 		assert_int_equal(e->nr, depth_of(e->shift) - 1);
 		for (unsigned int l = 0; l < e->nr; l++)
 			pa = *image_word(&image, pa + 8 * e->index[l]);
-		assert_int_equal(image.bytes[pa + e->bit / 8], 1 << e->bit % 8);
+		assert_int_equal((u8)image.bytes[pa + e->bit / 8], 1 << e->bit % 8);
 		/* The root and one node of each level below it. */
 		assert_int_equal(image.live, depth_of(e->shift));
 		unmake(&image, &tree);
@@ -527,7 +527,7 @@ static void walk_yields_runs(void **state)
 	for (int i = 0; i < 2; i++) {
 		assert_true(khoc_radix_iter_next(&iter, &run));
 		assert_true(khoc_radix_iter_next(&copy, &again));
-		assert_memory_equal(&run, &again, sizeof(run));
+		assert_true(run.pa == again.pa && run.nr == again.nr && run.order == again.order);
 		assert_int_equal(run.pa, i ? 200000ULL << 12 : 100 << 12);
 		assert_int_equal(run.nr, i ? 1 : 100000);
 	}
