@@ -54,11 +54,16 @@ static void op_single(struct model *m)
 	kho_pa_t pa = pa_of(m, block << order);
 
 	assert_int_equal(khoc_radix_test(&m->tree, pa, order), m->marked[order][block]);
-	if (rng_below(&m->rng, 2))
-		assert_int_equal(khoc_radix_add(&m->tree, pa, order), 0);
-	else
-		assert_int_equal(khoc_radix_del(&m->tree, pa, order), 0);
-	m->marked[order][block] = khoc_radix_test(&m->tree, pa, order);
+	/* The other way round, and back. */
+	for (int i = 0; i < 2; i++) {
+		u8 now = !m->marked[order][block];
+
+		assert_int_equal(now ? khoc_radix_add(&m->tree, pa, order)
+				     : khoc_radix_del(&m->tree, pa, order),
+				 0);
+		m->marked[order][block] = now;
+		assert_int_equal(khoc_radix_test(&m->tree, pa, order), now);
+	}
 }
 
 static void op_add_del(struct model *m)
