@@ -3,11 +3,13 @@
  * Private to the process host: the arena, and which file offers what to the others.
  *
  *	arena.c		memfd, header, mapping, attach; the one open arena
+ *	node.c		pages for tree nodes
+ *	prefault.c	what a successor touches before it is needed
  *	hbitmap.c	bitmaps that find their lowest set bit
  *	page.c		free pages: a buddy allocator, discovery section by section, growth
  *	preserve.c	blocks in the tree and their descriptors; folios, runs, restore
  *	slab.c, large.c, heap.c, publish.c	the heap
- *	root.c		the root FDT, subtrees, named roots
+ *	subtree.c	the root FDT, subtrees, named roots
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
  *	quiesce.c	workers
@@ -36,9 +38,12 @@
  * @fd: the memfd
  * @base: address of pa 0, as in the header
  * @size: bytes mapped: max_size
- * @file_size: current size of the file
+ * @file_size: current size of the file; only through kho_file_size_()
  * @writer: this process owns it and may write
- * @attach_nr: counts attachments in this process: thread caches of an older one are void
+ * @mapped: there is an arena
+ * @header: our own copy of what never changes, made when it was checked
+ * @words: page 0 itself, for the checked words
+ * @owner: page 1
  */
 struct kho_arena {
 	int fd;
@@ -47,14 +52,25 @@ struct kho_arena {
 	__u64 file_size;
 	bool writer;
 	bool mapped;
-	unsigned int attach_nr;
-	struct kho_abi_arena_header *header;
+	const struct kho_abi_arena_header *header;
+	struct kho_abi_arena_header *words;
 	struct kho_abi_owner *owner;
 	struct khoc_mem mem;
 	struct khoc_radix tree;
 };
 
 extern struct kho_arena kho_arena_;
+
+/* The file grows in one thread while others hold addresses against its size. */
+static inline __u64 kho_file_size_(void)
+{
+	return __atomic_load_n(&kho_arena_.file_size, __ATOMIC_RELAXED);
+}
+
+static inline void kho_set_file_size_(__u64 size)
+{
+	__atomic_store_n(&kho_arena_.file_size, size, __ATOMIC_RELAXED);
+}
 
 /* ---- arena.c ---- */
 
