@@ -46,7 +46,8 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
--include $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk fuzz/fuzz.mk bench/bench.mk)
+-include $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk fuzz/fuzz.mk bench/bench.mk \
+	bench/load.mk bench/demo.mk bench/blackout.mk bench/throughput.mk)
 
 .PHONY: all clean format check-format
 all: $(LIB) $(ALL)
