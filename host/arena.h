@@ -3,11 +3,13 @@
  * Private to the process host: the arena, and which file offers what to the others.
  *
  *	arena.c		memfd, header, mapping, attach; the one open arena
+ *	node.c		pages for tree nodes
+ *	prefault.c	what a successor touches before it is needed
  *	hbitmap.c	bitmaps that find their lowest set bit
  *	page.c		free pages: a buddy allocator, discovery section by section, growth
  *	preserve.c	blocks in the tree and their descriptors; folios, runs, restore
  *	slab.c, large.c, heap.c, publish.c	the heap
- *	root.c		the root FDT, subtrees, named roots
+ *	subtree.c	the root FDT, subtrees, named roots
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
  *	quiesce.c	workers
@@ -38,7 +40,10 @@
  * @size: bytes mapped: max_size
  * @file_size: current size of the file
  * @writer: this process owns it and may write
- * @attach_nr: counts attachments in this process: thread caches of an older one are void
+ * @mapped: there is an arena
+ * @header: our own copy of what never changes, made when it was checked
+ * @words: page 0 itself, for the checked words
+ * @owner: page 1
  */
 struct kho_arena {
 	int fd;
@@ -47,8 +52,8 @@ struct kho_arena {
 	__u64 file_size;
 	bool writer;
 	bool mapped;
-	unsigned int attach_nr;
-	struct kho_abi_arena_header *header;
+	const struct kho_abi_arena_header *header;
+	struct kho_abi_arena_header *words;
 	struct kho_abi_owner *owner;
 	struct khoc_mem mem;
 	struct khoc_radix tree;

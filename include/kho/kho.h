@@ -141,12 +141,24 @@ struct khoc_mem {
  * khoc_radix_add*, _del*, _test, _lookup, _next* and _count* may run in any number of
  * threads at once on one tree. Each store leaves a valid tree. _prune and _destroy
  * need exclusion from everything else.
+ *
+ * @size, @node_lo, @node_nr, @linear and @top are short cuts for 4 KiB pages and a linear
+ * image: what was last read of @mem, and for the lower orders the address of the
+ * lowest table that has all blocks of that order below it, with its level added.
+ * They hold as long as the image only grows and no table is freed: khoc_radix_prune()
+ * renews them, and every other struct khoc_radix on the same tree must be attached again.
  */
+#define KHOC_RADIX_NR_TOPS 24
 struct khoc_radix {
 	const struct khoc_mem *mem;
 	kho_pa_t root_pa;
 	void *root;
 	unsigned int shift;
+	__u64 size;
+	__u64 node_lo;
+	__u64 node_nr;
+	void *linear;
+	__u64 top[KHOC_RADIX_NR_TOPS];
 };
 
 /* A block: 2^order pages at pa, which is aligned to their size. */
@@ -193,15 +205,19 @@ int khoc_radix_init(struct khoc_radix *tree, const struct khoc_mem *mem, unsigne
  * khoc_radix_attach() - use the tree that is already there
  * @root_pa: its root; checked to be an aligned page inside the node region
  *
- * The rest of the tree is not looked at: see khoc_radix_validate(). Every later
- * step through it is bounded all the same.
+ * The rest of the tree is not judged: see khoc_radix_validate(). Every later step
+ * through it is bounded all the same.
  *
  * Return: 0, -EINVAL (page size), -KHO_E_ALIGN, -KHO_E_RANGE.
  */
 int khoc_radix_attach(struct khoc_radix *tree, const struct khoc_mem *mem, unsigned int shift,
 		      kho_pa_t root_pa);
 
-/* Free every node, the root too. Needs exclusion. @tree is unusable afterwards. */
+/*
+ * Free every node, the root too. Needs exclusion. @tree is unusable afterwards. It must be
+ * one of our own making, or have passed khoc_radix_validate(): in others a node with two
+ * parents would be freed twice.
+ */
 void khoc_radix_destroy(struct khoc_radix *tree);
 
 /**
@@ -386,7 +402,7 @@ struct khoc_radix_counts {
 int khoc_radix_count(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 		     struct khoc_radix_counts *counts);
 
-/* Free nodes in which nothing is marked. Needs exclusion. Return: how many were freed. */
+/* Free nodes in which nothing is marked, as khoc_radix_destroy() would. Return: how many were freed. */
 __u64 khoc_radix_prune(struct khoc_radix *tree);
 
 /**

@@ -13,6 +13,16 @@
  *	descs_pa..	one page descriptor for every page of the arena
  *	data_pa..	everything that is handed out, up to max_size
  *
+ * Where the regions lie follows from max_size alone, which is a multiple of 128 MiB,
+ * or of 4096 below 128 MiB, and at most 2^47:
+ *
+ *	nodes_pa = KHO_ABI_FIXED_END rounded up to 64 KiB
+ *	descs_pa = nodes_pa + 4096 * (2 * ceil(max_size / 128 MiB) + KHO_ABI_ARENA_NODES_EXTRA)
+ *	data_pa  = descs_pa + 2 * max_size / 4096, rounded up to 2 MiB, or to 64 KiB
+ *		   if max_size is below 128 MiB
+ *
+ * and data_pa + 64 KiB must not be above max_size.
+ *
  * Sparse: what was never used is a hole of the file.
  */
 #ifndef KHO_ABI_ARENA_H
@@ -39,6 +49,8 @@
 #define KHO_ABI_CELLS_PA 0x2a000
 #define KHO_ABI_NR_CELLS 1024
 #define KHO_ABI_FIXED_END 0x3a000
+/* Node pages beyond two per 128 MiB: the way to a lone leaf of each of 27 orders, 6 levels each, and 64. */
+#define KHO_ABI_ARENA_NODES_EXTRA (6 * 27 + 64)
 
 /*
  * A checked word: a 48-bit value that proves itself, so that one 8-byte store
@@ -67,7 +79,7 @@ typedef __u64 kho_abi_cword_t;
  * @page_shift: log2 of the page size: 12
  * @id: 128 random bits, this arena's identity
  * @base: virtual address that page 0 is mapped at, always
- * @max_size: the largest the file can become, a multiple of 128 MiB
+ * @max_size: the largest the file can become: see above
  * @nodes_pa: start of the tree's node region
  * @descs_pa: end of the node region, start of the page descriptors
  * @data_pa: end of the page descriptors, start of what is handed out

@@ -25,6 +25,7 @@
 /* State of an object. Any other value is a fault. */
 #define KHO_ABI_OBJECT_FREE 0x00
 #define KHO_ABI_OBJECT_LIVE 0xa5
+#define KHO_ABI_OBJECT_FREED 0x5a /* free; on its way back to the thread that hands it out */
 
 /**
  * struct kho_abi_slab - at the start of a slab

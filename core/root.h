@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Private: what writer and checker of the root FDT agree on. */
+#ifndef KHO_CORE_ROOT_H
+#define KHO_CORE_ROOT_H
+
+#include "mem.h"
+
+/* No FDT is larger: its readers count in ints. */
+#define ROOT_FDT_MAX 0x7fffffff
+
+/* May a subtree have this name? It has @len bytes without its NUL. */
+khoc_inline bool root_name_ok(const char *name, size_t len)
+{
+	if (!len || len > KHO_ABI_ROOT_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		char c = name[i];
+		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		bool digit = c >= '0' && c <= '9';
+
+		if (!letter && !digit && c != ',' && c != '.' && c != '_' && c != '+' && c != '-')
+			return false;
+	}
+	return true;
+}
+
+#endif

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The heap's calls: size classes, the heaps of threads, allocating and freeing.
+ *
+ * A slab is written by the one thread whose heap owns it; other threads push what they free
+ * on the slab's remote list. So the common path has no locked instruction. A heap whose
+ * thread is gone is taken over, slabs and all, by the next thread that needs one; a
+ * thread that finds nothing of its own takes single slabs out of such heaps.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap.h"
+#include "page.h"
+#include "preserve.h"
+
+__thread struct heap *kho_heap_tls_;
+
+static pthread_mutex_t heaps_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct heap *heaps;
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+
+static struct slab
+	no_slab; /* what a heap without a slab of a class points to: nothing to hand out */
+
+/* ---- size classes: 16 to 128 by 16, then four to a doubling, up to 32 KiB ---- */
+
+unsigned int kho_size_class_(size_t size)
+{
+	unsigned int log2;
+
+	if (size <= 128)
+		return size ? (unsigned int)((size - 1) / 16) : 0;
+	log2 = 63 - (unsigned int)__builtin_clzll(size - 1); /* 7 for 129..256 */
+	return 8 + (log2 - 7) * 4 + (unsigned int)((size - 1) >> (log2 - 2) & 3);
+}
+
+size_t kho_class_size_(unsigned int class)
+{
+	unsigned int log2, quarter;
+
+	if (class < 8)
+		return (class + 1) * 16;
+	log2 = 7 + (class - 8) / 4;
+	quarter = (class - 8) % 4 + 1;
+	return (1UL << log2) + ((size_t)quarter << (log2 - 2));
+}
+
+/* ---- heaps ---- */
+
+static void heap_reset(struct heap *heap)
+{
+	for (unsigned int c = 0; c < HEAP_NR_CLASSES; c++) {
+		heap->current[c] = &no_slab;
+		heap->partial[c] = NULL;
+	}
+	heap->pending = NULL;
+	heap->intent = NULL;
+}
+
+static void thread_exits(void *arg)
+{
+	struct heap *heap = arg;
+
+	pthread_mutex_lock(&heaps_lock);
+	heap->idle = true;
+	pthread_mutex_unlock(&heaps_lock);
+	kho_heap_tls_ = NULL;
+}
+
+static void make_key(void)
+{
+	pthread_key_create(&exit_key, thread_exits);
+}
+
+struct heap *kho_heap_get_slow_(void)
+{
+	struct heap *heap;
+
+	pthread_once(&exit_once, make_key);
+	pthread_mutex_lock(&heaps_lock);
+	for (heap = heaps; heap && !heap->idle; heap = heap->next)
+		;
+	if (!heap) {
+		heap = calloc(1, sizeof(*heap));
+		if (heap) {
+			heap_reset(heap);
+			heap->next = heaps;
+			heaps = heap;
+		}
+	}
+	if (heap)
+		heap->idle = false;
+	pthread_mutex_unlock(&heaps_lock);
+	if (!heap) {
+		kho_fail_(-ENOMEM, "heap: no private memory for a thread's heap");
+		return NULL;
+	}
+	pthread_setspecific(exit_key, heap);
+	kho_heap_tls_ = heap;
+	return heap;
+}
+
+int kho_heap_init_(void)
+{
+	return kho_slabs_init_();
+}
+
+void kho_heap_destroy_(void)
+{
+	pthread_mutex_lock(&heaps_lock);
+	for (struct heap *heap = heaps; heap; heap = heap->next)
+		heap_reset(heap);
+	pthread_mutex_unlock(&heaps_lock);
+	kho_slabs_destroy_();
+}
+
+void kho_heap_forked_(void)
+{
+	kho_heap_tls_ = NULL;
+}
+
+/* ---- lists of slabs ---- */
+
+void kho_heap_add_partial_(struct heap *heap, struct slab *slab)
+{
+	kho_slab_set_full_(slab, false);
+	slab->prev = NULL;
+	slab->next = heap->partial[slab->class];
+	if (slab->next)
+		slab->next->prev = slab;
+	heap->partial[slab->class] = slab;
+}
+
+static void remove_partial(struct heap *heap, struct slab *slab)
+{
+	if (slab->next)
+		slab->next->prev = slab->prev;
+	if (slab->prev)
+		slab->prev->next = slab->next;
+	else
+		heap->partial[slab->class] = slab->next;
+	slab->next = slab->prev = NULL;
+}
+
+/* A full slab was freed into by another thread: have its owner look. */
+static void tell_owner(struct slab *slab)
+{
+	struct heap *owner = kho_slab_owner_(slab);
+	struct slab *head;
+
+	if (!owner || __atomic_exchange_n(&slab->pending, true, __ATOMIC_ACQ_REL))
+		return;
+	head = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
+	do
+		slab->next_pending = head;
+	while (!__atomic_compare_exchange_n(&owner->pending, &head, slab, true, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED));
+}
+
+/* Full slabs that other threads freed objects of have something to hand out again. */
+static void take_pending(struct heap *heap)
+{
+	struct slab *slab = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
+
+	while (slab) {
+		struct slab *next = slab->next_pending;
+
+		__atomic_store_n(&slab->pending, false, __ATOMIC_RELEASE);
+		if (kho_slab_owner_(slab) != heap)
+			tell_owner(slab); /* taken over, or another slab by now */
+		else if (kho_slab_collect_(slab) && kho_slab_is_full_(slab))
+			kho_heap_add_partial_(heap, slab);
+		slab = next;
+	}
+}
+
+static struct slab *take_partial(struct heap *heap, unsigned int class)
+{
+	struct slab *slab = heap->partial[class];
+
+	if (slab)
+		remove_partial(heap, slab);
+	return slab;
+}
+
+/* A slab with free objects out of a heap whose thread is gone. */
+static struct slab *take_from_idle(struct heap *heap, unsigned int class)
+{
+	struct slab *slab = NULL;
+
+	pthread_mutex_lock(&heaps_lock);
+	for (struct heap *idle = heaps; idle && !slab; idle = idle->next) {
+		if (!idle->idle)
+			continue;
+		take_pending(idle);
+		slab = take_partial(idle, class);
+		if (!slab && idle->current[class] != &no_slab) {
+			slab = idle->current[class];
+			idle->current[class] = &no_slab;
+			if (!kho_slab_collect_(slab)) {
+				kho_slab_set_full_(slab, true);
+				slab = NULL;
+			}
+		}
+		if (slab)
+			kho_slab_set_owner_(slab, heap);
+	}
+	pthread_mutex_unlock(&heaps_lock);
+	return slab;
+}
+
+static struct slab *next_slab(struct heap *heap, unsigned int class)
+{
+	struct slab *slab = take_partial(heap, class);
+
+	if (slab)
+		return slab;
+	take_pending(heap);
+	slab = take_partial(heap, class) ?: take_from_idle(heap, class);
+	slab = slab ?: kho_slab_inherited_(heap, class);
+	slab = slab ?: kho_slab_new_(heap, class);
+	/* Full: before giving up look at every slab that came in. */
+	while (!slab) {
+		__u64 before = kho_slabs_unseen_();
+
+		slab = kho_slab_inherited_(heap, class);
+		if (!slab && kho_slabs_unseen_() == before)
+			break;
+	}
+	return slab;
+}
+
+/* ---- allocating ---- */
+
+static inline void *take_object(struct slab *slab)
+{
+	void *object = slab->free;
+
+	if (object)
+		slab->free = *(void **)object;
+	else
+		object = kho_slab_scan_(slab);
+	if (object)
+		slab->used++;
+	return object;
+}
+
+void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class)
+{
+	for (;;) {
+		struct slab *slab = heap->current[class];
+		void *object = take_object(slab);
+
+		if (object)
+			return object;
+		if (slab != &no_slab) {
+			if (kho_slab_collect_(slab))
+				continue;
+			kho_slab_set_full_(slab, true);
+			/* Freed meanwhile by a thread that did not see that it is full. */
+			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			if (__atomic_load_n(&slab->remote, __ATOMIC_RELAXED)) {
+				kho_slab_set_full_(slab, false);
+				continue;
+			}
+		}
+		heap->current[class] = &no_slab;
+		slab = next_slab(heap, class);
+		if (!slab) {
+			errno = ENOMEM;
+			return NULL;
+		}
+		kho_slab_set_full_(slab, false);
+		heap->current[class] = slab;
+	}
+}
+
+void *kho_malloc(size_t size)
+{
+	unsigned int class;
+	struct heap *heap;
+	struct slab *slab;
+	void *object;
+
+	if (__builtin_expect(!kho_arena_.writer, 0) && !kho_may_write_())
+		return NULL;
+	if (__builtin_expect(size > HEAP_SMALL_MAX, 0))
+		return kho_large_alloc_(size, 0);
+	heap = kho_heap_get_();
+	if (__builtin_expect(!heap, 0))
+		return NULL;
+	class = kho_size_class_(size);
+	slab = heap->current[class];
+	object = slab->free;
+	if (__builtin_expect(!object, 0))
+		return kho_heap_alloc_slow_(heap, class);
+	slab->free = *(void **)object;
+	slab->used++;
+	return object;
+}
+
+void *kho_calloc(size_t nmemb, size_t size)
+{
+	size_t bytes;
+	void *object;
+
+	if (__builtin_mul_overflow(nmemb, size, &bytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	object = kho_malloc(bytes);
+	return object ? memset(object, 0, bytes) : NULL;
+}
+
+void *kho_memalign(size_t alignment, size_t size)
+{
+	if (!alignment || alignment & (alignment - 1) || alignment > KHO_SECTION_SIZE) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (!kho_may_write_())
+		return NULL;
+	if (alignment > KHO_PAGE_SIZE || size > HEAP_SMALL_MAX)
+		return kho_large_alloc_(size, alignment);
+	/* An object is aligned as its size is. */
+	for (unsigned int c = kho_size_class_(size); c < HEAP_NR_CLASSES; c++)
+		if (!(kho_class_size_(c) & (alignment - 1)))
+			return kho_malloc(kho_class_size_(c));
+	return kho_large_alloc_(size, alignment);
+}
+
+/* ---- freeing ---- */
+
+static void free_remote(struct slab *slab, void *ptr, long index)
+{
+	void *head = __atomic_load_n(&slab->remote, __ATOMIC_RELAXED);
+
+	__atomic_store_n(&slab->state[index], KHO_ABI_OBJECT_FREED, __ATOMIC_RELAXED);
+	do
+		*(void **)ptr = head;
+	while (!__atomic_compare_exchange_n(&slab->remote, &head, ptr, true, __ATOMIC_SEQ_CST,
+					    __ATOMIC_RELAXED));
+	if (kho_slab_is_full_(slab))
+		tell_owner(slab);
+}
+
+static void free_local(struct heap *heap, struct slab *slab, void *ptr)
+{
+	slab->used--;
+	if ((char *)ptr < slab->scan) {
+		*(void **)ptr = slab->free;
+		slab->free = ptr;
+	}
+	if (kho_slab_is_full_(slab)) {
+		kho_heap_add_partial_(heap, slab);
+	} else if (!slab->used && slab != heap->current[slab->class] && slab->next) {
+		/* Empty, and not the last of its class. Nobody else can hold an object of it. */
+		remove_partial(heap, slab);
+		kho_slab_delete_(slab);
+	}
+}
+
+void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long index, bool live)
+{
+	if (kho_slab_owner_(slab) != heap) {
+		free_remote(slab, ptr, index);
+		return;
+	}
+	if (live)
+		slab->state[index] = KHO_ABI_OBJECT_FREE;
+	free_local(heap, slab, ptr);
+}
+
+static void bad_pointer(const void *ptr)
+{
+	kho_fail_(-EINVAL, "%p: not an object of the heap", ptr);
+	errno = EINVAL;
+}
+
+void kho_free(void *ptr)
+{
+	const struct kho_abi_large *large;
+	struct heap *heap;
+	struct slab *slab;
+	long i;
+
+	if (!ptr || (!kho_arena_.writer && !kho_may_write_()))
+		return;
+	heap = kho_heap_get_();
+	slab = heap ? kho_slab_of_(ptr) : NULL;
+	if (slab) {
+		i = kho_slab_index_(slab, ptr);
+		if (i < 0)
+			bad_pointer(ptr);
+		else
+			kho_heap_free_object_(heap, slab, ptr, i, true);
+		return;
+	}
+	large = kho_large_of_(ptr);
+	if (!large) {
+		bad_pointer(ptr);
+		return;
+	}
+	kho_large_unpreserve_(large);
+	kho_large_free_(large);
+}
+
+size_t kho_usable_size(const void *ptr)
+{
+	const struct kho_abi_large *large;
+	struct slab *slab;
+
+	if (!ptr || !kho_arena_.mapped)
+		return 0;
+	slab = kho_slab_of_(ptr);
+	if (slab)
+		return kho_slab_index_(slab, ptr) < 0 ? 0 : slab->size;
+	large = kho_large_of_(ptr);
+	return large ? large->size : 0;
+}
+
+/* Is it reserved, and not live? */
+static bool is_reserved(const void *ptr)
+{
+	struct slab *slab = kho_slab_of_(ptr);
+	const struct kho_abi_large *large;
+	long i;
+
+	if (slab) {
+		i = kho_slab_index_(slab, ptr);
+		return i >= 0 && slab->state[i] != KHO_ABI_OBJECT_LIVE;
+	}
+	large = kho_large_of_(ptr);
+	return large && !kho_large_is_live_(large);
+}
+
+void *kho_realloc(void *ptr, size_t size)
+{
+	size_t old = kho_usable_size(ptr);
+	void *object;
+
+	if (!ptr)
+		return kho_malloc(size);
+	if (!kho_may_write_())
+		return NULL;
+	if (!old || !is_reserved(ptr)) {
+		kho_fail_(-EINVAL,
+			  "%p: not a reserved object: a live one cannot move from under its slot",
+			  ptr);
+		errno = EINVAL;
+		return NULL;
+	}
+	if (size <= old && size > old / 2)
+		return ptr;
+	object = kho_malloc(size);
+	if (!object)
+		return NULL;
+	memcpy(object, ptr, size < old ? size : old);
+	kho_free(ptr);
+	return object;
+}
+
+/* ---- figures ---- */
+
+static void count_slab(kho_pa_t pa, struct kho_heap_stats *stats)
+{
+	struct slab *slab = kho_slab_of_(kho_phys_to_virt(pa));
+
+	if (!slab)
+		return;
+	for (__u32 i = 0; i < slab->nr; i++) {
+		if (slab->state[i] != KHO_ABI_OBJECT_LIVE)
+			continue;
+		stats->live_objects++;
+		stats->live_bytes += slab->size;
+	}
+}
+
+static void count_block(kho_pa_t pa, struct kho_heap_stats *stats)
+{
+	const struct kho_abi_large *large = kho_phys_to_virt(pa);
+	unsigned int type, order;
+
+	if (kho_block_desc_(pa, &type, &order))
+		return;
+	if (type == KHO_ABI_DESC_SLAB)
+		count_slab(pa, stats);
+	if (type == KHO_ABI_DESC_LARGE) {
+		stats->live_objects++;
+		stats->live_bytes += large->size;
+	}
+}
+
+int kho_heap_stats(struct kho_heap_stats *stats, bool scan)
+{
+	struct kho_arena *a = &kho_arena_;
+	struct khoc_block block = {.pa = 0};
+	kho_pa_t pos = 0;
+
+	memset(stats, 0, sizeof(*stats));
+	if (!a->mapped)
+		return kho_fail_(-ENODEV, "no arena: call kho_start() first");
+	stats->arena_max = a->size;
+	stats->arena_size = a->file_size;
+	stats->arena_used = kho_pages_used_();
+	while (scan && khoc_radix_next(&a->tree, pos, a->file_size, &block)) {
+		count_block(block.pa, stats);
+		pos = block.pa + (KHO_PAGE_SIZE << block.order);
+	}
+	return 0;
+}

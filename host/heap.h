@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The heap's private side. What survives is in include/kho/abi/slab.h: a header and one
+ * state byte per object. Everything here is forgotten when the process goes, and found
+ * again from those bytes.
+ *
+ * Glossary: unit = 64 KiB of the arena, the granularity of slabs; reserved = handed out, not
+ * live; live = its state byte says so; a thread's heap owns slabs, only it hands out their
+ * objects; remote = a thread other than the one whose heap owns the slab.
+ */
+#ifndef KHO_HOST_HEAP_H
+#define KHO_HOST_HEAP_H
+
+#include <kho/abi/slab.h>
+#include <kho/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "arena.h"
+
+#define HEAP_UNIT_SHIFT 16
+#define HEAP_NR_CLASSES 40
+#define HEAP_SMALL_MAX 32768
+#define HEAP_ALIGN 16
+
+struct heap;
+
+/**
+ * struct slab - one slab, as its owner sees it
+ *
+ * From @remote on the fields are read by other threads, at times after the slab was given back:
+ * so the memory of these structures is only ever reused for others of them, and @pending, which says
+ * that the structure is in a list, stays what it is when that happens.
+ *
+ * @free: objects that were freed: a list through their first words
+ * @scan: the first object never looked at: from here on a free state byte means that the object
+ *	can be handed out, and freeing only sets that byte
+ * @end: behind the last object
+ * @state: the state bytes, in the arena
+ * @objects: the first object
+ * @size: bytes per object
+ * @inverse: 2^32 / @size, rounded up: (offset * inverse) >> 32 is the object's index
+ * @nr: objects in all
+ * @used: objects reserved or live
+ * @class, @order: size class and log2 of the pages
+ * @full: set aside, in no list: nothing left to hand out
+ * @remote: list of objects that other threads freed
+ * @owner: the heap that hands out its objects
+ * @next, @prev: in the owner's list of slabs with free objects
+ * @next_pending: in the owner's list of full slabs that got remote frees
+ */
+struct slab {
+	void *free;
+	char *scan;
+	char *end;
+	unsigned char *state;
+	char *objects;
+	__u32 size;
+	__u32 inverse;
+	__u32 nr;
+	__u32 used;
+	__u8 class;
+	__u8 order;
+	struct slab *next, *prev;
+	void *remote __attribute__((aligned(64)));
+	struct heap *owner;
+	struct slab *next_pending;
+	bool full;
+	bool pending;
+};
+
+/**
+ * struct heap - what one thread allocates from
+ * @current: per class the slab in use; never NULL: an empty one that is nobody's
+ * @partial: per class further slabs with free objects
+ * @pending: full slabs that other threads freed objects of
+ * @intent: this thread's intent record, or NULL
+ * @next: all heaps
+ * @idle: its thread is gone
+ */
+struct heap {
+	struct slab *current[HEAP_NR_CLASSES];
+	struct slab *partial[HEAP_NR_CLASSES];
+	struct slab *pending;
+	struct kho_abi_intent *intent;
+	struct heap *next;
+	bool idle;
+};
+
+extern __thread struct heap *kho_heap_tls_;
+
+/* The calling thread's heap, made or taken over from a thread that is gone. NULL: no memory. */
+struct heap *kho_heap_get_slow_(void);
+
+static inline struct heap *kho_heap_get_(void)
+{
+	struct heap *heap = kho_heap_tls_;
+
+	return __builtin_expect(!!heap, 1) ? heap : kho_heap_get_slow_();
+}
+
+/* Private state of all heaps: set up, and dropped. */
+int kho_heap_init_(void);
+void kho_heap_destroy_(void);
+/* In a child of fork(): the calling thread has no heap. */
+void kho_heap_forked_(void);
+
+unsigned int kho_size_class_(size_t size);
+size_t kho_class_size_(unsigned int class);
+
+/* ---- slab.c ---- */
+
+int kho_slabs_init_(void);
+void kho_slabs_destroy_(void);
+
+/* The slab of an address, adopted if it came with the arena; NULL: not in a slab (or a bad one: kho_error()). */
+struct slab *kho_slab_of_slow_(const void *ptr);
+
+extern struct slab **kho_units_;
+extern __u64 kho_nr_units_;
+
+static inline struct slab *kho_slab_of_(const void *ptr)
+{
+	__u64 unit = ((uintptr_t)ptr - (uintptr_t)kho_arena_.base) >> HEAP_UNIT_SHIFT;
+	struct slab *slab;
+
+	if (unit >= kho_nr_units_)
+		return NULL;
+	slab = __atomic_load_n(&kho_units_[unit], __ATOMIC_ACQUIRE);
+	return slab ? slab : kho_slab_of_slow_(ptr);
+}
+
+/* Index of the object at @ptr, or -1 when no object starts there. */
+static inline long kho_slab_index_(const struct slab *slab, const void *ptr)
+{
+	__u64 off = (uintptr_t)ptr - (uintptr_t)slab->objects;
+	__u64 i = off * slab->inverse >> 32;
+
+	return off < 1u << 18 && i < slab->nr && i * slab->size == off ? (long)i : -1;
+}
+
+static inline struct heap *kho_slab_owner_(const struct slab *slab)
+{
+	return __atomic_load_n(&slab->owner, __ATOMIC_RELAXED);
+}
+
+static inline void kho_slab_set_owner_(struct slab *slab, struct heap *heap)
+{
+	__atomic_store_n(&slab->owner, heap, __ATOMIC_RELAXED);
+}
+
+static inline bool kho_slab_is_full_(const struct slab *slab)
+{
+	return __atomic_load_n(&slab->full, __ATOMIC_SEQ_CST);
+}
+
+static inline void kho_slab_set_full_(struct slab *slab, bool full)
+{
+	__atomic_store_n(&slab->full, full, __ATOMIC_SEQ_CST);
+}
+
+/* A new slab, preserved and empty. NULL: arena full. */
+struct slab *kho_slab_new_(struct heap *heap, unsigned int class);
+/* Give an empty slab's pages back. */
+void kho_slab_delete_(struct slab *slab);
+/* A slab of @class that came with the arena, has free objects and is nobody's yet; NULL: none at hand. */
+struct slab *kho_slab_inherited_(struct heap *heap, unsigned int class);
+/* Bytes of the arena in which inherited slabs have not been looked for. */
+__u64 kho_slabs_unseen_(void);
+/* The next object never looked at that is free, or NULL. */
+void *kho_slab_scan_(struct slab *slab);
+/* Take the objects that other threads freed. Return: whether there is something to hand out. */
+bool kho_slab_collect_(struct slab *slab);
+
+/* ---- heap.c ---- */
+
+void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class);
+/* Put a slab that @heap owns, and that has free objects, where allocations find it. */
+void kho_heap_add_partial_(struct heap *heap, struct slab *slab);
+
+/* Hand an object back to its slab. Its state byte is settled by the caller but for @live. */
+void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long index, bool live);
+
+/* ---- large.c ---- */
+
+void *kho_large_alloc_(size_t size, size_t align);
+/* The header of the large object at @ptr, checked; NULL: it is none, kho_error() says why. */
+const struct kho_abi_large *kho_large_of_(const void *ptr);
+bool kho_large_is_live_(const struct kho_abi_large *large);
+int kho_large_preserve_(const struct kho_abi_large *large);
+void kho_large_unpreserve_(const struct kho_abi_large *large);
+void kho_large_free_(const struct kho_abi_large *large);
+
+/* ---- publish.c ---- */
+
+/* Is every intent record sound? Nothing is changed. Return: 0 or a fault. */
+int kho_intents_check_(void);
+/* Complete or undo them all. */
+void kho_intents_recover_(void);
+struct kho_abi_intent *kho_intent_get_(void);
+
+#endif

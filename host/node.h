@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Pages for nodes of the preserved-memory tree: the node region and nothing else. */
+#ifndef KHO_HOST_NODE_H
+#define KHO_HOST_NODE_H
+
+#include <kho/kho.h>
+
+extern const struct khoc_mem_ops kho_node_ops_;
+
+/* Forget which pages are in use; found out again from the tree when one is wanted. */
+void kho_nodes_forget_(void);
+
+#endif

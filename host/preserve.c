@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Preserved blocks, and Linux's calls for folios and pages on top: see preserve.h. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "arena.h"
+#include "page.h"
+#include "preserve.h"
+
+#define SETTLE_TRIES 20 /* looks at a block that somebody else is just changing */
+
+static unsigned char *claims; /* one bit a page: the block that starts here was claimed */
+
+static size_t claims_len(void)
+{
+	return (kho_arena_.size >> KHO_PAGE_SHIFT) / 8 + 1;
+}
+
+int kho_claims_init_(void)
+{
+	void *p = mmap(NULL, claims_len(), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return kho_fail_(-ENOMEM, "no address space for the table of claims");
+	claims = p;
+	return 0;
+}
+
+void kho_claims_destroy_(void)
+{
+	if (claims)
+		munmap(claims, claims_len());
+	claims = NULL;
+}
+
+/* Return: true if it was set before. */
+static bool claim(kho_pa_t pa)
+{
+	__u64 pfn = pa >> KHO_PAGE_SHIFT;
+	unsigned char bit = (unsigned char)(1u << (pfn % 8));
+
+	return __atomic_fetch_or(&claims[pfn / 8], bit, __ATOMIC_RELAXED) & bit;
+}
+
+static void unclaim(kho_pa_t pa)
+{
+	__u64 pfn = pa >> KHO_PAGE_SHIFT;
+
+	__atomic_fetch_and(&claims[pfn / 8], (unsigned char)~(1u << (pfn % 8)), __ATOMIC_RELAXED);
+}
+
+static kho_abi_desc_t *desc_of(kho_pa_t pa)
+{
+	struct kho_arena *a = &kho_arena_;
+
+	return (kho_abi_desc_t *)(a->base + a->header->descs_pa) + (pa >> KHO_PAGE_SHIFT);
+}
+
+static void set_desc(kho_pa_t pa, kho_abi_desc_t desc)
+{
+	__atomic_store_n(desc_of(pa), desc, __ATOMIC_RELEASE);
+}
+
+int kho_block_preserve_(kho_pa_t pa, unsigned int order, unsigned int type)
+{
+	int rc;
+
+	set_desc(pa, khoc_desc(type, order));
+	rc = khoc_radix_add(&kho_arena_.tree, pa, order);
+	if (rc) {
+		set_desc(pa, 0);
+		return kho_fail_(rc, "block at %#llx, order %u: cannot be preserved: %s",
+				 (unsigned long long)pa, order,
+				 rc == -ENOMEM ? "no memory for a tree node"
+					       : khoc_fault_text(-rc));
+	}
+	claim(pa);
+	return 0;
+}
+
+void kho_block_unpreserve_(kho_pa_t pa, unsigned int order)
+{
+	khoc_radix_del(&kho_arena_.tree, pa, order);
+	set_desc(pa, 0);
+	unclaim(pa);
+}
+
+int kho_block_desc_(kho_pa_t pa, unsigned int *type, unsigned int *order)
+{
+	return khoc_desc_get(__atomic_load_n(desc_of(pa), __ATOMIC_ACQUIRE), type, order);
+}
+
+int kho_block_check_(kho_pa_t pa, unsigned int order, unsigned int type)
+{
+	struct kho_arena *a = &kho_arena_;
+	unsigned int has_type, has_order;
+	int rc;
+
+	if (pa & (KHO_PAGE_SIZE - 1))
+		return kho_fail_(-KHO_E_ALIGN, "block at %#llx: not page aligned",
+				 (unsigned long long)pa);
+	if (pa < a->header->data_pa || pa >= a->file_size)
+		return kho_fail_(-KHO_E_RANGE, "block at %#llx: outside the data, %#llx to %#llx",
+				 (unsigned long long)pa, (unsigned long long)a->header->data_pa,
+				 (unsigned long long)a->file_size);
+	rc = kho_block_desc_(pa, &has_type, &has_order);
+	if (rc)
+		return kho_fail_(rc, "page descriptor of %#llx: checksum does not match",
+				 (unsigned long long)pa);
+	if (has_type == KHO_ABI_DESC_NONE || !khoc_radix_test(&a->tree, pa, has_order))
+		return kho_fail_(-KHO_E_NOT_PRESERVED,
+				 "block at %#llx: no preserved block starts here",
+				 (unsigned long long)pa);
+	if (has_type != type)
+		return kho_fail_(-KHO_E_TYPE,
+				 "block at %#llx: preserved as type %u, asked for as type %u",
+				 (unsigned long long)pa, has_type, type);
+	if (has_order != order)
+		return kho_fail_(-KHO_E_ORDER,
+				 "block at %#llx: preserved with order %u, asked for with %u",
+				 (unsigned long long)pa, has_order, order);
+	return 0;
+}
+
+int kho_block_restore_(kho_pa_t pa, unsigned int order, unsigned int type)
+{
+	int rc = kho_block_check_(pa, order, type);
+
+	if (!rc && claim(pa))
+		rc = kho_fail_(-KHO_E_CLAIMED,
+			       "block at %#llx: restored, or preserved, in this program before",
+			       (unsigned long long)pa);
+	return rc;
+}
+
+/* ---- runs: pages split as Linux splits them ---- */
+
+static unsigned int part_order(kho_pa_t pa, __u64 nr)
+{
+	return khoc_radix_split(KHO_PAGE_SHIFT, pa, nr);
+}
+
+int kho_run_check_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type)
+{
+	if (!nr || pa >> KHO_PAGE_SHIFT >= kho_arena_.size >> KHO_PAGE_SHIFT ||
+	    nr > (kho_arena_.size - pa) >> KHO_PAGE_SHIFT)
+		return kho_fail_(-KHO_E_RANGE, "%llu pages at %#llx: not inside the arena",
+				 (unsigned long long)nr, (unsigned long long)pa);
+	while (nr) {
+		unsigned int order = part_order(pa, nr);
+		int rc = kho_block_check_(pa, order, type);
+
+		if (rc)
+			return rc;
+		pa += KHO_PAGE_SIZE << order;
+		nr -= 1ULL << order;
+		type = part_type;
+	}
+	return 0;
+}
+
+int kho_run_restore_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type)
+{
+	kho_pa_t start = pa;
+	__u64 left = nr;
+	int rc = kho_run_check_(pa, nr, type, part_type);
+
+	while (!rc && left) {
+		unsigned int order = part_order(pa, left);
+
+		rc = kho_block_restore_(pa, order, pa == start ? type : part_type);
+		if (rc)
+			break;
+		pa += KHO_PAGE_SIZE << order;
+		left -= 1ULL << order;
+	}
+	for (kho_pa_t undo = start; rc && undo < pa;) {
+		unclaim(undo);
+		undo += KHO_PAGE_SIZE << part_order(undo, nr - ((undo - start) >> KHO_PAGE_SHIFT));
+	}
+	return rc;
+}
+
+int kho_run_preserve_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type)
+{
+	kho_pa_t start = pa;
+	__u64 left = nr;
+
+	while (left) {
+		unsigned int order = part_order(pa, left);
+		int rc = kho_block_preserve_(pa, order, pa == start ? type : part_type);
+
+		if (rc) {
+			kho_run_unpreserve_(start, nr);
+			return rc;
+		}
+		pa += KHO_PAGE_SIZE << order;
+		left -= 1ULL << order;
+	}
+	return 0;
+}
+
+void kho_run_unpreserve_(kho_pa_t pa, __u64 nr)
+{
+	while (nr) {
+		unsigned int order = part_order(pa, nr);
+
+		kho_block_unpreserve_(pa, order);
+		pa += KHO_PAGE_SIZE << order;
+		nr -= 1ULL << order;
+	}
+}
+
+/* ---- tree and descriptors against each other ---- */
+
+static int block_agrees(kho_pa_t pa, unsigned int order)
+{
+	unsigned int type, has;
+	struct khoc_report report = {.structure = KHOC_S_DESC, .level = -1, .addr = pa};
+	int rc = kho_block_desc_(pa, &type, &has);
+
+	if (rc)
+		report.fault = KHO_E_CHECKSUM;
+	else if (type == KHO_ABI_DESC_NONE)
+		report.fault = KHO_E_TYPE;
+	else if (has != order)
+		report.fault = KHO_E_ORDER;
+	else
+		return 0;
+	report.field = report.fault == KHO_E_ORDER ? "order" : "type";
+	report.value = report.fault == KHO_E_ORDER ? has : *desc_of(pa);
+	report.limit = order;
+	return kho_fail_report_(&report);
+}
+
+/* The same while the owner works: look again before believing that something is wrong. */
+static int block_settles(kho_pa_t pa, unsigned int order)
+{
+	int rc = 0;
+
+	for (int i = 0; i < SETTLE_TRIES; i++) {
+		rc = block_agrees(pa, order);
+		if (!rc || !khoc_radix_test(&kho_arena_.tree, pa, order))
+			return 0;
+		nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+	}
+	return rc;
+}
+
+static int check_range(kho_pa_t lo, kho_pa_t hi, int (*agrees)(kho_pa_t, unsigned int))
+{
+	struct khoc_radix_iter iter;
+	struct khoc_run run;
+
+	khoc_radix_iter_init(&iter, &kho_arena_.tree, lo, hi, 0, khoc_max_order(KHO_PAGE_SHIFT));
+	while (khoc_radix_iter_next(&iter, &run)) {
+		for (__u64 i = 0; i < run.nr; i++) {
+			kho_pa_t pa = run.pa + (i << (KHO_PAGE_SHIFT + run.order));
+			int rc = pa < kho_arena_.size ? agrees(pa, run.order) : -KHO_E_RANGE;
+
+			if (rc)
+				return rc;
+		}
+	}
+	return khoc_radix_iter_error(&iter);
+}
+
+int kho_preserve_check_section_(kho_pa_t pa)
+{
+	kho_pa_t hi = pa + KHO_SECTION_SIZE;
+
+	return check_range(pa, hi < kho_arena_.size ? hi : kho_arena_.size, block_agrees);
+}
+
+int kho_preserve_check_all_(bool live)
+{
+	return check_range(0, kho_arena_.size, live ? block_settles : block_agrees);
+}
+
+/* ---- Linux's calls ---- */
+
+kho_pa_t kho_virt_to_phys(const void *ptr)
+{
+	__u64 off = (__u64)((uintptr_t)ptr - (uintptr_t)kho_arena_.base);
+
+	return off < kho_arena_.size ? off : 0;
+}
+
+void *kho_phys_to_virt(kho_pa_t pa)
+{
+	return pa && pa < kho_arena_.size ? kho_arena_.base + pa : NULL;
+}
+
+/* The order of a folio that was handed out or restored here, or a negative error. */
+static int folio_order(struct folio *folio)
+{
+	kho_pa_t pa = kho_virt_to_phys(folio);
+	unsigned int order = 0;
+
+	if (!pa || pa & (KHO_PAGE_SIZE - 1) || kho_pages_kind_(pa) != PAGE_KIND_FOLIO)
+		return kho_fail_(-EINVAL, "%p: not the start of a folio of this program",
+				 (void *)folio);
+	while (pa + (KHO_PAGE_SIZE << order) < kho_arena_.size &&
+	       kho_pages_kind_(pa + (KHO_PAGE_SIZE << order)) == PAGE_KIND_TAIL)
+		order++;
+	return (int)order;
+}
+
+struct folio *kho_folio_alloc(unsigned int order)
+{
+	kho_pa_t pa;
+
+	if (!kho_may_write_())
+		return NULL;
+	pa = order < 32 ? kho_pages_alloc_(1ULL << order, order) : 0;
+	if (!pa) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	kho_pages_set_kind_(pa, 1ULL << order, PAGE_KIND_FOLIO);
+	return kho_phys_to_virt(pa);
+}
+
+void *kho_folio_address(struct folio *folio)
+{
+	return folio;
+}
+
+int kho_preserve_folio(struct folio *folio)
+{
+	int order = kho_may_write_() ? folio_order(folio) : -EPERM;
+
+	if (order < 0)
+		return order;
+	return kho_block_preserve_(kho_virt_to_phys(folio), (unsigned int)order,
+				   KHO_ABI_DESC_FOLIO);
+}
+
+void kho_unpreserve_folio(struct folio *folio)
+{
+	int order = kho_may_write_() ? folio_order(folio) : -EPERM;
+
+	if (order >= 0)
+		kho_block_unpreserve_(kho_virt_to_phys(folio), (unsigned int)order);
+}
+
+void kho_folio_put(struct folio *folio)
+{
+	int order = kho_may_write_() ? folio_order(folio) : -EPERM;
+	kho_pa_t pa = kho_virt_to_phys(folio);
+
+	if (order < 0)
+		return;
+	kho_block_unpreserve_(pa, (unsigned int)order);
+	kho_pages_free_(pa, 1ULL << order);
+}
+
+struct folio *kho_restore_folio(kho_pa_t phys)
+{
+	unsigned int type = 0, order = 0;
+	int rc = kho_may_write_() ? 0 : -EPERM;
+
+	if (!rc && phys < kho_arena_.size)
+		kho_block_desc_(phys & ~(KHO_PAGE_SIZE - 1), &type, &order);
+	rc = rc ?: kho_block_restore_(phys, order, KHO_ABI_DESC_FOLIO);
+	if (rc) {
+		errno = EINVAL;
+		return NULL;
+	}
+	kho_pages_set_kind_(phys, 1ULL << order, PAGE_KIND_FOLIO);
+	return kho_phys_to_virt(phys);
+}
+
+struct page *kho_alloc_pages(size_t nr)
+{
+	kho_pa_t pa;
+
+	if (!kho_may_write_())
+		return NULL;
+	pa = kho_pages_alloc_(nr, 0);
+	if (!pa) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	kho_pages_set_kind_(pa, nr, PAGE_KIND_PAGES);
+	return kho_phys_to_virt(pa);
+}
+
+/* Are these @nr pages handed out or restored here, as pages? */
+static int check_pages(struct page *page, size_t nr)
+{
+	kho_pa_t pa = kho_virt_to_phys(page);
+
+	if (!kho_may_write_())
+		return -EPERM;
+	if (!pa || pa & (KHO_PAGE_SIZE - 1) || !nr || nr > (kho_arena_.size - pa) >> KHO_PAGE_SHIFT)
+		return kho_fail_(-EINVAL, "%p, %zu pages: not a run of pages of the arena",
+				 (void *)page, nr);
+	for (size_t i = 0; i < nr; i++)
+		if (kho_pages_kind_(pa + i * KHO_PAGE_SIZE) != PAGE_KIND_PAGES)
+			return kho_fail_(-EINVAL, "page at %#llx: not handed out as a page here",
+					 (unsigned long long)(pa + i * KHO_PAGE_SIZE));
+	return 0;
+}
+
+void *kho_page_address(struct page *page)
+{
+	return page;
+}
+
+/* Pages that are still preserved must be unpreserved by the range they were preserved by. */
+void kho_free_pages(struct page *page, size_t nr)
+{
+	kho_pa_t pa = kho_virt_to_phys(page);
+	struct khoc_block block;
+
+	if (check_pages(page, nr))
+		return;
+	for (size_t i = 0; i < nr; i++)
+		if (khoc_radix_lookup(&kho_arena_.tree, pa + i * KHO_PAGE_SIZE, &block)) {
+			kho_fail_(-EBUSY,
+				  "page at %#llx: still preserved: kho_unpreserve_pages() it first",
+				  (unsigned long long)(pa + i * KHO_PAGE_SIZE));
+			return;
+		}
+	kho_pages_free_(pa, nr);
+}
+
+int kho_preserve_pages(struct page *page, size_t nr)
+{
+	return check_pages(page, nr)
+		       ?: kho_run_preserve_(kho_virt_to_phys(page), nr, KHO_ABI_DESC_PAGES,
+					    KHO_ABI_DESC_PAGES);
+}
+
+void kho_unpreserve_pages(struct page *page, size_t nr)
+{
+	if (!check_pages(page, nr))
+		kho_run_unpreserve_(kho_virt_to_phys(page), nr);
+}
+
+struct page *kho_restore_pages(kho_pa_t phys, size_t nr)
+{
+	int rc = kho_may_write_() ? 0 : -EPERM;
+
+	rc = rc ?: kho_run_restore_(phys, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES);
+	if (rc) {
+		errno = EINVAL;
+		return NULL;
+	}
+	kho_pages_set_kind_(phys, nr, PAGE_KIND_PAGES);
+	return kho_phys_to_virt(phys);
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Publishing: one store, seen by any crash as one step.
+ *
+ * The order of the stores of one thread is all that counts: a process that is killed has
+ * executed its instructions up to one point and none after it, and its memory stays coherent.
+ * So compiler barriers do; nothing is flushed and, for the crash's sake, nothing fenced.
+ *
+ *	record { value, new, old }, then record.slot	from here on it will be finished
+ *	new: live
+ *	*slot = value					the step itself
+ *	old: free
+ *	record.slot = 0
+ *
+ * Whoever finds a record looks at *slot: the value there says which side of the step it is on.
+ */
+#include <errno.h>
+#include <pthread.h>
+
+#include "heap.h"
+#include "page.h"
+#include "preserve.h"
+
+#define barrier() __asm__ __volatile__("" ::: "memory")
+
+/* An object, large or small, as publishing needs it. */
+struct object {
+	void *ptr;
+	struct slab *slab;
+	const struct kho_abi_large *large;
+	long index;
+	bool live;
+};
+
+static pthread_mutex_t intents_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned int nr_intents; /* records given to threads */
+
+static struct kho_abi_intent *intent_at(unsigned int i)
+{
+	return (struct kho_abi_intent *)(kho_arena_.base + KHO_ABI_INTENTS_PA) + i;
+}
+
+/* Records are given out once and stay with their heap: threads that go leave theirs to the next. */
+struct kho_abi_intent *kho_intent_get_(void)
+{
+	struct kho_abi_intent *intent = NULL;
+
+	pthread_mutex_lock(&intents_lock);
+	if (nr_intents < KHO_ABI_NR_INTENTS)
+		intent = intent_at(nr_intents++);
+	pthread_mutex_unlock(&intents_lock);
+	if (!intent)
+		kho_fail_(-EAGAIN, "more than %u threads publish at a time", KHO_ABI_NR_INTENTS);
+	return intent;
+}
+
+static bool find_object(void *ptr, struct object *object)
+{
+	object->ptr = ptr;
+	object->large = NULL;
+	object->slab = kho_slab_of_(ptr);
+	if (object->slab) {
+		object->index = kho_slab_index_(object->slab, ptr);
+		if (object->index < 0)
+			return false;
+		object->live = object->slab->state[object->index] == KHO_ABI_OBJECT_LIVE;
+		return true;
+	}
+	object->large = kho_large_of_(ptr);
+	object->live = object->large && kho_large_is_live_(object->large);
+	return object->large;
+}
+
+static int make_live(const struct object *object)
+{
+	if (object->large)
+		return kho_large_preserve_(object->large);
+	object->slab->state[object->index] = KHO_ABI_OBJECT_LIVE;
+	return 0;
+}
+
+/*
+ * No longer live. FREE lets the slab's owner hand the object out again the next time it looks;
+ * so while somebody still has it, or another thread may be looking, it is FREED.
+ */
+static void make_free(struct heap *heap, const struct object *object, bool keep)
+{
+	bool owned = object->slab && kho_slab_owner_(object->slab) == heap;
+
+	if (object->large)
+		kho_large_unpreserve_(object->large);
+	else
+		__atomic_store_n(&object->slab->state[object->index],
+				 owned && !keep ? KHO_ABI_OBJECT_FREE : KHO_ABI_OBJECT_FREED,
+				 __ATOMIC_RELAXED);
+}
+
+static void hand_back(struct heap *heap, const struct object *object)
+{
+	if (object->large)
+		kho_large_free_(object->large);
+	else
+		kho_heap_free_object_(heap, object->slab, object->ptr, object->index, false);
+}
+
+static int bad_object(const void *ptr, const char *what)
+{
+	return kho_fail_(-EINVAL, "kho_publish: %p: %s", ptr, what);
+}
+
+/* Slots are words of the data, or of a root's cell. */
+static bool slot_ok(kho_pa_t pa)
+{
+	if (pa & 7)
+		return false;
+	if (pa >= KHO_ABI_CELLS_PA && pa < KHO_ABI_FIXED_END)
+		return !((pa - KHO_ABI_CELLS_PA) % sizeof(struct kho_abi_cell));
+	return pa >= kho_arena_.header->data_pa && pa < kho_arena_.file_size;
+}
+
+static int check_operands(__u64 *slot, __u64 value, void *new_object, void *old,
+			  struct object *fresh, struct object *stale)
+{
+	if (!slot_ok(kho_virt_to_phys(slot)))
+		return bad_object(slot, "slot: not an aligned word in the arena");
+	if (new_object && !find_object(new_object, fresh))
+		return bad_object(new_object, "new object: not an object of the heap");
+	if (old && !find_object(old, stale))
+		return bad_object(old, "old object: not an object of the heap");
+	if (old && !stale->live)
+		return bad_object(old, "old object: not live");
+	if ((new_object || old) && *slot == value)
+		return bad_object(slot, "slot: holds that value already");
+	return 0;
+}
+
+static int publish(__u64 *slot, __u64 value, void *new_object, void *old, bool keep_old)
+{
+	struct heap *heap;
+	struct object fresh = {.ptr = NULL}, stale = {.ptr = NULL};
+	struct kho_abi_intent *intent;
+	int rc;
+
+	if (!kho_arena_.writer && !kho_may_write_())
+		return -EPERM;
+	heap = kho_heap_get_();
+	if (!heap || (!heap->intent && !(heap->intent = kho_intent_get_())))
+		return -ENOMEM;
+	rc = check_operands(slot, value, new_object, old, &fresh, &stale);
+	if (rc)
+		return rc;
+	if (fresh.live)
+		new_object = NULL; /* reachable already: nothing to be made live, or undone */
+
+	intent = heap->intent;
+	intent->value = value;
+	intent->new_object = (uintptr_t)new_object;
+	intent->old_object = (uintptr_t)old;
+	barrier();
+	intent->slot = kho_virt_to_phys(slot);
+	barrier();
+	rc = new_object ? make_live(&fresh) : 0;
+	if (!rc) {
+		barrier();
+		__atomic_store_n(slot, value, __ATOMIC_RELEASE);
+		barrier();
+		if (old)
+			make_free(heap, &stale, keep_old);
+	}
+	barrier();
+	intent->slot = 0;
+	if (!rc && old && !keep_old)
+		hand_back(heap, &stale);
+	return rc;
+}
+
+int kho_publish(void **slot, void *new_object, void *old)
+{
+	return publish((__u64 *)slot, (uintptr_t)new_object, new_object, old, false);
+}
+
+int kho_publish_tagged(__u64 *slot, __u64 value, void *new_object, void *old)
+{
+	return publish(slot, value, new_object, old, false);
+}
+
+int kho_exchange(void **slot, void *new_object, void *old)
+{
+	return publish((__u64 *)slot, (uintptr_t)new_object, new_object, old, true);
+}
+
+/* ---- after a crash ---- */
+
+static int intent_fault(const struct kho_abi_intent *intent, const char *field, __u64 value)
+{
+	struct khoc_report report = {
+		.fault = KHO_E_RANGE,
+		.structure = KHOC_S_INTENT,
+		.level = -1,
+		.addr = kho_virt_to_phys(intent),
+		.value = value,
+		.field = field,
+	};
+
+	return kho_fail_report_(&report);
+}
+
+/* Could an object be at this address? What it is, recovery finds out. */
+static bool object_address_ok(__u64 address)
+{
+	kho_pa_t pa = address - (uintptr_t)kho_arena_.base;
+
+	return !address || (!(pa & (HEAP_ALIGN - 1)) && pa >= kho_arena_.header->data_pa &&
+			    pa < kho_arena_.file_size);
+}
+
+int kho_intents_check_(void)
+{
+	for (unsigned int i = 0; i < KHO_ABI_NR_INTENTS; i++) {
+		const struct kho_abi_intent *intent = intent_at(i);
+
+		if (!intent->slot)
+			continue;
+		if (!slot_ok(intent->slot))
+			return intent_fault(intent, "slot", intent->slot);
+		if (!object_address_ok(intent->new_object))
+			return intent_fault(intent, "new_object", intent->new_object);
+		if (!object_address_ok(intent->old_object))
+			return intent_fault(intent, "old_object", intent->old_object);
+	}
+	return 0;
+}
+
+/* Settle an object one way; a large one even if it seems settled: it may be marked in part. */
+static void settle(__u64 address, bool live)
+{
+	struct object object;
+
+	if (!address || !find_object((void *)(uintptr_t)address, &object))
+		return;
+	if (object.slab && live != object.live) {
+		object.slab->state[object.index] = live ? KHO_ABI_OBJECT_LIVE : KHO_ABI_OBJECT_FREE;
+		object.slab->used += live ? 1 : -1u;
+	} else if (object.large && live) {
+		kho_large_preserve_(object.large);
+	} else if (object.large) {
+		kho_large_unpreserve_(object.large);
+	}
+}
+
+static void recover(struct kho_abi_intent *intent)
+{
+	const __u64 *slot = (const __u64 *)(kho_arena_.base + intent->slot);
+	bool done = *slot == intent->value;
+
+	settle(intent->new_object, done);
+	if (done)
+		settle(intent->old_object, false);
+	barrier();
+	intent->slot = 0;
+}
+
+void kho_intents_recover_(void)
+{
+	nr_intents = 0;
+	for (unsigned int i = 0; i < KHO_ABI_NR_INTENTS; i++)
+		if (intent_at(i)->slot)
+			recover(intent_at(i));
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The root FDT in the process host: subtrees, named roots, and who handed over.
+ *
+ * Two slots in the arena take turns. A change is written to the slot that is not in force,
+ * metadata included, and takes effect by one store of a checked word in the header. So there is
+ * always one whole FDT, and nothing to allocate.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "arena.h"
+#include "subtree.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Where a change is put together: under the lock. */
+static struct {
+	__u64 edited[KHO_ABI_FDT_MAX / 8];
+	__u64 stripped[KHO_ABI_FDT_MAX / 8];
+	__u64 check[KHO_ABI_FDT_MAX / 8];
+} scratch;
+
+#define SALT_ROOT_FDT offsetof(struct kho_abi_arena_header, root_fdt)
+
+static bool is_slot(__u64 pa)
+{
+	return pa >= KHO_ABI_FDT_SLOT_PA && pa < KHO_ABI_INTENTS_PA &&
+	       !((pa - KHO_ABI_FDT_SLOT_PA) % KHO_ABI_FDT_SLOT_SIZE);
+}
+
+/* The pa of the FDT in force, or 0. */
+static kho_pa_t current_slot(void)
+{
+	kho_abi_cword_t word = __atomic_load_n(&kho_arena_.words->root_fdt, __ATOMIC_ACQUIRE);
+	__u64 pa;
+
+	return khoc_cword_get(word, SALT_ROOT_FDT, &pa) || !is_slot(pa) ? 0 : pa;
+}
+
+static const void *current_fdt(void)
+{
+	return kho_arena_.base + current_slot();
+}
+
+static struct khoc_subtree metadata_node(kho_pa_t slot)
+{
+	return (struct khoc_subtree){
+		.name = KHO_ABI_METADATA_NODE,
+		.data = slot + KHO_ABI_FDT_MAX,
+		.size = sizeof(struct kho_abi_metadata),
+	};
+}
+
+__s64 kho_root_format_(char *base, kho_pa_t tree_root)
+{
+	struct khoc_subtree metadata = metadata_node(KHO_ABI_FDT_SLOT_PA);
+	struct kho_abi_metadata *blob = (void *)(base + metadata.data);
+	int rc;
+
+	pthread_mutex_lock(&lock);
+	rc = khoc_root_create(scratch.edited, sizeof(scratch.edited), tree_root);
+	rc = rc
+		     ?: khoc_root_add(scratch.edited, base + KHO_ABI_FDT_SLOT_PA, KHO_ABI_FDT_MAX,
+				      &metadata);
+	pthread_mutex_unlock(&lock);
+	memset(blob, 0, sizeof(*blob));
+	blob->version = KHO_ABI_METADATA_VERSION;
+	return rc ?: KHO_ABI_FDT_SLOT_PA;
+}
+
+/* ---- checking ---- */
+
+static int fault(int code, int structure, const char *field, kho_pa_t addr, __u64 value)
+{
+	struct khoc_report report = {
+		.fault = code,
+		.structure = structure,
+		.level = -1,
+		.addr = addr,
+		.value = value,
+		.field = field,
+	};
+
+	return kho_fail_report_(&report);
+}
+
+/* A named root's blob is a cell, whole and aligned, and its object could be one. */
+static int check_cell(const struct khoc_subtree *subtree)
+{
+	kho_pa_t pa = subtree->data;
+	const struct kho_abi_cell *cell;
+	__u64 at;
+
+	if (pa < KHO_ABI_CELLS_PA || pa >= KHO_ABI_FIXED_END ||
+	    (pa - KHO_ABI_CELLS_PA) % sizeof(*cell) || subtree->size != sizeof(*cell))
+		return fault(KHO_E_RANGE, KHOC_S_CELL, "preserved-data", pa, subtree->size);
+	cell = (const void *)(kho_arena_.base + pa);
+	at = cell->value - (uintptr_t)kho_arena_.base;
+	if (cell->value && (at < kho_arena_.header->data_pa || at >= kho_arena_.file_size))
+		return fault(KHO_E_RANGE, KHOC_S_CELL, "value", pa, cell->value);
+	return 0;
+}
+
+static int check_subtrees(const void *fdt, kho_pa_t slot)
+{
+	struct khoc_subtree subtree;
+	int pos = 0, rc = 0;
+
+	while (!rc && !khoc_root_next(fdt, &pos, &subtree)) {
+		if (!strcmp(subtree.name, KHO_ABI_METADATA_NODE))
+			rc = subtree.data == slot + KHO_ABI_FDT_MAX &&
+					     subtree.size == sizeof(struct kho_abi_metadata)
+				     ? 0
+				     : fault(KHO_E_RANGE, KHOC_S_METADATA, "preserved-data", slot,
+					     subtree.data);
+		else if (subtree.type)
+			rc = check_cell(&subtree);
+		else if (subtree.data < kho_arena_.header->data_pa)
+			rc = fault(KHO_E_RANGE, KHOC_S_SUBTREE, "preserved-data", slot,
+				   subtree.data);
+	}
+	return rc;
+}
+
+/* A copy is checked: the owner may be at work on the slots. Changed meanwhile: look again. */
+int kho_root_check_(void)
+{
+	struct khoc_report report;
+	kho_pa_t slot;
+	int rc, tries = 0;
+
+	pthread_mutex_lock(&lock);
+	do {
+		slot = current_slot();
+		if (!slot) {
+			rc = fault(KHO_E_CHECKSUM, KHOC_S_ARENA_HEADER, "root_fdt", SALT_ROOT_FDT,
+				   kho_arena_.words->root_fdt);
+			break;
+		}
+		memcpy(scratch.check, kho_arena_.base + slot, sizeof(scratch.check));
+		rc = khoc_root_check(scratch.check, sizeof(scratch.check), slot,
+				     kho_arena_.file_size, &report);
+		if (rc)
+			kho_fail_report_(&report);
+		else if (khoc_root_tree(scratch.check) != kho_arena_.header->tree_root_pa)
+			rc = fault(KHO_E_RANGE, KHOC_S_ROOT_FDT, "preserved-memory-map", slot,
+				   khoc_root_tree(scratch.check));
+		rc = rc ?: check_subtrees(scratch.check, slot);
+	} while (rc && current_slot() != slot && ++tries < 8);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+/* ---- changing ---- */
+
+/* Under the lock: put what is in scratch.edited in force, with @metadata or that of before. */
+static int take_effect(const struct kho_abi_metadata *metadata)
+{
+	struct kho_arena *a = &kho_arena_;
+	kho_pa_t from = current_slot();
+	kho_pa_t to = from == KHO_ABI_FDT_SLOT_PA ? from + KHO_ABI_FDT_SLOT_SIZE
+						  : KHO_ABI_FDT_SLOT_PA;
+	struct khoc_subtree node = metadata_node(to);
+	int rc;
+
+	rc = khoc_root_remove(scratch.edited, scratch.stripped, sizeof(scratch.stripped),
+			      KHO_ABI_METADATA_NODE);
+	rc = rc ?: khoc_root_add(scratch.stripped, a->base + to, KHO_ABI_FDT_MAX, &node);
+	if (rc)
+		return kho_fail_(
+			rc, "root FDT at %#llx: does not fit in %u bytes: remove subtrees or roots",
+			(unsigned long long)to, KHO_ABI_FDT_MAX);
+	memcpy(a->base + node.data,
+	       metadata ? (const void *)metadata : a->base + from + KHO_ABI_FDT_MAX,
+	       sizeof(*metadata));
+	__atomic_store_n(&a->words->root_fdt, khoc_cword(to, SALT_ROOT_FDT), __ATOMIC_RELEASE);
+	return 0;
+}
+
+static int add_node(const struct khoc_subtree *node)
+{
+	int rc = khoc_root_add(current_fdt(), scratch.edited, sizeof(scratch.edited), node);
+
+	if (rc)
+		return kho_fail_(rc, "subtree \"%s\": %s", node->name,
+				 rc == -EEXIST	 ? "exists already"
+				 : rc == -EINVAL ? "not a name: 1 to 63 letters, digits and ,._+-"
+						 : "root FDT is full: remove subtrees or roots");
+	return take_effect(NULL);
+}
+
+static int remove_node(const char *name)
+{
+	int rc = khoc_root_remove(current_fdt(), scratch.edited, sizeof(scratch.edited), name);
+
+	return rc ? kho_fail_(rc, "subtree \"%s\": does not exist", name) : take_effect(NULL);
+}
+
+int kho_arena_set_metadata_(const char *release, unsigned int count)
+{
+	struct kho_abi_metadata metadata = {.version = KHO_ABI_METADATA_VERSION,
+					    .kexec_count = count};
+	int rc;
+
+	strncpy(metadata.previous_release, release, sizeof(metadata.previous_release) - 1);
+	pthread_mutex_lock(&lock);
+	memcpy(scratch.edited, current_fdt(), sizeof(scratch.edited));
+	rc = take_effect(&metadata);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+int kho_metadata(char *release, unsigned int *count)
+{
+	struct kho_abi_metadata metadata;
+
+	if (!kho_arena_.mapped)
+		return kho_fail_(-ENODEV, "no arena: call kho_start() first");
+	pthread_mutex_lock(&lock);
+	memcpy(&metadata, kho_arena_.base + current_slot() + KHO_ABI_FDT_MAX, sizeof(metadata));
+	pthread_mutex_unlock(&lock);
+	if (metadata.version != KHO_ABI_METADATA_VERSION)
+		return kho_fail_(-KHO_E_VERSION, "kexec-metadata: version %u, not %u",
+				 metadata.version, KHO_ABI_METADATA_VERSION);
+	memcpy(release, metadata.previous_release, sizeof(metadata.previous_release));
+	release[sizeof(metadata.previous_release) - 1] = 0;
+	*count = metadata.kexec_count;
+	return 0;
+}
+
+/* ---- subtrees ---- */
+
+int kho_add_subtree(const char *name, void *blob, size_t size)
+{
+	struct khoc_subtree node = {.name = name, .data = kho_virt_to_phys(blob), .size = size};
+	int rc;
+
+	if (!kho_may_write_())
+		return -EPERM;
+	if (node.data < kho_arena_.header->data_pa || size > kho_arena_.size - node.data)
+		return kho_fail_(-EINVAL, "subtree \"%s\": %p is not in the arena", name, blob);
+	pthread_mutex_lock(&lock);
+	rc = add_node(&node);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+void kho_remove_subtree(void *blob)
+{
+	kho_pa_t pa = kho_virt_to_phys(blob);
+	struct khoc_subtree node;
+	int pos = 0;
+
+	if (!kho_may_write_())
+		return;
+	pthread_mutex_lock(&lock);
+	while (!khoc_root_next(current_fdt(), &pos, &node)) {
+		if (node.type || node.data != pa)
+			continue;
+		remove_node(node.name);
+		break;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+int kho_retrieve_subtree(const char *name, kho_pa_t *phys, size_t *size)
+{
+	struct khoc_subtree node;
+	int rc;
+
+	if (!kho_arena_.mapped)
+		return kho_fail_(-ENODEV, "no arena: call kho_start() first");
+	pthread_mutex_lock(&lock);
+	rc = khoc_root_find(current_fdt(), name, &node);
+	if (!rc && phys)
+		*phys = node.data;
+	if (!rc && size)
+		*size = node.size;
+	pthread_mutex_unlock(&lock);
+	return rc ? kho_fail_(rc, "subtree \"%s\": does not exist", name) : 0;
+}
+
+/* ---- named roots ---- */
+
+static struct kho_abi_cell *cell_at(kho_pa_t pa)
+{
+	return (struct kho_abi_cell *)(kho_arena_.base + pa);
+}
+
+/* A cell that no root uses, or 0. */
+static kho_pa_t free_cell(void)
+{
+	unsigned char used[KHO_ABI_NR_CELLS] = {0};
+	struct khoc_subtree node;
+	int pos = 0;
+
+	while (!khoc_root_next(current_fdt(), &pos, &node))
+		if (node.type)
+			used[(node.data - KHO_ABI_CELLS_PA) / sizeof(struct kho_abi_cell)] = 1;
+	for (unsigned int i = 0; i < KHO_ABI_NR_CELLS; i++)
+		if (!used[i])
+			return KHO_ABI_CELLS_PA + i * sizeof(struct kho_abi_cell);
+	return 0;
+}
+
+static int make_root(const char *name, const char *type, __u32 version, kho_pa_t *pa)
+{
+	struct khoc_subtree node = {
+		.name = name,
+		.size = sizeof(struct kho_abi_cell),
+		.type = type,
+		.type_version = version,
+	};
+
+	if (!kho_arena_.writer)
+		return kho_fail_(-ENOENT,
+				 "root \"%s\": does not exist, and is not made before the grant",
+				 name);
+	if (!type || !*type || strlen(type) > 39)
+		return kho_fail_(-EINVAL, "root \"%s\": its type is not 1 to 39 bytes long", name);
+	node.data = *pa = free_cell();
+	if (!*pa)
+		return kho_fail_(-ENOSPC, "root \"%s\": all %u cells are in use", name,
+				 KHO_ABI_NR_CELLS);
+	cell_at(*pa)->value = 0;
+	return add_node(&node);
+}
+
+void **kho_root(const char *name, const char *type, __u32 version)
+{
+	struct khoc_subtree node;
+	kho_pa_t pa = 0;
+	int rc = 0;
+
+	if (!kho_arena_.mapped) {
+		errno = -kho_fail_(-ENODEV, "no arena: call kho_start() first");
+		return NULL;
+	}
+	pthread_mutex_lock(&lock);
+	if (khoc_root_find(current_fdt(), name, &node))
+		rc = make_root(name, type, version, &pa);
+	else if (!node.type || strcmp(node.type, type) || node.type_version != version)
+		rc = kho_fail_(-EPROTOTYPE,
+			       "root \"%s\": is a \"%s\", version %u; asked for \"%s\", version %u",
+			       name, node.type ?: "plain subtree", node.type_version, type,
+			       version);
+	else
+		pa = node.data;
+	pthread_mutex_unlock(&lock);
+	if (!rc)
+		return (void **)&cell_at(pa)->value;
+	errno = -rc;
+	return NULL;
+}
+
+int kho_root_remove(const char *name)
+{
+	struct khoc_subtree node;
+	int rc;
+
+	if (!kho_may_write_())
+		return -EPERM;
+	pthread_mutex_lock(&lock);
+	rc = khoc_root_find(current_fdt(), name, &node);
+	if (rc || !node.type)
+		rc = kho_fail_(-ENOENT, "root \"%s\": does not exist", name);
+	else if (cell_at(node.data)->value)
+		rc = kho_fail_(-EBUSY,
+			       "root \"%s\": its slot is not NULL: publish NULL to it first", name);
+	else
+		rc = remove_node(name);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* The root FDT of the arena: private to the process host. */
+#ifndef KHO_HOST_SUBTREE_H
+#define KHO_HOST_SUBTREE_H
+
+#include <kho/types.h>
+#include <stddef.h>
+
+/* Write the first root FDT to slot 0 of the file that is mapped at @base. Return: its pa or negative. */
+__s64 kho_root_format_(char *base, kho_pa_t tree_root);
+
+/* Check the FDT in force, and what it names. @live: it may change meanwhile. Return: 0 or a fault. */
+int kho_root_check_(void);
+
+#endif
