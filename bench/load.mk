@@ -14,3 +14,12 @@ $(O)/bench/%.o: bench/%.c
 $(LOAD_LIB): $(LOAD_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+TESTS += $(O)/tests/test_load
+$(O)/tests/test_load: $(O)/bench/load/test_load.o $(LOAD_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ -lcmocka
+
+.PHONY: check-load
+check-load: $(O)/tests/test_load
+	@scripts/run-tests $^
