@@ -46,7 +46,16 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
--include $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk fuzz/fuzz.mk bench/bench.mk)
+PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk \
+	bench/bench.mk bench/load.mk bench/demo.mk bench/blackout.mk bench/throughput.mk)
+include $(PARTS)
+
+# The check-NAME targets of all parts, but those that take long. Test programs are listed in TESTS.
+CHECKS := $(filter-out check-full% check-build,$(sort \
+	$(shell sed -n 's/^\(check-[a-z0-9-]*\):.*/\1/p' $(PARTS) /dev/null)))
+.PHONY: check check-build
+check: $(CHECKS)
+check-build: $(TESTS)
 
 .PHONY: all clean format check-format
 all: $(LIB) $(ALL)
@@ -54,7 +63,7 @@ all: $(LIB) $(ALL)
 clean:
 	rm -rf $(O)
 
-FORMATTED := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+FORMATTED = $(shell find . -path './$(O)' -prune -o -path './.*' -prune -o -name '*.[ch]' -print)
 format:
 	clang-format -i $(FORMATTED)
 
