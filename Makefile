@@ -46,7 +46,7 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
--include $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk fuzz/fuzz.mk bench/bench.mk)
+-include $(wildcard tool/tool.mk tests/life/life.mk examples/cached/cached.mk tests/tests.mk fuzz/fuzz.mk bench/bench.mk)
 
 .PHONY: all clean format check-format
 all: $(LIB) $(ALL)
