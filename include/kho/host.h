@@ -110,7 +110,7 @@ struct kho_config {
 
 #define KHO_CONFIG_INIT                                                                            \
 	{                                                                                          \
-		sizeof(struct kho_config)                                                          \
+		.size = sizeof(struct kho_config)                                                  \
 	}
 
 #define KHO_START_DUMPABLE                                                                         \
