@@ -3,7 +3,7 @@
 #
 # Installs into a temporary directory and uses what is there as a user would: pkg-config,
 # headers each on their own, the consumer with the static and with the shared library, the
-# server of README.md, the manual pages.
+# server of README.md (run, killed, upgraded), the manual pages.
 #
 # usage: check_install.sh TOP MAKE-ARGUMENTS...; CC and SAN_FLAGS come from the environment
 set -eu
@@ -33,8 +33,9 @@ for header in $(cd "$prefix/include" && find kho -name '*.h'); do
 	echo "#include <$header>" | ${CC:-cc} $flags -x c -fsyntax-only - ||
 		fail "$header does not compile on its own"
 done
-echo '#include <kho/host.h>' | ${CC:-cc} $flags -x c++ -fsyntax-only - ||
-	fail "kho/host.h is not C++"
+if command -v c++ >/dev/null; then
+	echo '#include <kho/host.h>' | c++ $flags -x c++ -fsyntax-only - || fail "kho/host.h is not C++"
+fi
 
 ${CC:-cc} $flags -o "$dir/static" "$top/tests/docs/consumer.c" $static
 "$dir/static"
@@ -54,6 +55,7 @@ cmp -s "$dir/exported" "$dir/declared" || {
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$top/README.md" >"$dir/server.c"
 test "$(wc -l <"$dir/server.c")" -gt 20 || fail "README.md has no server"
 ${CC:-cc} $flags -o "$dir/server" "$dir/server.c" $shared
+LD_LIBRARY_PATH="$prefix/lib" "$top/tests/docs/readme_server.py" "$prefix/bin/kho" "$dir/server" "$dir"
 
 for page in kho.1 libkho.7 kho_publish.3 kho_start.3; do
 	test -s "$prefix/share/man/man${page##*.}/$page" || fail "$page is not installed"
