@@ -61,12 +61,12 @@ PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/
 	bench/load.mk $(filter-out bench/load.mk,$(wildcard bench/*.mk))
 include $(PARTS)
 
-# The check-NAME targets of all parts, but those that take long. Test programs are listed in TESTS.
+# The check-NAME targets of all parts, but those that take long; and their programs.
 CHECKS := $(filter-out check-full% check-build,$(sort \
 	$(shell sed -n 's/^\(check-[a-z0-9-]*\):.*/\1/p' $(PARTS) /dev/null)))
 .PHONY: check check-build
 check: $(CHECKS)
-check-build: $(TESTS)
+check-build: $(foreach v,$(filter TEST_% LIFE_BINS TESTS,$(.VARIABLES)),$(filter $(O)/%,$($(v))))
 
 .PHONY: all clean install format check-format
 all: $(LIB) $(SHLIB) $(ALL)
