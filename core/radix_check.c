@@ -171,8 +171,10 @@ static int check_child(struct validation *v, struct table_frame *frame, u64 inde
 int khoc_radix_validate(const struct khoc_radix *tree, const struct khoc_radix_check *check,
 			struct khoc_report *report)
 {
-	struct validation v = {
-		.tree = tree, .check = check, .report = report, .shift = tree->shift};
+	struct validation v = {.tree = tree,
+			       .check = check,
+			       .report = report,
+			       .shift = khoc_pin_shift(tree->shift)};
 	u64 words = geom_table_words(tree->shift);
 
 	report_clear(report);

@@ -145,7 +145,7 @@ static int radix_next_key(const struct khoc_radix *tree, u64 key, u64 last, u64 
 void khoc_radix_iter_init(struct khoc_radix_iter *iter, const struct khoc_radix *tree, kho_pa_t lo,
 			  kho_pa_t hi, unsigned int order_min, unsigned int order_max)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
 
 	*iter = (struct khoc_radix_iter){
@@ -169,7 +169,7 @@ void khoc_radix_iter_init(struct khoc_radix_iter *iter, const struct khoc_radix 
  */
 static u64 iter_last(const struct khoc_radix_iter *iter, unsigned int order)
 {
-	unsigned int shift = iter->tree->shift;
+	unsigned int shift = khoc_pin_shift(iter->tree->shift);
 	u64 nr = khoc_load(&iter->tree->mem->size) >> (shift + order);
 	u64 last = (iter->hi - 1) >> (shift + order);
 
@@ -180,7 +180,7 @@ static u64 iter_last(const struct khoc_radix_iter *iter, unsigned int order)
 
 static bool iter_step(struct khoc_radix_iter *iter, struct khoc_run *run, struct leaf_memo *memo)
 {
-	unsigned int shift = iter->tree->shift;
+	unsigned int shift = khoc_pin_shift(iter->tree->shift);
 
 	while (!iter->done) {
 		unsigned int order = geom_key_order(shift, iter->key);
@@ -235,7 +235,7 @@ int khoc_radix_walk(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 
 bool khoc_radix_lookup(const struct khoc_radix *tree, kho_pa_t pa, struct khoc_block *block)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
 
 	if (pa >= size || size < geom_page(shift))
@@ -254,7 +254,7 @@ bool khoc_radix_lookup(const struct khoc_radix *tree, kho_pa_t pa, struct khoc_b
 bool khoc_radix_next(const struct khoc_radix *tree, kho_pa_t pa, kho_pa_t end,
 		     struct khoc_block *block)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
 	bool any = false;
 
@@ -327,7 +327,7 @@ khoc_inline int union_pages(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_p
 
 int khoc_radix_union(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages, u64 *bitmap)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
 	struct leaf_memo memo = {NULL, 0};
 	struct khoc_radix_iter iter;
@@ -414,7 +414,7 @@ static u64 *frame_next(struct table_frame *frame, unsigned int shift)
 int khoc_radix_nodes(const struct khoc_radix *tree, int (*fn)(void *ctx, kho_pa_t pa, int level),
 		     void *ctx)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	struct radix_view view = radix_view(tree->mem, shift);
 	struct table_frame stack[RADIX_MAX_DEPTH];
 	unsigned int depth = geom_depth(shift), top = 0;
@@ -464,7 +464,7 @@ static bool node_empty(const u64 *node, unsigned int shift)
  */
 static u64 radix_reap(struct khoc_radix *tree, bool all)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	struct radix_view view = radix_view(tree->mem, shift);
 	struct table_frame stack[RADIX_MAX_DEPTH];
 	unsigned int depth = geom_depth(shift), top = 0;

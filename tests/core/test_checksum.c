@@ -51,7 +51,7 @@ static void crc32c_goes_on(void **state)
 	for (size_t cut = 0; cut <= 9; cut++) {
 		u32 crc = khoc_crc32c(0, "123456789", cut);
 
-		assert_int_equal(khoc_crc32c(crc, "123456789" + cut, 9 - cut), 0xe3069283);
+		assert_int_equal(khoc_crc32c(crc, &"123456789"[cut], 9 - cut), 0xe3069283);
 	}
 }
 

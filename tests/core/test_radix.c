@@ -749,6 +749,53 @@ static void a_growing_image(void **state)
 	unmake(&image, &tree);
 }
 
+/* The image's end in the middle of a leaf that is there: by the short way as by the long. */
+static void the_end_inside_a_leaf(void **state)
+{
+	u64 size = (1ULL << 30) + 5 * 4096;
+	struct khoc_radix tree;
+	struct image image;
+
+	make(&image, &tree, 12, size);
+	assert_int_equal(khoc_radix_add(&tree, 1ULL << 30, 0), 0);
+	assert_int_equal(khoc_radix_add(&tree, size - 4096, 0), 0);
+	assert_int_equal(khoc_radix_add(&tree, size, 0), -EINVAL);
+	assert_int_equal(khoc_radix_del(&tree, size, 0), -EINVAL);
+	assert_int_equal(khoc_radix_add(&tree, 1ULL << 30, 1), 0);
+	assert_int_equal(khoc_radix_add(&tree, (1ULL << 30) + 2 * 4096, 1), 0);
+	assert_int_equal(khoc_radix_add(&tree, (1ULL << 30) + 4 * 4096, 1), -EINVAL);
+	assert_int_equal(khoc_radix_add(&tree, 1ULL << 63, 0), -EINVAL);
+	assert_int_equal(count_blocks(&tree), 4);
+	unmake(&image, &tree);
+}
+
+/* A table that pruning freed serves somebody else afterwards: no short cut leads there. */
+static void pruned_tables_are_forgotten(void **state)
+{
+	struct khoc_radix tree;
+	struct image image;
+	kho_pa_t table, leaf;
+
+	make(&image, &tree, 12, 1ULL << 30);
+	assert_int_equal(khoc_radix_add(&tree, 0x5000, 0), 0);
+	table = *image_word(&image, tree.root_pa + 16);
+	for (int level = 4; level > 1; level--)
+		table = *image_word(&image, table);
+	assert_true(khoc_radix_test(&tree, 0x5000, 0));
+	assert_int_equal(khoc_radix_del(&tree, 0x5000, 0), 0);
+	assert_int_equal(khoc_radix_prune(&tree), 5);
+	leaf = image_node(&image);
+	if (leaf == table)
+		leaf = image_node(&image);
+	*image_word(&image, leaf) = ~0ULL;
+	*image_word(&image, table) = leaf;
+	assert_false(khoc_radix_test(&tree, 0x5000, 0));
+	assert_int_equal(khoc_radix_add(&tree, 0x6000, 0), 0);
+	assert_false(khoc_radix_test(&tree, 0x5000, 0));
+	khoc_radix_destroy(&tree);
+	image_destroy(&image);
+}
+
 static void two_images_at_once(void **state)
 {
 	struct khoc_radix a, b;
@@ -790,6 +837,8 @@ int main(void)
 		cmocka_unit_test(damaged_child),
 		cmocka_unit_test(aliased_nodes_end),
 		cmocka_unit_test(a_growing_image),
+		cmocka_unit_test(the_end_inside_a_leaf),
+		cmocka_unit_test(pruned_tables_are_forgotten),
 		cmocka_unit_test(two_images_at_once),
 	};
 
