@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fdtable.h"
+#include "heap.h"
 #include "life.h"
 #include "owner.h"
 
@@ -36,6 +37,8 @@ static void after_fork(void)
 	if (kho_life_.phase == KHO_PHASE_NONE)
 		return;
 	kho_is_child_ = true;
+	kho_arena_.writer = false;
+	kho_heap_forked_();
 	close_fd(kho_life_.server);
 	close_fd(kho_life_.channel);
 	close_fd(kho_life_.kick);
