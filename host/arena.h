@@ -38,7 +38,7 @@
  * @fd: the memfd
  * @base: address of pa 0, as in the header
  * @size: bytes mapped: max_size
- * @file_size: current size of the file
+ * @file_size: current size of the file; only through kho_file_size_()
  * @writer: this process owns it and may write
  * @mapped: there is an arena
  * @header: our own copy of what never changes, made when it was checked
@@ -60,6 +60,17 @@ struct kho_arena {
 };
 
 extern struct kho_arena kho_arena_;
+
+/* The file grows in one thread while others hold addresses against its size. */
+static inline __u64 kho_file_size_(void)
+{
+	return __atomic_load_n(&kho_arena_.file_size, __ATOMIC_RELAXED);
+}
+
+static inline void kho_set_file_size_(__u64 size)
+{
+	__atomic_store_n(&kho_arena_.file_size, size, __ATOMIC_RELAXED);
+}
 
 /* ---- arena.c ---- */
 

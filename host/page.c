@@ -358,10 +358,10 @@ int kho_pages_discover_all_(void)
 static int grow(__u64 end)
 {
 	struct kho_arena *a = &kho_arena_;
-	__u64 step = a->file_size / 8 > GROW_STEP ? a->file_size / 8 : GROW_STEP;
+	__u64 step = kho_file_size_() / 8 > GROW_STEP ? kho_file_size_() / 8 : GROW_STEP;
 	__u64 size;
 
-	if (end <= a->file_size)
+	if (end <= kho_file_size_())
 		return 0;
 	size = (end + step - 1) / (2 << 20) * (2 << 20);
 	if (size < end)
@@ -370,7 +370,7 @@ static int grow(__u64 end)
 		size = a->size;
 	if (ftruncate(a->fd, (off_t)size) && ftruncate(a->fd, (off_t)end))
 		return -errno;
-	a->file_size = size;
+	kho_set_file_size_(size);
 	return 0;
 }
 

@@ -163,6 +163,7 @@ struct slab *kho_slab_new_(struct heap *heap, unsigned int class)
 	kho_pa_t pa = kho_pages_alloc_(1ULL << order, order);
 	struct kho_abi_slab *header = kho_phys_to_virt(pa);
 	struct slab *slab;
+	int rc;
 
 	if (!pa)
 		return NULL;
@@ -178,10 +179,15 @@ struct slab *kho_slab_new_(struct heap *heap, unsigned int class)
 	header->objects_off = (__u32)(slab->objects - (char *)header);
 	header->crc = header_crc(header, pa);
 	kho_slab_set_owner_(slab, heap);
-	if (kho_block_preserve_(pa, order, KHO_ABI_DESC_SLAB))
-		goto free_slab;
 	kho_pages_set_kind_(pa, 1ULL << order, PAGE_KIND_SLAB);
-	set_units(pa, order, slab);
+	/* A preserved slab without a structure is one to adopt: whoever looks must not see ours as that. */
+	pthread_mutex_lock(&adopt_lock);
+	rc = kho_block_preserve_(pa, order, KHO_ABI_DESC_SLAB);
+	if (!rc)
+		set_units(pa, order, slab);
+	pthread_mutex_unlock(&adopt_lock);
+	if (rc)
+		goto free_slab;
 	return slab;
 
 free_slab:
@@ -196,8 +202,10 @@ void kho_slab_delete_(struct slab *slab)
 	char *base = (char *)slab->state - sizeof(struct kho_abi_slab);
 	kho_pa_t pa = kho_virt_to_phys(base);
 
+	pthread_mutex_lock(&adopt_lock);
 	set_units(pa, slab->order, NULL);
 	kho_block_unpreserve_(pa, slab->order);
+	pthread_mutex_unlock(&adopt_lock);
 	kho_pages_free_(pa, 1ULL << slab->order);
 	kho_slab_set_owner_(slab, NULL);
 	pool_put(slab);
@@ -326,8 +334,8 @@ static bool inherit_next(struct heap *heap)
 	unsigned int type, order;
 	struct slab *slab;
 
-	if (inherited.pos >= a->file_size ||
-	    !khoc_radix_next(&a->tree, inherited.pos, a->file_size, &block)) {
+	if (inherited.pos >= kho_file_size_() ||
+	    !khoc_radix_next(&a->tree, inherited.pos, kho_file_size_(), &block)) {
 		inherited.pos = a->size;
 		return false;
 	}
@@ -382,7 +390,7 @@ void *kho_slab_scan_(struct slab *slab)
 		long i = kho_slab_index_(slab, object);
 
 		slab->scan += slab->size;
-		if (slab->state[i] == KHO_ABI_OBJECT_FREE)
+		if (kho_slab_state_(slab, i) == KHO_ABI_OBJECT_FREE)
 			return object;
 	}
 	return NULL;
@@ -396,7 +404,7 @@ bool kho_slab_collect_(struct slab *slab)
 		char *object = list;
 
 		list = *(void **)object;
-		slab->state[kho_slab_index_(slab, object)] = KHO_ABI_OBJECT_FREE;
+		kho_slab_set_state_(slab, kho_slab_index_(slab, object), KHO_ABI_OBJECT_FREE);
 		slab->used--;
 		if (object >= slab->scan)
 			continue;

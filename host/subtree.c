@@ -97,7 +97,7 @@ static int check_cell(const struct khoc_subtree *subtree)
 		return fault(KHO_E_RANGE, KHOC_S_CELL, "preserved-data", pa, subtree->size);
 	cell = (const void *)(kho_arena_.base + pa);
 	at = cell->value - (uintptr_t)kho_arena_.base;
-	if (cell->value && (at < kho_arena_.header->data_pa || at >= kho_arena_.file_size))
+	if (cell->value && (at < kho_arena_.header->data_pa || at >= kho_file_size_()))
 		return fault(KHO_E_RANGE, KHOC_S_CELL, "value", pa, cell->value);
 	return 0;
 }
@@ -139,8 +139,8 @@ int kho_root_check_(void)
 			break;
 		}
 		memcpy(scratch.check, kho_arena_.base + slot, sizeof(scratch.check));
-		rc = khoc_root_check(scratch.check, sizeof(scratch.check), slot,
-				     kho_arena_.file_size, &report);
+		rc = khoc_root_check(scratch.check, sizeof(scratch.check), slot, kho_file_size_(),
+				     &report);
 		if (rc)
 			kho_fail_report_(&report);
 		else if (khoc_root_tree(scratch.check) != kho_arena_.header->tree_root_pa)
