@@ -200,6 +200,7 @@ void begin_upgrade(struct sup *s, struct conn *c)
 	if (!r && s->state == SUP_FAILED) {
 		use_candidate(s);
 		s->nr_deaths = 0;
+		s->reviving = true;
 		r = start_server(s);
 		if (r)
 			s->state = SUP_FAILED;
