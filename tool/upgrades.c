@@ -223,6 +223,7 @@ void begin_upgrade(struct sup *s, struct conn *c)
 static void promote(struct sup *s)
 {
 	s->cur = s->next;
+	s->cur.running = true; /* it says so itself a little later */
 	s->next = (struct server){.pidfd = -1, .sock = -1};
 	s->state = SUP_RUNNING;
 	use_candidate(s);

@@ -51,7 +51,7 @@ static void upgrades_in_a_row(void **state)
 
 	next(&count, conn);
 	for (int i = 0; i < 10; i++) {
-		char release[8];
+		char release[16];
 
 		snprintf(release, sizeof(release), "r%d", i);
 		assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", release, NULL),
