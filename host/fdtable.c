@@ -51,7 +51,8 @@ static struct {
 	unsigned long began; /* change number at the session's beginning */
 	unsigned int sent_slots;
 	struct note *notes;
-	size_t nr_notes, max_notes, sent_notes;
+	size_t nr_notes, max_notes;
+	size_t sent_gone, sent_new; /* notes that were looked at for either */
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER, .free = NO_SLOT};
 
 static unsigned int hash(__u64 token)
@@ -223,7 +224,7 @@ void kho_fdtable_begin_(void)
 	table.began = table.change;
 	table.sent_slots = 0;
 	table.nr_notes = 0;
-	table.sent_notes = 0;
+	table.sent_gone = table.sent_new = 0;
 	pthread_mutex_unlock(&table.lock);
 }
 
@@ -233,7 +234,8 @@ void kho_fdtable_end_(void)
 	table.session = false;
 	free(table.notes);
 	table.notes = NULL;
-	table.nr_notes = table.max_notes = table.sent_notes = 0;
+	table.nr_notes = table.max_notes = 0;
+	table.sent_gone = table.sent_new = 0;
 	pthread_mutex_unlock(&table.lock);
 }
 
@@ -260,33 +262,34 @@ static int send_slots(kho_fd_send_fn send, void *ctx, unsigned int batch)
 	return i < table.nr_slots;
 }
 
-/* One batch of what changed since, all of it either new or gone. */
-static int send_notes(kho_fd_send_fn send, void *ctx, unsigned int batch)
+/*
+ * One batch of what went, or of what came, since. Everything that went is sent first: of a
+ * token that came and went, and came again, the receiver then has what is there now, however
+ * the two are mixed, since of what came only what is still there is sent.
+ */
+static int send_notes(kho_fd_send_fn send, void *ctx, unsigned int batch, bool gone)
 {
+	size_t *sent = gone ? &table.sent_gone : &table.sent_new;
 	__u64 tokens[KHO_ABI_MSG_FDS_MAX];
 	int fds[KHO_ABI_MSG_FDS_MAX];
-	bool gone = false;
 	unsigned int nr = 0;
 	size_t i;
 	int r;
 
-	for (i = table.sent_notes; i < table.nr_notes && nr < batch; i++) {
+	for (i = *sent; i < table.nr_notes && nr < batch; i++) {
 		struct note *n = &table.notes[i];
-		struct slot *s = n->gone ? NULL : find(n->token);
+		struct slot *s = gone ? NULL : find(n->token);
 
-		/* Came and went since: its fd may be another file by now; a later note says so. */
-		if (!n->gone && (!s || s->change != n->change))
+		/* Came and went since: its fd may be another file by now. */
+		if (n->gone != gone || (!gone && (!s || s->change != n->change)))
 			continue;
-		if (nr && gone != n->gone)
-			break;
-		gone = n->gone;
 		tokens[nr] = n->token;
 		fds[nr++] = s ? s->fd : -1;
 	}
 	r = nr ? send(ctx, tokens, gone ? NULL : fds, nr) : 0;
 	if (r)
 		return r;
-	table.sent_notes = i;
+	*sent = i;
 	return i < table.nr_notes;
 }
 
@@ -301,7 +304,8 @@ int kho_fdtable_send_(kho_fd_send_fn send, void *ctx, unsigned int batch)
 		else if (table.sent_slots < table.nr_slots)
 			r = send_slots(send, ctx, batch) ?: 1;
 		else
-			r = send_notes(send, ctx, batch);
+			r = send_notes(send, ctx, batch, true)
+				    ?: send_notes(send, ctx, batch, false);
 		pthread_mutex_unlock(&table.lock);
 	} while (r > 0);
 	return r;

@@ -25,6 +25,8 @@
 
 #define RECONNECT_MS 500
 #define SEND_MS 2000
+#define GRANT_POLL_MS 10
+#define RETIRE_MS 500
 
 static sem_t started;
 static struct kho_msg incoming; /* only the keeper uses it */
@@ -194,12 +196,50 @@ static void serve_predecessor(int reader)
 	kho_msg_drop_(&incoming);
 }
 
+/*
+ * The predecessor tells the supervisor before it tells us that it goes: an order for the next
+ * hand-over must not find the last one unfinished.
+ */
+static void await_retirement(void)
+{
+	__u64 deadline = kho_now_ms_() + RETIRE_MS;
+
+	while (kho_life_.channel >= 0 && kho_life_.healthy && kho_left_ms_(deadline)) {
+		struct pollfd p = {kho_life_.channel, POLLIN, 0};
+
+		if (poll(&p, 1, kho_left_ms_(deadline)) > 0)
+			serve_predecessor(KHO_READER_KEEPER);
+	}
+}
+
 static void drain_kick(void)
 {
 	__u64 n;
 
 	if (read(kho_life_.kick, &n, sizeof(n)) < 0)
 		return;
+}
+
+static void settle(void)
+{
+	if (!kho_life_.metadata_due)
+		return;
+	pthread_mutex_lock(&kho_life_.busy);
+	if (kho_life_.phase == KHO_PHASE_OWNER && !kho_life_.closing)
+		kho_life_settle_();
+	pthread_mutex_unlock(&kho_life_.busy);
+}
+
+/*
+ * Nobody kicks us when the grant comes: a thread that wakes then takes time from those
+ * that the clients wait for. So we look now and then whether it has come.
+ */
+static int sleep_ms(int reader)
+{
+	return kho_life_.phase == KHO_PHASE_STARTING || reader != KHO_READER_CALLER ||
+			       kho_life_.channel < 0
+		       ? -1
+		       : GRANT_POLL_MS;
 }
 
 static void loop(void)
@@ -223,13 +263,16 @@ static void loop(void)
 			announce();
 			continue;
 		}
-		if (poll(p, 3, lost ? kho_left_ms_(next_try) : -1) <= 0)
+		if (poll(p, 3, lost ? kho_left_ms_(next_try) : sleep_ms(reader)) < 0)
 			continue;
 		if (p[0].revents)
 			drain_kick();
 		if (p[2].revents)
 			serve_predecessor(reader);
 		announce();
+		settle();
+		if (p[1].revents)
+			await_retirement();
 		if (p[1].revents && life->server >= 0)
 			serve_supervisor();
 	}

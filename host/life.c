@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fdtable.h"
+#include "heap.h"
 #include "life.h"
 #include "owner.h"
 
@@ -36,6 +37,8 @@ static void after_fork(void)
 	if (kho_life_.phase == KHO_PHASE_NONE)
 		return;
 	kho_is_child_ = true;
+	kho_arena_.writer = false;
+	kho_heap_forked_();
 	close_fd(kho_life_.server);
 	close_fd(kho_life_.channel);
 	close_fd(kho_life_.kick);
@@ -60,8 +63,7 @@ bool kho_may_write_(void)
 		[KHO_PHASE_STARTING] = "the arena is not ours yet",
 		[KHO_PHASE_SUCCESSOR] = "the predecessor owns the arena until kho_ready() returns",
 		[KHO_PHASE_OWNER] = "the arena is not ours",
-		[KHO_PHASE_GRANTED] = "the arena was handed over: only workers may write, and "
-				      "they are parked",
+		[KHO_PHASE_GRANTED] = "the arena was handed over to a successor",
 	};
 
 	if (kho_forked_()) {
@@ -87,11 +89,17 @@ int kho_life_begin_(__u64 generation)
 	if (r)
 		return r;
 	kho_arena_set_state_(KHO_ABI_STATE_RUNNING);
-	r = kho_arena_set_metadata_(kho_life_.release, (unsigned int)generation);
-	if (r)
-		return r;
 	kho_life_.phase = KHO_PHASE_OWNER;
+	kho_life_.metadata_due = true; /* rewrites the root FDT: not while clients wait */
 	return 0;
+}
+
+void kho_life_settle_(void)
+{
+	if (!atomic_exchange(&kho_life_.metadata_due, false))
+		return;
+	/* A release that is not noted keeps nobody from serving. */
+	kho_arena_set_metadata_(kho_life_.release, (unsigned int)kho_arena_generation_());
 }
 
 /* ---- kho_start() ------------------------------------------------------------ */
@@ -170,6 +178,8 @@ static int own(int fd, bool fresh)
 	r = r ?: kho_life_begin_(kho_arena_generation_() + (fresh ? 0 : 1));
 	if (r)
 		kho_owner_release_();
+	else
+		kho_life_settle_();
 	return r;
 }
 
@@ -246,16 +256,12 @@ int kho_start(const struct kho_config *config)
 
 int kho_ready(void)
 {
-	int r = 0;
-
 	if (kho_forked_())
 		return forked();
 	if (kho_life_.phase == KHO_PHASE_SUCCESSOR)
-		r = kho_successor_ready_();
-	else if (kho_life_.phase != KHO_PHASE_OWNER)
+		return kho_successor_ready_();
+	if (kho_life_.phase != KHO_PHASE_OWNER)
 		return kho_fail_(-EINVAL, "kho_ready() without kho_start()");
-	if (r)
-		return r;
 	kho_life_.ready = true;
 	kho_keeper_kick_();
 	return 0;
@@ -269,8 +275,10 @@ int kho_healthy(void)
 		return forked();
 	kho_step_("successor-healthy");
 	pthread_mutex_lock(&kho_life_.lock);
-	if (kho_life_.channel >= 0 && kho_life_.reader == KHO_READER_KEEPER)
+	if (kho_life_.channel >= 0 && kho_life_.reader == KHO_READER_KEEPER) {
+		kho_life_.healthy = true;
 		kho_msg_send_(kho_life_.channel, &out, 1000);
+	}
 	pthread_mutex_unlock(&kho_life_.lock);
 	return 0;
 }

@@ -55,7 +55,9 @@ struct kho_life {
 	char release[32];
 	_Atomic int phase;
 	_Atomic bool ready;
+	_Atomic bool healthy; /* successor: it told the predecessor so */
 	_Atomic bool closing;
+	_Atomic bool metadata_due;
 	_Atomic int reader;
 	pthread_mutex_t lock;
 	pthread_mutex_t busy;
@@ -135,6 +137,8 @@ void kho_keeper_tell_(unsigned int type, int error, unsigned int step, const cha
 
 /* The lock and the arena are ours: count up, say so in the arena. Return: 0 or negative. */
 int kho_life_begin_(__u64 generation);
+/* What that leaves for later: the metadata. With @busy held, or before anybody else runs. */
+void kho_life_settle_(void);
 /* Exit status 0 of a successor that was given up. */
 void kho_life_given_up_(void) __attribute__((noreturn));
 

@@ -344,6 +344,7 @@ static void roll_back(struct kho_handover *h)
 	if (config->thaw)
 		config->thaw(config->ctx, KHO_THAW_ROLLED_BACK);
 	kho_quiesce_thaw_(KHO_THAW_ROLLED_BACK);
+	kho_life_settle_();
 }
 
 /* Before the grant: as if nothing had been. */

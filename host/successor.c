@@ -145,7 +145,7 @@ int kho_successor_start_(const struct kho_environ *env)
 
 struct prefault {
 	pthread_t thread;
-	volatile bool stop;
+	bool stop;
 	int done; /* eventfd */
 };
 
@@ -185,7 +185,7 @@ static int prefault_and_listen(void)
 		if (r || n == 0 || f[0].revents)
 			break;
 	}
-	p.stop = true;
+	__atomic_store_n(&p.stop, true, __ATOMIC_RELAXED);
 	pthread_join(p.thread, NULL);
 	close(p.done);
 	return r;
@@ -207,7 +207,9 @@ static int take_over(void)
 	if (r)
 		return r;
 	kho_step_("successor-locked");
-	r = kho_arena_own_() ?: kho_life_begin_(grant->generation);
+	r = kho_arena_own_();
+	kho_step_("successor-owned");
+	r = r ?: kho_life_begin_(grant->generation);
 	if (r)
 		kho_owner_release_(); /* for the predecessor */
 	return r;
@@ -254,7 +256,6 @@ int kho_successor_ready_(void)
 	kho_life_.ready = true;
 	kho_step_("successor-taken");
 	kho_msg_send_(kho_life_.channel, &taken, 0); /* EPIPE: the predecessor died; we go on */
-	kho_life_.reader = KHO_READER_KEEPER;
-	kho_keeper_kick_();
+	kho_life_.reader = KHO_READER_KEEPER; /* it looks by itself: no kick in the blackout */
 	return 0;
 }

@@ -144,14 +144,15 @@ void restart_server(struct sup *s, const char *how)
 {
 	unsigned int deaths = count_death(s);
 
-	reply_upgrade(s, -ECHILD, KHO_STEP_SPAWN, how);
 	s->restarts++;
-	if (s->max_deaths && deaths >= s->max_deaths) {
+	if (s->reviving || (s->max_deaths && deaths >= s->max_deaths)) {
+		s->reviving = false;
 		s->state = SUP_FAILED;
 		s->deadline = 0;
-		complain("%s: %u deaths within %u s, last: %s: not started again; its arena is "
+		complain("%s: %u death(s) within %u s, last: %s: not started again; its arena is "
 			 "kept: kho upgrade %s starts a new program with it, kho stop %s ends it",
 			 s->name, deaths, s->death_seconds, how, s->name, s->name);
+		reply_upgrade(s, -ECHILD, KHO_STEP_SPAWN, how);
 		return;
 	}
 	complain("%s: the server died (%s): restarted", s->name, how);
@@ -351,6 +352,7 @@ void serve(struct sup *s, struct server *who)
 			upgrade_running(s, who);
 		} else if (s->state == SUP_STARTING || s->state == SUP_ADOPTING) {
 			s->state = SUP_RUNNING;
+			s->reviving = false;
 			s->deadline = 0;
 			reply_upgrade(s, 0, KHO_STEP_DONE, "");
 		}

@@ -200,6 +200,7 @@ void begin_upgrade(struct sup *s, struct conn *c)
 	if (!r && s->state == SUP_FAILED) {
 		use_candidate(s);
 		s->nr_deaths = 0;
+		s->reviving = true;
 		r = start_server(s);
 		if (r)
 			s->state = SUP_FAILED;
@@ -222,6 +223,7 @@ void begin_upgrade(struct sup *s, struct conn *c)
 static void promote(struct sup *s)
 {
 	s->cur = s->next;
+	s->cur.running = true; /* it says so itself a little later */
 	s->next = (struct server){.pidfd = -1, .sock = -1};
 	s->state = SUP_RUNNING;
 	use_candidate(s);
@@ -235,6 +237,14 @@ void upgraded(struct sup *s, int error, unsigned int step, const char *text)
 	if (!error && s->next.pid && !(s->up.flags & KHO_UPGRADE_EXEC)) {
 		add_dying(s, &s->cur, RETIRE_MS, false);
 		promote(s);
+		return;
+	}
+	if (!error && !(s->up.flags & KHO_UPGRADE_EXEC)) {
+		/* Healthy, and died since: the predecessor does not take back what is proven. */
+		add_dying(s, &s->cur, RETIRE_MS, false);
+		use_candidate(s);
+		finish(s, 0, KHO_STEP_DONE, "");
+		restart_server(s, s->last_death);
 		return;
 	}
 	/* Cancelled or rolled back; the predecessor told the successor, or killed it. */
@@ -268,8 +278,11 @@ void successor_died(struct sup *s, const char *how)
 	}
 	if (s->state != SUP_UPGRADING)
 		return;
-	snprintf(text, sizeof(text), "process of the new program %s", how);
-	progress(s, text);
+	if (!(s->up.flags & KHO_UPGRADE_EXEC)) { /* there it is the end of the rehearsal */
+		snprintf(text, sizeof(text), "process of the new program %s", how);
+		progress(s, text);
+		snprintf(s->last_death, sizeof(s->last_death), "%s", how);
+	}
 	if (s->cur.pid)
 		return; /* it says UPGRADED */
 	snprintf(text, sizeof(text), "both predecessor and successor died; successor: %s", how);
