@@ -58,7 +58,7 @@ static void frozen(void *ctx)
 static void thaw(void *ctx, enum kho_thaw why)
 {
 	if (why == KHO_THAW_ROLLED_BACK) {
-		if (attach(true) || conns_adopt_all())
+		if (conns_adopt_all() || attach(true))
 			fprintf(stderr, "cached: after the roll-back: %s\n", kho_error());
 	}
 	stats_unpark();
