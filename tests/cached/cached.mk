@@ -30,16 +30,22 @@ $(O)/$(CACHED_TESTS)/test_table: $(O)/$(CACHED_TESTS)/test_table.o \
 		$(O)/$(CACHED_TESTS)/arena_fixture.o $(O)/$(CACHED_DIR)/v1/table.o $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ -lcmocka $(KHO_LDLIBS)
 
-CACHED_UNITS := $(O)/$(CACHED_TESTS)/test_proto $(O)/$(CACHED_TESTS)/test_table
+# The scripts run from the build directory: their logs stay beside them.
+$(O)/$(CACHED_TESTS)/%.py: $(CACHED_TESTS)/%.py
+	@mkdir -p $(@D)
+	@cp $< $@
+
+CACHED_UNITS := $(addprefix $(O)/$(CACHED_TESTS)/,test_proto test_table)
+CACHED_SCRIPTS := $(addprefix $(O)/$(CACHED_TESTS)/,behave.py upgrade.py capable.py roundtrip.py compare.py)
+CACHED_MODULES := $(addprefix $(O)/$(CACHED_TESTS)/,server.py talk.py)
 CACHED_PROGRAMS := $(O)/cached $(O)/cached-v1 $(O)/cached-v2 $(O)/cached-bad $(O)/kho
 
 .PHONY: check-cached check-cached-units check-pymemcache
 check-cached-units: $(CACHED_UNITS)
 	@scripts/run-tests $(CACHED_UNITS)
 
-check-cached: $(CACHED_UNITS) $(CACHED_PROGRAMS)
-	@CACHED_BUILD=$(O) scripts/run-tests $(CACHED_UNITS) \
-		$(addprefix $(CACHED_TESTS)/,behave.py upgrade.py capable.py roundtrip.py compare.py)
+check-cached: $(CACHED_UNITS) $(CACHED_SCRIPTS) $(CACHED_MODULES) $(CACHED_PROGRAMS)
+	@CACHED_BUILD=$(O) scripts/run-tests $(CACHED_UNITS) $(CACHED_SCRIPTS)
 
-check-pymemcache: $(O)/cached
-	CACHED_BUILD=$(O) $(CACHED_TESTS)/roundtrip.py 100000
+check-pymemcache: $(CACHED_SCRIPTS) $(CACHED_MODULES) $(O)/cached
+	CACHED_BUILD=$(O) $(O)/$(CACHED_TESTS)/roundtrip.py 100000
