@@ -59,9 +59,9 @@ class Supervised:
             self.log.seek(0)
             print(self.log.read().decode(errors="replace")[-4000:])
 
-    def upgrade(self, program, *args, ready=20000):
+    def upgrade(self, program, *args, way=(), ready=20000):
         result = subprocess.run([BUILD + "/kho", "upgrade", "--exec", BUILD + "/" + program,
-                                 "--ready-timeout", str(ready), "--healthy-timeout", "2500", self.name,
+                                 *way, "--ready-timeout", str(ready), "--healthy-timeout", "2500", self.name,
                                  "--", *args, *ARGS], capture_output=True, text=True, timeout=60)
         self.said = result.stdout + result.stderr
         return result.returncode
@@ -166,12 +166,12 @@ def cas_id(server):
 
 
 def upgrades(server):
-    for program in ("cached-v2", "cached-v1") * ROUNDS:
+    for program, way in (("cached-v2", ()), ("cached-v1", ()), ("cached-v2", ("--in-place",))) * ROUNDS:
         loaders = [Loader(server, i, False) for i in range(2)]
         middle, before, cas, old = Middle(server), Talk(server), cas_id(server), server.pid()
         sets = int(before.stats()[b"cmd_set"])
-        must(server.upgrade(program) == 0, "upgrade failed:", server.said)
-        must(server.pid() != old, "the same program")
+        must(server.upgrade(program, way=way) == 0, "upgrade failed:", server.said)
+        must((server.pid() == old) == bool(way), "pid", old, server.pid())
         must(int(before.stats()[b"cmd_set"]) >= sets, "counters went back")
         must(cas_id(server) > cas, "an id came again")
         middle.finish()
