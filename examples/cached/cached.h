@@ -231,7 +231,7 @@ bool conn_flush(struct worker *w);
 void conn_want(struct conn *conn, bool writing);
 
 int conns_make(void **slot);
-int conns_attach(struct conn_table *table);
+int conns_attach(struct conn_table *table, bool after_rollback);
 void conns_close_inherited(void);
 int conns_adopt(__u64 token, int fd);
 void conns_forget(__u64 token);

@@ -124,7 +124,8 @@ void clock_make_room(struct worker *w, size_t bytes)
 	unsigned int seen = 0;
 
 	clock_tell(w, false);
-	while (clock_used() + bytes > options.limit && empty < round) {
+	while (clock_used() + bytes > __atomic_load_n(&options.limit, __ATOMIC_RELAXED) &&
+	       empty < round) {
 		if (sweep_bucket(w, seen >= PATIENCE, &seen)) {
 			seen = 0;
 			empty = 0;

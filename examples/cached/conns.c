@@ -87,9 +87,13 @@ int conns_adopt(__u64 token, int fd)
 	conn->slot = -1;
 	event.data.ptr = conn;
 	pthread_mutex_lock(&lock);
+	link = find(token);
+	if (*link) {
+		pthread_mutex_unlock(&lock);
+		free(conn);
+		return 0;
+	}
 	conn->worker = &workers[next_worker++ % options.threads];
-	link = &heads[token % HASH_SIZE];
-	conn->hash_next = *link;
 	*link = conn;
 	__atomic_add_fetch(&nr_conns, 1, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&lock);
@@ -118,7 +122,7 @@ int conns_adopt_all(void)
 	int fd, err;
 
 	while ((fd = kho_fd_next(&pos, &token)) >= 0) {
-		if (token < TOKEN_CONN || token >= KHO_FD_LISTEN || *find(token))
+		if (token < TOKEN_CONN || token >= KHO_FD_LISTEN)
 			continue;
 		err = conns_adopt(token, fd);
 		if (err)
@@ -280,6 +284,7 @@ static void read_slot(unsigned int slot)
 	add_slot(slot);
 }
 
+/* After a roll-back: the failed program closed connections, and made what we know of states stale. */
 static void drop_gone(void)
 {
 	struct conn **link;
@@ -302,7 +307,7 @@ static void drop_gone(void)
  * Called while nobody serves: at the start, after the grant, after a roll-back. Who is known by
  * then goes on; states that nobody owns are freed.
  */
-int conns_attach(struct conn_table *found)
+int conns_attach(struct conn_table *found, bool after_rollback)
 {
 	unsigned int i, j;
 
@@ -315,7 +320,8 @@ int conns_attach(struct conn_table *found)
 	table = found;
 	ids_attach(&tokens, &table->token_limit);
 	nr_free = nr_slots = 0;
-	drop_gone();
+	if (after_rollback)
+		drop_gone();
 	for (i = 0; i < NR_CHUNKS && table->chunk[i]; i++) {
 		for (j = 0; j < CHUNK_STATES; j++)
 			read_slot(nr_slots++);

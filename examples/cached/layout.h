@@ -57,6 +57,10 @@ struct item {
 
 #define ITEM_HEADER offsetof(struct item, data)
 
+#define SERVING 0ULL
+#define PARKED_EXACT 1ULL
+#define PARKED_COUNTING 2ULL /* had not counted all items yet */
+
 /**
  * struct table - root "cache": a hash table of items as split-ordered lists
  * @seed: of the hash function
@@ -64,7 +68,7 @@ struct item {
  *	from then on; one word, so that one store flushes the cache.
  * @cas_limit: ids below it may have been used; raised ahead of use
  * @splice: the first bucket that may not be spliced in; nor is any after it
- * @parked: 1 = @used, @items and @counters are exact: nobody has served since they were stored
+ * @parked: SERVING; or how well @used and @items are known: nobody has served since
  * @used: bytes of items
  * @items: how many
  * @counters: enum counter, as the predecessor left them

@@ -50,21 +50,22 @@ void stats_park(void)
 		table->counters[i] = shown(i);
 	table->used = clock_used();
 	table->items = clock_items();
-	__atomic_store_n(&table->parked, counted, __ATOMIC_RELEASE);
+	__atomic_store_n(&table->parked, counted ? PARKED_EXACT : PARKED_COUNTING,
+			 __ATOMIC_RELEASE);
 }
 
 void stats_unpark(void)
 {
 	if (!started)
 		started = time(NULL);
-	__atomic_store_n(&table_get()->parked, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&table_get()->parked, SERVING, __ATOMIC_RELEASE);
 }
 
 void stats_attach(bool after_rollback)
 {
 	struct table *table = table_get();
 
-	if (table->parked)
+	if (table->parked == PARKED_EXACT)
 		clock_set(table->used, table->items);
 	/* After a crash they are those of the last time that somebody was parked. */
 	if (!after_rollback)

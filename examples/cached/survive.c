@@ -42,10 +42,10 @@ static int attach(bool after_rollback)
 	if (err)
 		return err;
 	clock_reset();
-	table_attach(*items, ((struct table *)*items)->parked);
+	table_attach(*items, ((struct table *)*items)->parked == PARKED_EXACT);
 	stats_attach(after_rollback);
 	items_attach();
-	return conns_attach(*conns);
+	return conns_attach(*conns, after_rollback);
 }
 
 /* Predecessor, all workers parked: the last thing that we write, if all goes well. */
@@ -58,7 +58,7 @@ static void frozen(void *ctx)
 static void thaw(void *ctx, enum kho_thaw why)
 {
 	if (why == KHO_THAW_ROLLED_BACK) {
-		if (attach(true) || conns_adopt_all())
+		if (conns_adopt_all() || attach(true))
 			fprintf(stderr, "cached: after the roll-back: %s\n", kho_error());
 	}
 	stats_unpark();
@@ -87,25 +87,34 @@ int survive_start(void)
 	config.thaw = thaw;
 	config.fd = fd_changed;
 	how = kho_start(&config);
-	if (how < 0)
-		return how;
-	/* After a crash nobody knows how far a connection was: its peer has to ask again. */
-	if (how == KHO_RESTARTED)
+	return how < 0 ? how : 0;
+}
+
+/*
+ * Connections that came with the arena go on if all threads were parked, as they are for an
+ * upgrade by exec. After a crash nobody knows how far each was: its peer has to ask again.
+ */
+static int take_connections(void)
+{
+	void **items = kho_root("cache", "cached-table", 1);
+
+	if (how != KHO_SUCCESSOR &&
+	    (!items || !*items || ((struct table *)*items)->parked == SERVING)) {
 		conns_close_inherited();
-	return 0;
+		return 0;
+	}
+	return conns_adopt_all();
 }
 
 /* Sockets and threads are there. Return: 0, and we own the arena; or negative. */
 int survive_ready(void)
 {
-	int err = 0;
+	int err = take_connections();
 
-	if (how == KHO_SUCCESSOR) {
+	if (how == KHO_SUCCESSOR)
 		conns_set_probation(true);
-		err = conns_adopt_all();
-	} else {
+	else if (!err)
 		err = attach(false);
-	}
 	if (!err)
 		err = kho_ready();
 	if (!err && how == KHO_SUCCESSOR)

@@ -330,7 +330,7 @@ int table_make(void **slot)
 	for (i = 0; i < BASE_BUCKETS; i++)
 		made->base[i] = LIST_END;
 	made->splice = BASE_BUCKETS;
-	made->parked = 1;
+	made->parked = PARKED_EXACT;
 	return kho_publish(slot, made, NULL);
 }
 

@@ -1,9 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-"""What clients do to servers: input in crumbs, output that nobody reads, memory that runs out.
-
-    behave.py CACHED
-"""
+"""What clients do to servers: input in crumbs, output that nobody reads, memory that runs out."""
 import os
 import socket
 import subprocess
@@ -12,55 +9,11 @@ import tempfile
 import threading
 import time
 
-from server import Server
+sys.dont_write_bytecode = True
+from server import BUILD, Server
+from talk import Talk, must
 
-PROGRAM = sys.argv[1]
-
-
-def must(fact, *what):
-    if not fact:
-        raise SystemExit("behave: " + " ".join(repr(x)[:300] for x in what))
-
-
-class Talk:
-    def __init__(self, server, family=socket.AF_INET):
-        self.sock = socket.socket(family)
-        self.sock.connect(server if family == socket.AF_UNIX else ("127.0.0.1", server.port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) if family == socket.AF_INET else None
-        self.sock.settimeout(20)
-        self.file = self.sock.makefile("rb")
-
-    def send(self, data):
-        self.sock.sendall(data)
-
-    def lines(self, data, *want):
-        self.send(data)
-        for line in want:
-            got = self.file.readline()
-            must(got == line + b"\r\n", data, "gave", got, "not", line)
-
-    def get(self, key):
-        self.send(b"get " + key + b"\r\n")
-        return self.value()
-
-    def value(self):
-        head = self.file.readline().split()
-        if head == [b"END"]:
-            return None
-        must(head[:1] == [b"VALUE"], head)
-        data = self.file.read(int(head[3]) + 2)
-        must(self.file.readline() == b"END\r\n", "no END")
-        return data[:-2]
-
-    def stats(self, what=b""):
-        self.send(b"stats " + what + b"\r\n")
-        found = {}
-        while True:
-            words = self.file.readline().split(None, 2)
-            if words == [b"END"]:
-                return found
-            must(words[0] == b"STAT", words)
-            found[words[1]] = words[2].strip()
+PROGRAM = BUILD + "/cached"
 
 
 def sound(talk):

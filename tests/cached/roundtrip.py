@@ -1,20 +1,25 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-"""Random keys and values through pymemcache: roundtrip.py CACHED NUMBER"""
+"""Random keys and values through pymemcache: roundtrip.py [NUMBER]"""
 import os
 import random
 import sys
 import time
 
-from pymemcache.client.base import Client
+sys.dont_write_bytecode = True
+from server import BUILD, Server
 
-from server import Server
+try:
+    from pymemcache.client.base import Client
+except ImportError:
+    print("left out: pymemcache is not installed (python3-pymemcache)")
+    sys.exit(0)
 
 
 def main():
     seed = int(os.environ.get("KHO_SEED", time.time_ns()))
     rng = random.Random(seed)
-    number = int(sys.argv[2])
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
     model = {}
 
     def fail(what):
@@ -27,7 +32,7 @@ def main():
     def value():
         return rng.randbytes(rng.choice((0, 1, 10, 100, 1000, rng.randrange(3000))))
 
-    with Server(sys.argv[1], "-m", "1024", "--debug") as server:
+    with Server(BUILD + "/cached", "-m", "1024", "--debug") as server:
         client = Client(("127.0.0.1", server.port), default_noreply=False)
         keys = [key() for _ in range(number)]
         for k in keys:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-"""Start a server on a free port and stop it again."""
+"""Start a server on a free port and stop it again. CACHED_BUILD: where the programs are."""
 import os
 import socket
 import subprocess
 import tempfile
 import time
+
+BUILD = os.path.abspath(os.environ.get("CACHED_BUILD", "build"))
 
 
 def free_port():
