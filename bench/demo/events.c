@@ -94,6 +94,7 @@ static int paused_upgrade(struct demo *demo)
 	if (!load_verify_pause(demo->verify, SETTLE_TIMEOUT))
 		return -ETIMEDOUT;
 	demo->paused = true;
+	demo_wait_at_rest(demo->server);
 	before = demo_frames_of(demo->server);
 	err = one_upgrade(demo);
 	if (!err)

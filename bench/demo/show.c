@@ -126,8 +126,9 @@ static void copied_text(const struct demo_copied *copied, char *text, size_t siz
 			 load_commas(copied->frames - copied->frames_moved));
 	else
 		snprintf(frames, sizeof(frames), "page frames are shown to root only");
-	snprintf(text, size, "%s memfd, %s; successor's own memory %s (server without keys: %s)",
+	snprintf(text, size, "%s memfd, %s, file %+lld bytes; its own memory %s, without keys %s",
 		 copied->same_file ? "the same" : "ANOTHER", frames,
+		 (long long)(copied->blocks_after - copied->blocks_before),
 		 load_bytes(copied->private_after), load_bytes(copied->private_empty));
 }
 
