@@ -56,7 +56,9 @@ $(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
 	$(CC) $(CFLAGS) -shared -Wl,-soname,$(KHO_SONAME) -Wl,--version-script=host/libkho.map \
 		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)
 
-PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk bench/*.mk)
+# bench/load.mk names the client library that its neighbours link.
+PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk) \
+	bench/load.mk $(filter-out bench/load.mk,$(wildcard bench/*.mk))
 include $(PARTS)
 
 # The check-NAME targets of all parts, but those that take long; and their programs.
