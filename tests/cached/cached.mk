@@ -32,11 +32,10 @@ $(O)/$(CACHED_TESTS)/test_table: $(O)/$(CACHED_TESTS)/test_table.o \
 
 .PHONY: check-cached check-cached-units check-pymemcache
 check-cached-units: $(O)/$(CACHED_TESTS)/test_proto $(O)/$(CACHED_TESTS)/test_table
-	$(O)/$(CACHED_TESTS)/test_proto
-	$(O)/$(CACHED_TESTS)/test_table
+	@scripts/run-tests $^
 
 check-cached: check-cached-units $(O)/cached
-	$(CACHED_PYTHON) $(CACHED_TESTS)/run.py $(O)/cached
+	@scripts/run-tests "$(CACHED_PYTHON) -B $(CACHED_TESTS)/run.py $(O)/cached"
 
 check-pymemcache: $(O)/cached
 	$(CACHED_PYTHON) $(CACHED_TESTS)/roundtrip.py $(O)/cached 100000
