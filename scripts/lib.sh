@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # Shared by the scripts: where the tree is, and installing what is missing (scripts/packages).
 # Sourced by POSIX sh; works with a bare PATH, without HOME and without a terminal.
+# shellcheck shell=sh
 
 PATH="${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export PATH

@@ -73,6 +73,28 @@ uint64_t demo_arena_inode(pid_t pid)
 	return st.st_ino;
 }
 
+/*
+ * The server may still be at work for itself, say growing its table: wait until the arena
+ * has had one size for a while, so that what changes from then on is the upgrade's doing.
+ */
+void demo_wait_at_rest(pid_t pid)
+{
+	unsigned int same = 0, tries;
+	blkcnt_t last = -1;
+	struct stat st;
+	int fd;
+
+	for (tries = 0; tries < 100 && same < 5; tries++) {
+		fd = open_arena(pid, &st);
+		if (fd < 0)
+			return;
+		close(fd);
+		same = st.st_blocks == last ? same + 1 : 0;
+		last = st.st_blocks;
+		load_sleep(60 * LOAD_MS);
+	}
+}
+
 /* Frames of [from, to) of the mapping at @base. */
 static void read_own(struct demo_frames *frames, int pagemap, const char *base, uint64_t from,
 		     uint64_t to)

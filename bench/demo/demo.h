@@ -113,6 +113,8 @@ void demo_server_log(struct demo *demo);
 
 struct demo_frames; /* an arena's file, its page frames, and who maps it */
 
+/* Wait until the arena's size no longer changes. */
+void demo_wait_at_rest(pid_t pid);
 /* Return: NULL when the process cannot be looked into. */
 struct demo_frames *demo_frames_of(pid_t pid);
 void demo_frames_free(struct demo_frames *frames);

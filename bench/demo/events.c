@@ -11,7 +11,7 @@
 #define ANSWER_TIMEOUT (30 * LOAD_NS)
 #define SETTLE_TIMEOUT (30 * LOAD_NS)
 /* Load between events, so that each meets a server that has been at work. */
-#define BETWEEN (300 * LOAD_MS)
+#define BETWEEN (1000 * LOAD_MS)
 
 static unsigned long dropped_so_far(struct demo *demo)
 {
@@ -23,7 +23,7 @@ static unsigned long dropped_so_far(struct demo *demo)
 
 static int begin(struct demo *demo, enum load_blame blame, unsigned long *dropped)
 {
-	load_sleep(demo->options.quick ? BETWEEN / 3 : BETWEEN);
+	load_sleep(demo->options.quick ? BETWEEN / 10 : BETWEEN);
 	*dropped = dropped_so_far(demo);
 	load_verify_blame(demo->verify, blame);
 	if (!load_prober_begin(demo->prober, ANSWER_TIMEOUT))
@@ -94,6 +94,7 @@ static int paused_upgrade(struct demo *demo)
 	if (!load_verify_pause(demo->verify, SETTLE_TIMEOUT))
 		return -ETIMEDOUT;
 	demo->paused = true;
+	demo_wait_at_rest(demo->server);
 	before = demo_frames_of(demo->server);
 	err = one_upgrade(demo);
 	if (!err)

@@ -126,8 +126,9 @@ static void copied_text(const struct demo_copied *copied, char *text, size_t siz
 			 load_commas(copied->frames - copied->frames_moved));
 	else
 		snprintf(frames, sizeof(frames), "page frames are shown to root only");
-	snprintf(text, size, "%s memfd, %s; successor's own memory %s (server without keys: %s)",
+	snprintf(text, size, "%s memfd, %s, file %+lld bytes; its own memory %s, without keys %s",
 		 copied->same_file ? "the same" : "ANOTHER", frames,
+		 (long long)(copied->blocks_after - copied->blocks_before),
 		 load_bytes(copied->private_after), load_bytes(copied->private_empty));
 }
 
@@ -160,6 +161,8 @@ bool demo_show(struct demo *demo)
 	kept &= demo->copied.known;
 	snprintf(text, sizeof(text), "%u of %u rolled back", demo->rollbacks, DEMO_BAD);
 	kept &= show_promise("bad successors that stayed", DEMO_BAD - demo->rollbacks, text);
+	show_promise("connections left unanswered", atomic_load(&counts->stuck),
+		     "given up after 8 s, and counted as lost");
 	kept &= show_promise("answers that are errors", atomic_load(&counts->errors), "");
 	kept &= demo->upgrade.good == demo->options.upgrades;
 	if (demo->core_note)
@@ -214,6 +217,7 @@ int demo_write_json(struct demo *demo)
 	fprintf(f, "  \"conns_dropped_upgrade\": %lu,\n  \"conns_dropped_kill\": %lu,\n",
 		atomic_load(&counts->dropped[LOAD_BLAME_UPGRADE]),
 		atomic_load(&counts->dropped[LOAD_BLAME_KILL]));
+	fprintf(f, "  \"stuck\": %lu,\n", atomic_load(&counts->stuck));
 	fprintf(f, "  \"copied_bytes\": %llu,\n  \"writes\": %lu,\n  \"reads\": %lu,\n",
 		(unsigned long long)demo->copied.bytes, atomic_load(&counts->writes),
 		atomic_load(&counts->reads));

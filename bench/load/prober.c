@@ -69,12 +69,14 @@ static bool probe_connect(struct load_prober *prober)
 /* Return: the whole answer came; false: the connection is of no use any more. */
 static bool probe_receive(struct load_prober *prober)
 {
+	uint64_t end = load_now() + LOAD_PATIENCE;
 	size_t have = 0;
 	ssize_t n;
 
 	while (have < prober->answer_len && !atomic_load(&prober->stop)) {
 		n = recv(prober->fd, prober->got + have, prober->answer_len - have, 0);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		/* A server that took the request and forgot it would be waited for for ever. */
+		if (n < 0 && (errno == EAGAIN || errno == EINTR) && load_now() < end)
 			continue;
 		if (n <= 0) {
 			bump(&prober->breaks);
