@@ -51,11 +51,6 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-# Exports what <kho/host.h> declares: that alone is compiled with default visibility.
-$(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
-	$(CC) $(CFLAGS) -shared -Wl,-soname,$(KHO_SONAME) -Wl,--version-script=host/libkho.map \
-		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)
-
 PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk \
 	bench/bench.mk bench/load.mk bench/demo.mk bench/blackout.mk bench/throughput.mk)
 include $(PARTS)
@@ -66,6 +61,11 @@ CHECKS := $(filter-out check-full% check-build,$(sort \
 .PHONY: check check-build
 check: $(CHECKS)
 check-build: $(TESTS)
+
+# Exports what <kho/host.h> declares: that alone is compiled with default visibility.
+$(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
+	$(CC) $(CFLAGS) -shared -Wl,-soname,$(KHO_SONAME) -Wl,--version-script=host/libkho.map \
+		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)
 
 .PHONY: all clean install format check-format
 all: $(LIB) $(SHLIB) $(ALL)
