@@ -51,8 +51,7 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk \
-	bench/bench.mk bench/load.mk bench/demo.mk bench/blackout.mk bench/throughput.mk)
+PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk bench/*.mk)
 include $(PARTS)
 
 # The check-NAME targets of all parts, but those that take long. Test programs are listed in TESTS.

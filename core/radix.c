@@ -480,14 +480,24 @@ khoc_inline int radix_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsign
 	return 0;
 }
 
+khoc_noinline int radix_range_any(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order,
+				  bool set)
+{
+	return radix_range(tree, pa, nr, order, set, khoc_pin_shift(tree->shift));
+}
+
 int khoc_radix_add_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order)
 {
-	return radix_range(tree, pa, nr, order, true, khoc_pin_shift(tree->shift));
+	if (geom_ordinary(tree->shift))
+		return radix_range(tree, pa, nr, order, true, 12);
+	return radix_range_any(tree, pa, nr, order, true);
 }
 
 int khoc_radix_del_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order)
 {
-	return radix_range(tree, pa, nr, order, false, khoc_pin_shift(tree->shift));
+	if (geom_ordinary(tree->shift))
+		return radix_range(tree, pa, nr, order, false, 12);
+	return radix_range_any(tree, pa, nr, order, false);
 }
 
 /* ---- ranges of pages ---------------------------------------------------- */

@@ -244,7 +244,8 @@ bool conns_store(struct conn *conn, struct conn_state *state);
 unsigned int conns_count(void);
 
 /* In probation a hand-over may be taken back: then say what is being served. */
-extern bool conns_probation;
+bool conns_probation(void);
+void conns_set_probation(bool on);
 void conns_serving(struct worker *w, __u64 token);
 
 /* ---- listen.c ---- */

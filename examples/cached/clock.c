@@ -77,7 +77,7 @@ void clock_tell(struct worker *w, bool now)
 		return;
 	__atomic_add_fetch(&used, tally->bytes, __ATOMIC_RELAXED);
 	nr = __atomic_add_fetch(&items, tally->items, __ATOMIC_RELAXED);
-	tally->bytes = tally->items = 0;
+	tally_add(tally, -tally->bytes, -tally->items);
 	if (nr > (__s64)table_buckets() && !__atomic_exchange_n(&awake, true, __ATOMIC_RELAXED))
 		eventfd_write(wake, 1);
 }

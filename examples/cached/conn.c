@@ -368,7 +368,8 @@ static struct conn_state *new_state(struct worker *w)
 		state->noreply = e->store.noreply;
 	}
 	memcpy(state->data, e->in, e->nin);
-	memcpy(state->data + e->nin, w->out.buf, w->out.len);
+	if (w->out.len)
+		memcpy(state->data + e->nin, w->out.buf, w->out.len);
 	return state;
 }
 
@@ -414,9 +415,10 @@ static void serve(struct worker *w)
 
 void conn_event(struct worker *w, struct conn *conn, __u32 events)
 {
+	bool probation = conns_probation();
 	struct event *e = &w->event;
 
-	if (conns_probation)
+	if (probation)
 		conns_serving(w, conn->token);
 	if (load(w, conn)) {
 		serve(w);
@@ -430,6 +432,6 @@ void conn_event(struct worker *w, struct conn *conn, __u32 events)
 	}
 	if (e->closing)
 		conns_close(conn);
-	if (conns_probation)
+	if (probation)
 		conns_serving(w, 0);
 }

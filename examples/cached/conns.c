@@ -22,8 +22,6 @@
 #define HASH_SIZE 4096
 #define ACCEPT_MAX 64 /* at a time */
 
-bool conns_probation;
-
 static struct conn_table *table;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct conn *heads[HASH_SIZE];
@@ -32,10 +30,21 @@ static struct ids tokens;
 static __u32 *free_slots; /* a stack */
 static unsigned int nr_free, nr_slots;
 static int spare_fd = -1;
+static bool probation;
 
 unsigned int conns_count(void)
 {
 	return __atomic_load_n(&nr_conns, __ATOMIC_RELAXED);
+}
+
+bool conns_probation(void)
+{
+	return __atomic_load_n(&probation, __ATOMIC_RELAXED);
+}
+
+void conns_set_probation(bool on)
+{
+	__atomic_store_n(&probation, on, __ATOMIC_RELAXED);
 }
 
 void conns_serving(struct worker *w, __u64 token)
@@ -59,7 +68,7 @@ static void forget(struct conn **link)
 	struct conn *conn = *link;
 
 	*link = conn->hash_next;
-	nr_conns--;
+	__atomic_sub_fetch(&nr_conns, 1, __ATOMIC_RELAXED);
 	/* Duplicates elsewhere keep the file: it does not leave the epoll by itself. */
 	epoll_ctl(conn->worker->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
 	free(conn);
@@ -82,7 +91,7 @@ int conns_adopt(__u64 token, int fd)
 	link = &heads[token % HASH_SIZE];
 	conn->hash_next = *link;
 	*link = conn;
-	nr_conns++;
+	__atomic_add_fetch(&nr_conns, 1, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&lock);
 	if (epoll_ctl(conn->worker->epoll, EPOLL_CTL_ADD, fd, &event)) {
 		conns_forget(token);

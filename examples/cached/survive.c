@@ -101,7 +101,7 @@ int survive_ready(void)
 	int err = 0;
 
 	if (how == KHO_SUCCESSOR) {
-		conns_probation = true;
+		conns_set_probation(true);
 		err = conns_adopt_all();
 	} else {
 		err = attach(false);
@@ -118,7 +118,7 @@ int survive_ready(void)
 /* Every worker has gone round since we began to serve. */
 void survive_healthy(void)
 {
-	conns_probation = false;
+	conns_set_probation(false);
 	kho_healthy();
 }
 

@@ -28,7 +28,7 @@
 
 #include "table.h"
 
-#define LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 
 #define ZERO_STEP (256 << 10) /* bytes cleared, and */
@@ -44,7 +44,7 @@ struct stripe {
 static struct table *table;
 static __u64 buckets;
 static struct stripe stripes[BASE_BUCKETS];
-static unsigned int count_stripe;
+static unsigned int count_stripe; /* BASE_BUCKETS when all are counted */
 static struct {
 	char *words;
 	size_t zeroed;
@@ -110,7 +110,7 @@ static void lock_stripe(unsigned int index)
 	unsigned int tries = 0;
 
 	while (__atomic_exchange_n(&stripe->lock, 1, __ATOMIC_ACQUIRE)) {
-		while (LOAD(&stripe->lock)) {
+		while (__atomic_load_n(&stripe->lock, __ATOMIC_RELAXED)) {
 			if (++tries % 128 == 0)
 				sched_yield(); /* the holder may be waiting for our processor */
 		}
@@ -195,12 +195,11 @@ void table_unlock(const struct place *place)
 	unlock_stripe(place->stripe);
 }
 
-static void tally_add(struct tally *tally, const struct place *place, __s64 bytes, int items)
+/* What the counter has not reached, it will count itself. */
+static void account(struct tally *tally, const struct place *place, __s64 bytes, __s64 items)
 {
-	if (place->sort < stripes[place->stripe].counted) {
-		tally->bytes += bytes;
-		tally->items += items;
-	}
+	if (place->sort < stripes[place->stripe].counted)
+		tally_add(tally, bytes, items);
 }
 
 int table_put(struct place *place, struct item *item, struct tally *tally)
@@ -216,7 +215,7 @@ int table_put(struct place *place, struct item *item, struct tally *tally)
 	err = kho_publish_tagged(place->pred, (__u64)item, item, old);
 	if (err)
 		return err;
-	tally_add(tally, place, bytes, old ? 0 : 1);
+	account(tally, place, bytes, old ? 0 : 1);
 	place->item = item;
 	return 0;
 }
@@ -225,7 +224,7 @@ void table_delete(struct place *place, struct tally *tally)
 {
 	struct item *old = place->item;
 
-	tally_add(tally, place, -(__s64)kho_usable_size(old), -1);
+	account(tally, place, -(__s64)kho_usable_size(old), -1);
 	kho_publish_tagged(place->pred, old->next, NULL, old);
 	place->item = NULL;
 }
@@ -377,21 +376,20 @@ bool table_count_step(struct tally *tally)
 		if (n >= COUNT_STEP && as_item(word)->sort != last)
 			break;
 		last = as_item(word)->sort;
-		tally->bytes += kho_usable_size(as_item(word));
-		tally->items++;
+		tally_add(tally, kho_usable_size(as_item(word)), 1);
 		n++;
 		word = as_item(word)->next;
 	}
 	stripe->counted = word == LIST_END ? UINT64_MAX : as_item(word)->sort;
 	unlock_stripe(count_stripe);
 	if (word == LIST_END)
-		count_stripe++;
+		__atomic_add_fetch(&count_stripe, 1, __ATOMIC_RELAXED);
 	return true;
 }
 
 bool table_counting(void)
 {
-	return count_stripe < BASE_BUCKETS;
+	return __atomic_load_n(&count_stripe, __ATOMIC_RELAXED) < BASE_BUCKETS;
 }
 
 static int fault(struct table_report *report, __u64 list, const char *what)

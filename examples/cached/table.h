@@ -15,6 +15,13 @@ struct tally {
 	__s64 items;
 };
 
+/* Its owner adds, anybody may look. */
+static inline void tally_add(struct tally *tally, __s64 bytes, __s64 items)
+{
+	__atomic_store_n(&tally->bytes, tally->bytes + bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&tally->items, tally->items + items, __ATOMIC_RELAXED);
+}
+
 /**
  * struct place - where a key is, or would be; its lock is held
  * @pred: the list word before it

@@ -12,7 +12,7 @@
 
 #include "cached.h"
 
-#define EVENTS 64
+#define EVENTS 32
 #define PROBATION_MS 100 /* an idle worker shows that it lives this often */
 
 struct worker workers[NR_THREADS];
@@ -45,7 +45,7 @@ static void serve(struct worker *w)
 
 	while (!__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
 		kho_blocking();
-		n = epoll_wait(w->epoll, events, EVENTS, conns_probation ? PROBATION_MS : -1);
+		n = epoll_wait(w->epoll, events, EVENTS, conns_probation() ? PROBATION_MS : -1);
 		/* Connections may be gone after a roll-back; what is true will be reported again. */
 		if (kho_unblocked() == KHO_THAW_ROLLED_BACK)
 			continue;

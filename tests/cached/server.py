@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import tempfile
 import time
 
 
@@ -20,7 +21,8 @@ class Server:
             self.args += ["-u", "root"]
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.args, stderr=subprocess.DEVNULL)
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(self.args, stderr=self.errors)
         for _ in range(500):
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
@@ -39,4 +41,6 @@ class Server:
             self.process.kill()
             raise SystemExit("%s does not stop" % self.args[0])
         if self.status not in (0, -15):
+            self.errors.seek(0)
+            print(self.errors.read().decode(errors="replace"))
             raise SystemExit("%s ended with status %d" % (self.args[0], self.status))
