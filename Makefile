@@ -51,20 +51,22 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk bench/*.mk)
-include $(PARTS)
-
-# The check-NAME targets of all parts, but those that take long. Test programs are listed in TESTS.
-CHECKS := $(filter-out check-full% check-build,$(sort \
-	$(shell sed -n 's/^\(check-[a-z0-9-]*\):.*/\1/p' $(PARTS) /dev/null)))
-.PHONY: check check-build
-check: $(CHECKS)
-check-build: $(TESTS)
-
 # Exports what <kho/host.h> declares: that alone is compiled with default visibility.
 $(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
 	$(CC) $(CFLAGS) -shared -Wl,-soname,$(KHO_SONAME) -Wl,--version-script=host/libkho.map \
 		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)
+
+# bench/load.mk names the client library that its neighbours link.
+PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk) \
+	bench/load.mk $(filter-out bench/load.mk,$(wildcard bench/*.mk))
+include $(PARTS)
+
+# The check-NAME targets of all parts, but those that take long; and their programs.
+CHECKS := $(filter-out check-full% check-build,$(sort \
+	$(shell sed -n 's/^\(check-[a-z0-9-]*\):.*/\1/p' $(PARTS) /dev/null)))
+.PHONY: check check-build
+check: $(CHECKS)
+check-build: $(foreach v,$(filter TEST_% LIFE_BINS TESTS,$(.VARIABLES)),$(filter $(O)/%,$($(v))))
 
 .PHONY: all clean install format check-format
 all: $(LIB) $(SHLIB) $(ALL)

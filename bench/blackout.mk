@@ -2,10 +2,10 @@
 # make bench-blackout   SIZES="16MiB 1GiB" N=50 SUBJECTS=libkho,redis
 BLACKOUT_OBJS := $(O)/bench/blackout/blackout.o $(O)/bench/blackout/subjects.o
 
-$(O)/bench/blackout-floor: $(O)/bench/blackout/floor.o $(LOAD_LIB)
+$(O)/bench/blackout-floor: $(O)/bench/blackout/floor.o $(O)/bench/libload.a
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^
 
-$(O)/bench/blackout-bench: $(BLACKOUT_OBJS) $(LOAD_LIB)
+$(O)/bench/blackout-bench: $(BLACKOUT_OBJS) $(O)/bench/libload.a
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^
 
 .PHONY: bench-blackout

@@ -3,7 +3,7 @@
 DEMO_SRCS := demo.c events.c server.c copied.c show.c
 DEMO_OBJS := $(DEMO_SRCS:%.c=$(O)/bench/demo/%.o)
 
-$(O)/demo/demo: $(DEMO_OBJS) $(LOAD_LIB)
+$(O)/demo/demo: $(DEMO_OBJS) $(O)/bench/libload.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^
 

@@ -77,22 +77,33 @@ static int kho_pid(struct run *run)
 	return 0;
 }
 
+/* The limit of the cache must not be what decides. */
+static char *const *server_args(struct run *run)
+{
+	static char limit[32];
+	static char *const args[] = {"-t", "2", "--healthy-after=50", "-m", limit, NULL};
+
+	snprintf(limit, sizeof(limit), "%llu",
+		 (unsigned long long)(need_once(run->state) * 3 / 2 / MIB));
+	return args;
+}
+
 static int kho_start_server(struct run *run)
 {
 	char kho[4096], server[4096], listen[32], max[32];
-	char *argv[] = {kho,	"run", "--name", "bench", "--listen", listen, "--",
-			server, "-t",  "2",	 "-m",	  max,	      NULL};
-	uint64_t arena = need_once(run->state);
+	char *argv[20] = {kho, "run", "--name", "bench", "--listen", listen, "--", server};
+	unsigned int n = 8;
+	char *const *arg;
 	int err;
 
 	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
 	snprintf(server, sizeof(server), "%s/cached-v1", run->bin);
 	snprintf(listen, sizeof(listen), "127.0.0.1:%u", run->port);
+	for (arg = server_args(run); *arg; arg++)
+		argv[n++] = *arg;
 	setenv("KHO_RUNDIR", run->dir, 1);
-	snprintf(max, sizeof(max), "%llu", (unsigned long long)(2 * arena));
+	snprintf(max, sizeof(max), "%llu", (unsigned long long)(2 * need_once(run->state)));
 	setenv("KHO_ARENA_MAX", max, 1);
-	/* The limit of the cache must not be what decides. */
-	snprintf(max, sizeof(max), "%llu", (unsigned long long)(arena * 3 / 2 / MIB));
 	err = start(run, argv);
 	return err ? err : kho_pid(run);
 }
@@ -100,13 +111,20 @@ static int kho_start_server(struct run *run)
 static int kho_upgrade(struct run *run, bool in_place)
 {
 	char kho[4096], server[4096], out[8192];
-	char *argv[] = {kho, "upgrade", "bench", "--exec", server, in_place ? "--in-place" : NULL,
-			NULL};
+	char *argv[20] = {kho, "upgrade", "--exec", server};
 	pid_t old = run->server;
+	unsigned int n = 4;
+	char *const *arg;
 	int status;
 
 	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
 	snprintf(server, sizeof(server), "%s/cached-v%d", run->bin, run->events % 2 ? 1 : 2);
+	if (in_place)
+		argv[n++] = "--in-place";
+	argv[n++] = "bench";
+	argv[n++] = "--";
+	for (arg = server_args(run); *arg; arg++)
+		argv[n++] = *arg;
 	status = load_run(argv, out, sizeof(out), EVENT_TIMEOUT);
 	if (status) {
 		fprintf(stderr, "\nblackout: kho upgrade: %d: %s\n", status, out);

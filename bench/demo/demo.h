@@ -97,10 +97,10 @@ int demo_write_json(struct demo *demo);
 int demo_server_start(struct demo *demo);
 int demo_server_pid(struct demo *demo, pid_t *pid);
 /*
- * kho upgrade to @build. @args: more arguments of the server, or NULL.
+ * kho upgrade to @build. @arg: one more argument of a bad server, or NULL.
  * @said: the last line that kho printed. Return: its exit status, or negative errno.
  */
-int demo_server_upgrade(struct demo *demo, const char *build, const char *args, char *said,
+int demo_server_upgrade(struct demo *demo, const char *build, const char *arg, char *said,
 			size_t size);
 /* Stop it and take everything away. */
 void demo_server_stop(struct demo *demo);

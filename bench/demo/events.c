@@ -192,11 +192,11 @@ static const struct bad {
 	enum load_blame blame;
 } bads[DEMO_BAD] = {
 	{"exit", "exits at once", LOAD_BLAME_UPGRADE},
-	{"hang-before-ready", "never gets ready", LOAD_BLAME_UPGRADE},
+	{"hang", "never gets ready", LOAD_BLAME_UPGRADE},
 	{"layout", "wants another layout", LOAD_BLAME_UPGRADE},
 	/* These get the arena, and connections, before they fail. */
-	{"crash-after-grant", "crashes when it serves", LOAD_BLAME_KILL},
-	{"hang-after-grant", "hangs when it serves", LOAD_BLAME_KILL},
+	{"crash", "crashes when it serves", LOAD_BLAME_KILL},
+	{"hang-granted", "hangs when it serves", LOAD_BLAME_KILL},
 };
 
 static int one_bad(struct demo *demo, const struct bad *bad, struct demo_kind *kind)

@@ -91,22 +91,35 @@ int demo_server_pid(struct demo *demo, pid_t *pid)
 	return 0;
 }
 
+/*
+ * What every build of the server is started with. Nothing may be evicted: a missing key is
+ * a lost one. Room: values, and as much again for what surrounds them.
+ */
+static void server_args(struct demo *demo, char **argv, unsigned int n)
+{
+	static char limit[32], conns[32];
+	uint64_t mib = demo->options.keys * (demo->shape.max + 256ULL) >> 20;
+	static char *const fixed[] = {"-t", "2", "--healthy-after=300", "-m", limit, "-c", conns};
+	unsigned int i;
+
+	snprintf(limit, sizeof(limit), "%llu", (unsigned long long)mib + 256);
+	snprintf(conns, sizeof(conns), "%u", demo->options.busy + demo->options.idle + 400);
+	for (i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		argv[n++] = fixed[i];
+	argv[n] = NULL;
+}
+
 int demo_server_start(struct demo *demo)
 {
 	char kho[4096], server[4096], listen[32];
-	char *argv[] = {program(demo, "kho", kho, sizeof(kho)),
-			"run",
-			"--name",
-			demo->name,
-			"--listen",
-			listen,
-			"--",
-			program(demo, "cached-v1", server, sizeof(server)),
-			"-t",
-			"2",
-			NULL};
+	char *argv[24] = {program(demo, "kho", kho, sizeof(kho)), "run", "--name", demo->name,
+			  "--listen", listen,
+			  /* It is killed more often than anybody would believe in. */
+			  "--restarts", "1000/10", "--",
+			  program(demo, "cached-v1", server, sizeof(server))};
 	int err;
 
+	server_args(demo, argv, 10);
 	snprintf(listen, sizeof(listen), "127.0.0.1:%u", demo->port);
 	raise_limits(demo);
 	/* Where the control socket is: short, for a socket's path has 107 bytes. */
@@ -138,23 +151,27 @@ static void last_line(char *out, char *said, size_t size)
 	snprintf(said, size, "%s", line ? line + 1 : out);
 }
 
-int demo_server_upgrade(struct demo *demo, const char *build, const char *args, char *said,
+int demo_server_upgrade(struct demo *demo, const char *build, const char *arg, char *said,
 			size_t size)
 {
 	char kho[4096], exec[4096], out[8192];
-	char *argv[16] = {program(demo, "kho", kho, sizeof(kho)), "upgrade", demo->name, "--exec",
+	char *argv[32] = {program(demo, "kho", kho, sizeof(kho)), "upgrade", "--exec",
 			  program(demo, build, exec, sizeof(exec))};
-	unsigned int n = 5;
+	unsigned int n = 4;
 	int status;
 
-	if (args) {
+	/* A bad one must not take long to be found out, nor be found out early. */
+	if (arg) {
 		argv[n++] = "--ready-timeout";
 		argv[n++] = "1500";
 		argv[n++] = "--healthy-timeout";
-		argv[n++] = "1500";
-		argv[n++] = "--args";
-		argv[n++] = (char *)args;
+		argv[n++] = "2500";
 	}
+	argv[n++] = demo->name;
+	argv[n++] = "--";
+	if (arg)
+		argv[n++] = (char *)arg;
+	server_args(demo, argv, n);
 	status = load_run(argv, out, sizeof(out), KHO_TIMEOUT);
 	last_line(out, said, size);
 	return status;

@@ -242,6 +242,8 @@ void conns_close(struct conn *conn);
 /* Replace a connection's state. @state: reserved, or NULL. Return: false: no memory, nothing done. */
 bool conns_store(struct conn *conn, struct conn_state *state);
 unsigned int conns_count(void);
+/* Live objects of root "conns". */
+__u64 conns_objects(void);
 
 /* In probation a hand-over may be taken back: then say what is being served. */
 bool conns_probation(void);

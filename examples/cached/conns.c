@@ -324,6 +324,23 @@ int conns_attach(struct conn_table *found)
 	return 0;
 }
 
+__u64 conns_objects(void)
+{
+	const struct conn_state *state;
+	__u64 objects = 1;
+	unsigned int i;
+
+	pthread_mutex_lock(&lock);
+	for (i = 0; i < nr_slots; i++) {
+		state = (const struct conn_state *)*slot_at(i);
+		if (state)
+			objects += state->item ? 2 : 1;
+	}
+	objects += nr_slots / CHUNK_STATES;
+	pthread_mutex_unlock(&lock);
+	return objects;
+}
+
 /* ---- new ones ---- */
 
 /* Out of fds: take one more by giving up the spare one, so that the peer hears of it. */

@@ -476,6 +476,7 @@ int table_check(struct table_report *report)
 	int err = 0;
 
 	memset(report, 0, sizeof(*report));
+	report->segments = __builtin_ctzll(LOAD(&buckets)) - BASE_BITS;
 	for (list = 0; list < BASE_BUCKETS && !err; list++) {
 		lock_stripe(list);
 		err = check_list(list, report);

@@ -88,6 +88,7 @@ struct table_report {
 	__u64 items;
 	__u64 bytes;
 	__u64 spliced;
+	__u64 segments;
 	char fault[160];
 };
 

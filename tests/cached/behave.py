@@ -67,6 +67,7 @@ def sound(talk):
     check = talk.stats(b"check")
     must(check[b"check:result"] == b"sound", check)
     must(check[b"check:bytes"] == talk.stats()[b"bytes"], check, "bytes")
+    must(check[b"check:objects"] == check[b"check:live_objects"], check, "leak")
 
 
 def crumbs(server):
