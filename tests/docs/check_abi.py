@@ -4,7 +4,8 @@
 # Holds docs/abi.md against the code, three ways:
 #
 #   examples   every fenced block "hexdump NAME" or "values NAME" is what abi_examples prints
-#   layouts    every table "struct X (N bytes)" says what the assertions of include/kho/abi/ say
+#   layouts    every table "struct X (N bytes)" says what the assertions of include/kho/abi/ say,
+#              and every table of types or states what the enums there say
 #   reader     a second reader, written from docs/abi.md and from nothing else, comes to the
 #              same values: so the document is enough to write one
 #
@@ -85,6 +86,21 @@ def check_layouts(top, text):
         for field, off in fields.get(name, {}).items():
             expect(f"struct {name}.{field}: offset", doc.get(field), off)
     expect("structures without a table in docs/abi.md", sorted(set(sizes) - seen), [])
+
+
+def check_numbers(top, text):
+    """Tables of named numbers: message types, descriptor types, states."""
+    for path, prefix, table in (
+            ("handover.h", "KHO_MSG_", r"^\| type \| name \| direction .*?\n\n"),
+            ("arena.h", "KHO_ABI_DESC_", r"^\| type \| name \| what .*?\n\n"),
+            ("arena.h", "KHO_ABI_STATE_", r"^\| state \| name \| meaning .*?\n\n")):
+        source = open(f"{top}/include/kho/abi/{path}").read()
+        want = {name: int(value) for name, value in
+                re.findall(rf"^\t{prefix}(\w+) =\s+(\d+)", source, re.M) if int(value)}
+        found = re.search(table, text, re.S | re.M)
+        got = {name: int(value) for value, name in
+               re.findall(r"^\| (\d+) \| (\w+) \|", found[0] if found else "", re.M)}
+        expect(f"{prefix}* in docs/abi.md", got, want)
 
 
 def check_versions(top):
@@ -293,6 +309,7 @@ def main():
     doc = blocks_of(text)
     compare_blocks(doc, blocks_of(subprocess.check_output([examples], text=True)))
     check_layouts(top, text)
+    check_numbers(top, text)
     check_versions(top)
     if not failures:
         for check in (check_radix, check_root, check_arena, check_slab, check_large,
