@@ -46,7 +46,8 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
--include $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk fuzz/fuzz.mk bench/bench.mk)
+-include $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk \
+	tests/host/host.mk fuzz/fuzz.mk fuzz/arena.mk bench/bench.mk bench/heap.mk)
 
 .PHONY: all clean format check-format
 all: $(LIB) $(ALL)

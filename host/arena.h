@@ -61,6 +61,12 @@ struct kho_arena {
 
 extern struct kho_arena kho_arena_;
 
+/* The file grows under the page allocator's lock; others see some size that it had. */
+static inline __u64 kho_arena_file_size_(void)
+{
+	return __atomic_load_n(&kho_arena_.file_size, __ATOMIC_RELAXED);
+}
+
 /* ---- arena.c ---- */
 
 /* Make a sealed memfd without a name in any file system. Return: the fd or -errno. */

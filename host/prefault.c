@@ -42,12 +42,14 @@ void kho_arena_prefault_(const volatile bool *stop)
 	struct khoc_run run;
 
 	prefault_range(0, a->header->data_pa, stop);
-	khoc_radix_iter_init(&iter, &a->tree, a->header->data_pa, a->file_size, 0,
+	khoc_radix_iter_init(&iter, &a->tree, a->header->data_pa, kho_arena_file_size_(), 0,
 			     khoc_max_order(KHO_PAGE_SHIFT));
 	while (!*stop && khoc_radix_iter_next(&iter, &run)) {
 		__u64 end = run.pa + (run.nr << (run.order + KHO_PAGE_SHIFT));
 
-		if (run.pa < a->file_size)
-			prefault_range(run.pa, end < a->file_size ? end : a->file_size, stop);
+		if (run.pa < kho_arena_file_size_())
+			prefault_range(run.pa,
+				       end < kho_arena_file_size_() ? end : kho_arena_file_size_(),
+				       stop);
 	}
 }
