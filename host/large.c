@@ -71,9 +71,9 @@ const struct kho_abi_large *kho_large_of_(const void *ptr)
 	report.addr = pa - HEADER_SIZE;
 	report.field = "run_pa";
 	report.value = pa;
-	report.limit = kho_arena_.file_size;
+	report.limit = kho_arena_file_size_();
 	if (pa & (HEAP_ALIGN - 1) || pa < kho_arena_.header->data_pa + HEADER_SIZE ||
-	    pa >= kho_arena_.file_size)
+	    pa >= kho_arena_file_size_())
 		report.fault = KHO_E_RANGE;
 	else if (large->magic != KHO_ABI_LARGE_MAGIC)
 		report.fault = KHO_E_MAGIC;
@@ -84,13 +84,24 @@ const struct kho_abi_large *kho_large_of_(const void *ptr)
 	else if (large->run_pa & (KHO_PAGE_SIZE - 1) ||
 		 large->run_pa < kho_arena_.header->data_pa || large->run_pa >= pa ||
 		 !large->nr_pages ||
-		 large->nr_pages > (kho_arena_.file_size - large->run_pa) >> KHO_PAGE_SHIFT ||
+		 large->nr_pages > (kho_arena_file_size_() - large->run_pa) >> KHO_PAGE_SHIFT ||
 		 large->size > (large->nr_pages << KHO_PAGE_SHIFT) ||
 		 pa + large->size != large->run_pa + (large->nr_pages << KHO_PAGE_SHIFT))
 		report.fault = KHO_E_RANGE;
 	else
 		return large;
 	kho_fail_report_(&report);
+	return NULL;
+}
+
+const struct kho_abi_large *kho_large_find_(const void *ptr)
+{
+	const struct kho_abi_large *large = kho_large_of_(ptr);
+
+	if (!large || kho_pages_kind_(large->run_pa) == PAGE_KIND_LARGE ||
+	    kho_large_is_live_(large))
+		return large;
+	kho_fail_(-EINVAL, "%p: a large object that was freed", ptr);
 	return NULL;
 }
 
@@ -109,7 +120,14 @@ int kho_large_preserve_(const struct kho_abi_large *large)
 
 void kho_large_unpreserve_(const struct kho_abi_large *large)
 {
+	if (kho_pages_kind_(large->run_pa) != PAGE_KIND_LARGE)
+		kho_pages_set_kind_(large->run_pa, large->nr_pages, PAGE_KIND_LARGE);
 	kho_run_unpreserve_(large->run_pa, large->nr_pages);
+}
+
+void kho_large_drop_(const struct kho_abi_large *large)
+{
+	kho_run_drop_(large->run_pa, large->nr_pages);
 }
 
 void kho_large_free_(const struct kho_abi_large *large)
