@@ -11,6 +11,8 @@ HOST_TESTS := $(patsubst %.c,$(O)/%,$(filter-out $(HOST_TEST_SKIP),$(wildcard te
 HOST_WRAP := malloc calloc aligned_alloc mmap madvise fallocate ftruncate
 
 $(O)/tests/host/test_nomem: HOST_TEST_LD := $(HOST_WRAP:%=-Wl,--wrap=%)
+# Stepping through the dynamic linker would be no use.
+$(O)/tests/host/test_step: HOST_TEST_LD := -Wl,-z,now
 
 $(O)/tests/host/%: tests/host/%.c $(HOST_TEST_SUPPORT) $(LIB)
 	@mkdir -p $(@D)

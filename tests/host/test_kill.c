@@ -67,11 +67,13 @@ struct flight {
 	struct list after;
 	kho_pa_t pa;
 	__u64 nr;
+	__u64 seq;
 };
 
 struct extent {
 	kho_pa_t pa; /* 0 = none */
 	__u64 nr; /* order of a folio, pages of a run */
+	__u64 seq; /* tells it from who has the same pages next */
 };
 
 static struct log {
@@ -167,13 +169,13 @@ static void apply(unsigned int t, const struct flight *f)
 		log->list[f->index] = f->after;
 		break;
 	case FOLIO_ADD:
-		log->folio[t][f->index] = (struct extent){f->pa, f->nr};
+		log->folio[t][f->index] = (struct extent){f->pa, f->nr, f->seq};
 		break;
 	case FOLIO_DEL:
 		log->folio[t][f->index].pa = 0;
 		break;
 	case RUN_ADD:
-		log->run[t][f->index] = (struct extent){f->pa, f->nr};
+		log->run[t][f->index] = (struct extent){f->pa, f->nr, f->seq};
 		break;
 	case RUN_DEL:
 		log->run[t][f->index].pa = 0;
@@ -253,10 +255,17 @@ static void change_list(unsigned int t, uint64_t r)
 		kho_free(exchanged);
 }
 
-static void stamp(kho_pa_t pa, __u64 nr)
+static __u64 *page_at(kho_pa_t pa)
 {
-	for (__u64 i = 0; i < nr; i++)
-		*(__u64 *)(kho_arena_.base + pa + i * KHO_PAGE_SIZE) = pa * 3 + i;
+	return (__u64 *)(kho_arena_.base + pa);
+}
+
+static void stamp(kho_pa_t pa, __u64 nr, __u64 seq)
+{
+	for (__u64 i = 0; i < nr; i++, pa += KHO_PAGE_SIZE) {
+		page_at(pa)[0] = seq;
+		page_at(pa)[511] = pa;
+	}
 }
 
 static void change_folio(unsigned int t, uint64_t r)
@@ -273,6 +282,7 @@ static void change_folio(unsigned int t, uint64_t r)
 		f->kind = FOLIO_DEL;
 		f->pa = entry->pa;
 		f->nr = entry->nr;
+		f->seq = entry->seq;
 		phase(f, 1);
 		if (r >> 63)
 			kho_unpreserve_folio(folio);
@@ -284,7 +294,8 @@ static void change_folio(unsigned int t, uint64_t r)
 		f->kind = FOLIO_ADD;
 		f->pa = kho_virt_to_phys(folio);
 		f->nr = order;
-		stamp(f->pa, 1ULL << order);
+		f->seq = ++the_log->next_seq[t] << 8 | t;
+		stamp(f->pa, 1ULL << order, f->seq);
 		phase(f, 1);
 		rc = kho_preserve_folio(folio);
 	}
@@ -307,6 +318,7 @@ static void change_run(unsigned int t, uint64_t r)
 		f->kind = RUN_DEL;
 		f->pa = entry.pa;
 		f->nr = entry.nr;
+		f->seq = entry.seq;
 		phase(f, 1);
 		kho_unpreserve_pages(page, entry.nr);
 	} else {
@@ -316,7 +328,8 @@ static void change_run(unsigned int t, uint64_t r)
 		f->kind = RUN_ADD;
 		f->pa = kho_virt_to_phys(page);
 		f->nr = nr;
-		stamp(f->pa, nr);
+		f->seq = ++the_log->next_seq[t] << 8 | t;
+		stamp(f->pa, nr, f->seq);
 		phase(f, 1);
 		rc = kho_preserve_pages(page, nr);
 	}
@@ -420,14 +433,16 @@ static bool list_is(unsigned int s, const struct list *want)
 }
 
 /* How many blocks of a run are preserved, from whichever end. */
-static unsigned int run_blocks(kho_pa_t pa, __u64 nr, unsigned int *total, bool drop)
+static unsigned int run_blocks(const struct flight *f, unsigned int *total, bool drop)
 {
+	kho_pa_t pa = f->pa;
+	__u64 nr = f->nr;
 	unsigned int there = 0;
 
 	for (*total = 0; nr; ++*total) {
 		unsigned int order = khoc_radix_split(KHO_PAGE_SHIFT, pa, nr);
 
-		if (!kho_block_check_(pa, order, KHO_ABI_DESC_PAGES)) {
+		if (!kho_block_check_(pa, order, KHO_ABI_DESC_PAGES) && *page_at(pa) == f->seq) {
 			there++;
 			if (drop) {
 				kho_block_unpreserve_(pa, order);
@@ -455,16 +470,16 @@ static bool happened(unsigned int t, const struct flight *f)
 		return false;
 	case FOLIO_ADD:
 	case FOLIO_DEL:
-		return !kho_block_check_(f->pa, (unsigned int)f->nr, KHO_ABI_DESC_FOLIO) ==
-		       (f->kind == FOLIO_ADD);
+		return (!kho_block_check_(f->pa, (unsigned int)f->nr, KHO_ABI_DESC_FOLIO) &&
+			*page_at(f->pa) == f->seq) == (f->kind == FOLIO_ADD);
 	case RUN_ADD:
 	case RUN_DEL:
 		/* Block by block, as in Linux: a part may be left, and is dropped here. */
-		there = run_blocks(f->pa, f->nr, &total, false);
+		there = run_blocks(f, &total, false);
 		if (there == total)
 			return f->kind == RUN_ADD;
 		the_log->partial_runs += there != 0;
-		run_blocks(f->pa, f->nr, &total, true);
+		run_blocks(f, &total, true);
 		return f->kind == RUN_DEL;
 	case SUB_ADD:
 	case SUB_DEL:
@@ -521,11 +536,10 @@ static void check_lists(struct sums *sums)
 	}
 }
 
-static void check_stamp(kho_pa_t pa, __u64 nr)
+static void check_stamp(kho_pa_t pa, __u64 nr, __u64 seq)
 {
-	for (__u64 i = 0; i < nr; i++)
-		CHECK(*(__u64 *)(kho_arena_.base + pa + i * KHO_PAGE_SIZE) == pa * 3 + i,
-		      "page %llu at %#llx: contents", i, pa);
+	for (; nr--; pa += KHO_PAGE_SIZE)
+		CHECK(page_at(pa)[0] == seq && page_at(pa)[511] == pa, "page %#llx: contents", pa);
 }
 
 static void check_extents(unsigned int t, struct sums *sums)
@@ -536,7 +550,7 @@ static void check_extents(unsigned int t, struct sums *sums)
 		if (!e->pa)
 			continue;
 		CHECK(kho_restore_folio(e->pa), "folio %#llx lost", e->pa);
-		check_stamp(e->pa, 1ULL << e->nr);
+		check_stamp(e->pa, 1ULL << e->nr, e->seq);
 		sums->folio_pages += 1ULL << e->nr;
 	}
 	for (unsigned int i = 0; i < RUNS; i++) {
@@ -545,7 +559,7 @@ static void check_extents(unsigned int t, struct sums *sums)
 		if (!e->pa)
 			continue;
 		CHECK(kho_restore_pages(e->pa, e->nr), "run %#llx lost", e->pa);
-		check_stamp(e->pa, e->nr);
+		check_stamp(e->pa, e->nr, e->seq);
 		sums->run_pages += e->nr;
 	}
 }
