@@ -404,7 +404,7 @@ static void *work(void *p)
 			change_folio(arg->t, r);
 		else if (what < 215)
 			change_run(arg->t, r);
-		else if (what < 225)
+		else if (what < 217)
 			change_names(arg->t, r);
 		else /* reserved, and now and then forgotten */
 			kho_free(what % 8 ? kho_malloc(r % 3000) : NULL);
@@ -696,7 +696,7 @@ static void run_and_kill(int fd, uint64_t *rng, int round)
 	while (!early && !__atomic_load_n(&the_log->running, __ATOMIC_SEQ_CST) &&
 	       !waitpid(pid, &status, WNOHANG))
 		nap(20000);
-	nap((r >> 8) % (early ? 6000000 : 4000000));
+	nap((r >> 8) % (early ? 6000000 : 8000000));
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	if (the_log->text[0])
