@@ -15,7 +15,7 @@ CFLAGS ?= -O2 -g
 SAN ?=
 
 KHO_WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla \
-	-Wframe-larger-than=1024 -Wno-unused-parameter -Werror
+	$(if $(SAN),,-Wframe-larger-than=1024) -Wno-unused-parameter -Werror
 KHO_CFLAGS := -std=gnu11 -D_GNU_SOURCE -fno-strict-aliasing -fvisibility=hidden -fPIC -MMD -MP -pthread \
 	$(KHO_WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 KHO_INC := -Iinclude

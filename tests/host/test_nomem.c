@@ -225,30 +225,36 @@ static void check_and_clear(int arena)
 	kho_arena_unmap_();
 }
 
-static void fail_each(bool from_then_on)
+/* A new arena each time: nodes of the tree, once made, stay. */
+static bool fail_one(long nth, bool from_then_on)
 {
-	int arena = kho_arena_create_("nomem");
-	long maps = inject.maps, nth;
+	int arena = kho_arena_create_("nomem"), rc;
+	long maps = inject.maps;
 
 	assert_int_equal(kho_arena_format_(arena, ARENA_MAX), 0);
-	for (nth = 0;; nth++) {
-		int rc;
+	arm(nth, from_then_on);
+	rc = scenario(arena);
+	disarm();
+	assert_true(rc <= 0);
+	if (rc)
+		assert_true(strlen(kho_error()) > 10);
+	if (inject.maps != maps)
+		fail_msg("allocation %ld: %ld mappings left", nth, inject.maps - maps);
+	check_and_clear(arena);
+	assert_int_equal(scenario(arena), 0);
+	check_and_clear(arena);
+	close(arena);
+	return inject.hit;
+}
 
-		arm(nth, from_then_on);
-		rc = scenario(arena);
-		disarm();
-		assert_true(rc <= 0);
-		if (rc)
-			assert_true(strlen(kho_error()) > 10);
-		if (inject.maps != maps)
-			fail_msg("allocation %ld: %ld mappings left", nth, inject.maps - maps);
-		check_and_clear(arena);
-		if (!inject.hit)
-			break;
-	}
+static void fail_each(bool from_then_on)
+{
+	long nth = 0;
+
+	while (fail_one(nth, from_then_on))
+		nth++;
 	assert_true(nth > 60);
 	printf("%ld allocations failed%s\n", nth, from_then_on ? ", with all after them" : "");
-	close(arena);
 }
 
 static void every_allocation_fails_once(void **state)
