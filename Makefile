@@ -11,7 +11,9 @@
 O ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CFLAGS ?= -O2 -g
 SAN ?=
 # Of the next release; SONAME counts incompatible changes of the programming interface.
@@ -19,7 +21,7 @@ KHO_VERSION := 0.1.0
 KHO_SONAME := libkho.so.0
 
 KHO_WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla \
-	-Wframe-larger-than=1024 -Wno-unused-parameter -Werror
+	$(if $(SAN),,-Wframe-larger-than=1024) -Wno-unused-parameter -Werror
 KHO_CFLAGS := -std=gnu11 -D_GNU_SOURCE -fno-strict-aliasing -fvisibility=hidden -fPIC -MMD -MP -pthread \
 	$(KHO_WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 KHO_INC := -Iinclude

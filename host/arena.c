@@ -65,7 +65,8 @@ int kho_arena_is_empty_(int fd)
 
 static int fill_header(struct kho_abi_arena_header *header, __u64 max_size)
 {
-	int rc = khoc_arena_geometry(max_size & ~(__u64)(SIZE_STEP - 1), header);
+	__u64 step = max_size < KHO_SECTION_SIZE ? SIZE_STEP : KHO_SECTION_SIZE;
+	int rc = khoc_arena_geometry(max_size & ~(step - 1), header);
 
 	if (rc)
 		return kho_fail_(rc, "arena: a limit of %llu bytes is too small or too large",
@@ -312,6 +313,11 @@ int kho_arena_own_(void)
 {
 	int rc = check_words();
 
+	if (!rc && constants.features_ro_compat)
+		rc = kho_fail_(
+			-KHO_E_VERSION,
+			"arena header: features_ro_compat %#llx: this program may only read it",
+			(unsigned long long)constants.features_ro_compat);
 	rc = rc ?: kho_root_check_();
 	rc = rc ?: kho_intents_check_();
 	rc = rc ?: kho_pages_init_();

@@ -104,8 +104,11 @@ struct heap *kho_heap_get_slow_(void)
 	return heap;
 }
 
+static bool reclaim(void);
+
 int kho_heap_init_(void)
 {
+	kho_pages_set_reclaim_(reclaim);
 	return kho_slabs_init_();
 }
 
@@ -223,15 +226,56 @@ static struct slab *next_slab(struct heap *heap, unsigned int class)
 	slab = take_partial(heap, class) ?: take_from_idle(heap, class);
 	slab = slab ?: kho_slab_inherited_(heap, class);
 	slab = slab ?: kho_slab_new_(heap, class);
-	/* Full: before giving up look at every slab that came in. */
-	while (!slab) {
-		__u64 before = kho_slabs_unseen_();
+	/* Full: by now every slab that came in was looked at. */
+	return slab ?: take_partial(heap, class) ?: kho_slab_inherited_(heap, class);
+}
 
-		slab = kho_slab_inherited_(heap, class);
-		if (!slab && kho_slabs_unseen_() == before)
-			break;
+/* Give back the empty slabs in a heap's lists. Return: whether there were any. */
+static bool give_back_empty(struct heap *heap)
+{
+	bool any = false;
+
+	take_pending(heap);
+	for (unsigned int c = 0; c < HEAP_NR_CLASSES; c++) {
+		struct slab *next = heap->current[c];
+
+		if (next != &no_slab) {
+			kho_slab_collect_(next);
+			if (!next->used) {
+				heap->current[c] = &no_slab;
+				kho_slab_delete_(next);
+				any = true;
+			}
+		}
+
+		for (struct slab *slab = heap->partial[c]; slab; slab = next) {
+			next = slab->next;
+			kho_slab_collect_(slab);
+			if (slab->used)
+				continue;
+			remove_partial(heap, slab);
+			kho_slab_delete_(slab);
+			any = true;
+		}
 	}
-	return slab;
+	return any;
+}
+
+/* No pages are left: those of slabs in which nothing is in use may serve for something else. */
+static bool reclaim(void)
+{
+	struct heap *heap = kho_heap_get_();
+	bool any;
+
+	if (!heap)
+		return false;
+	any = give_back_empty(heap);
+	pthread_mutex_lock(&heaps_lock);
+	for (struct heap *idle = heaps; idle; idle = idle->next)
+		if (idle->idle)
+			any |= give_back_empty(idle);
+	pthread_mutex_unlock(&heaps_lock);
+	return kho_slabs_give_back_(heap) || any;
 }
 
 /* ---- allocating ---- */
@@ -399,7 +443,7 @@ void kho_free(void *ptr)
 			kho_heap_free_object_(heap, slab, ptr, i, true);
 		return;
 	}
-	large = kho_large_of_(ptr);
+	large = kho_large_find_(ptr);
 	if (!large) {
 		bad_pointer(ptr);
 		return;
@@ -418,7 +462,7 @@ size_t kho_usable_size(const void *ptr)
 	slab = kho_slab_of_(ptr);
 	if (slab)
 		return kho_slab_index_(slab, ptr) < 0 ? 0 : slab->size;
-	large = kho_large_of_(ptr);
+	large = kho_large_find_(ptr);
 	return large ? large->size : 0;
 }
 
@@ -433,7 +477,7 @@ static bool is_reserved(const void *ptr)
 		i = kho_slab_index_(slab, ptr);
 		return i >= 0 && kho_slab_state_(slab, i) != KHO_ABI_OBJECT_LIVE;
 	}
-	large = kho_large_of_(ptr);
+	large = kho_large_find_(ptr);
 	return large && !kho_large_is_live_(large);
 }
 

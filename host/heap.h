@@ -176,6 +176,10 @@ struct slab *kho_slab_new_(struct heap *heap, unsigned int class);
 void kho_slab_delete_(struct slab *slab);
 /* A slab of @class that came with the arena, has free objects and is nobody's yet; NULL: none at hand. */
 struct slab *kho_slab_inherited_(struct heap *heap, unsigned int class);
+/* The state byte of an object, found without private memory: for recovery. NULL: no object of a slab starts there. */
+unsigned char *kho_slab_state_of_(const void *ptr);
+/* The arena is full: adopt what came in, for @heap, and give back the pages of empty slabs. Return: whether there were any. */
+bool kho_slabs_give_back_(struct heap *heap);
 /* Bytes of the arena in which inherited slabs have not been looked for. */
 __u64 kho_slabs_unseen_(void);
 /* The next object never looked at that is free, or NULL. */
@@ -197,9 +201,14 @@ void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long
 void *kho_large_alloc_(size_t size, size_t align);
 /* The header of the large object at @ptr, checked; NULL: it is none, kho_error() says why. */
 const struct kho_abi_large *kho_large_of_(const void *ptr);
+/* The same for one that is reserved or live: not what a freed one left in its pages. */
+const struct kho_abi_large *kho_large_find_(const void *ptr);
 bool kho_large_is_live_(const struct kho_abi_large *large);
 int kho_large_preserve_(const struct kho_abi_large *large);
+/* Live no longer: reserved. */
 void kho_large_unpreserve_(const struct kho_abi_large *large);
+/* For recovery: neither. */
+void kho_large_drop_(const struct kho_abi_large *large);
 void kho_large_free_(const struct kho_abi_large *large);
 
 /* ---- publish.c ---- */

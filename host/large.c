@@ -94,6 +94,17 @@ const struct kho_abi_large *kho_large_of_(const void *ptr)
 	return NULL;
 }
 
+const struct kho_abi_large *kho_large_find_(const void *ptr)
+{
+	const struct kho_abi_large *large = kho_large_of_(ptr);
+
+	if (!large || kho_pages_kind_(large->run_pa) == PAGE_KIND_LARGE ||
+	    kho_large_is_live_(large))
+		return large;
+	kho_fail_(-EINVAL, "%p: a large object that was freed", ptr);
+	return NULL;
+}
+
 bool kho_large_is_live_(const struct kho_abi_large *large)
 {
 	unsigned int order = khoc_radix_split(KHO_PAGE_SHIFT, large->run_pa, large->nr_pages);
@@ -109,7 +120,14 @@ int kho_large_preserve_(const struct kho_abi_large *large)
 
 void kho_large_unpreserve_(const struct kho_abi_large *large)
 {
+	if (kho_pages_kind_(large->run_pa) != PAGE_KIND_LARGE)
+		kho_pages_set_kind_(large->run_pa, large->nr_pages, PAGE_KIND_LARGE);
 	kho_run_unpreserve_(large->run_pa, large->nr_pages);
+}
+
+void kho_large_drop_(const struct kho_abi_large *large)
+{
+	kho_run_drop_(large->run_pa, large->nr_pages);
 }
 
 void kho_large_free_(const struct kho_abi_large *large)

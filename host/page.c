@@ -28,6 +28,7 @@
 #define KEEP_BACKED                                                                                \
 	(64ULL << 20 >> KHO_PAGE_SHIFT) /* free pages left in the file before holes are punched */
 #define PUNCH_MIN 16
+#define FALLOCATE_STEP (4ULL << 20)
 
 enum section_state { SECTION_UNKNOWN, SECTION_KNOWN, SECTION_FAULTY };
 
@@ -46,6 +47,7 @@ static struct {
 	unsigned int *survey; /* free pages when last looked at, without owning the arena */
 	__u64 nr_sections;
 	unsigned char *kind;
+	bool (*reclaim)(void);
 	int fault;
 } pages = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -237,7 +239,7 @@ static __u64 find(__u64 nr, unsigned int align_order)
 	if (order < align_order)
 		order = align_order;
 	pfn = find_block(order);
-	if (pfn == HBITMAP_NONE && nr != 1ULL << order)
+	if (pfn == HBITMAP_NONE && nr != 1ULL << align_order)
 		pfn = find_run(nr, align_order);
 	return pfn;
 }
@@ -314,11 +316,11 @@ static int discover(__u64 s)
 
 	rc = rc ?: section_bitmap(s, section_bits);
 	if (rc) {
-		pages.section[s] = SECTION_FAULTY;
+		__atomic_store_n(&pages.section[s], SECTION_FAULTY, __ATOMIC_RELEASE);
 		pages.fault = pages.fault ?: rc;
 		return rc;
 	}
-	pages.section[s] = SECTION_KNOWN;
+	__atomic_store_n(&pages.section[s], SECTION_KNOWN, __ATOMIC_RELEASE);
 	pages.nr_known += section_hi(s) - section_lo(s);
 	for_each_free(s, section_bits, put_range);
 	return 0;
@@ -338,6 +340,20 @@ static __u64 next_section(void)
 			any = s;
 	}
 	return any;
+}
+
+void kho_pages_know_(kho_pa_t pa, __u64 nr)
+{
+	__u64 s = pa >> KHO_PAGE_SHIFT, last = (s + nr - 1) / SECTION_PAGES;
+
+	for (s /= SECTION_PAGES; s <= last && s < pages.nr_sections; s++) {
+		if (__atomic_load_n(&pages.section[s], __ATOMIC_ACQUIRE) != SECTION_UNKNOWN)
+			continue;
+		pthread_mutex_lock(&pages.lock);
+		if (pages.section[s] == SECTION_UNKNOWN)
+			discover(s);
+		pthread_mutex_unlock(&pages.lock);
+	}
 }
 
 int kho_pages_discover_all_(void)
@@ -368,8 +384,11 @@ static int grow(__u64 end)
 		size = end;
 	if (size > a->size)
 		size = a->size;
-	if (ftruncate(a->fd, (off_t)size) && ftruncate(a->fd, (off_t)end))
-		return -errno;
+	if (ftruncate(a->fd, (off_t)size)) {
+		size = end;
+		if (ftruncate(a->fd, (off_t)size))
+			return -errno;
+	}
 	kho_set_file_size_(size);
 	return 0;
 }
@@ -381,7 +400,14 @@ static int back(kho_pa_t pa, __u64 len)
 
 	if (len <= POPULATE_MAX && !madvise(a->base + pa, len, MADV_POPULATE_WRITE))
 		return 0;
-	return fallocate(a->fd, 0, (off_t)pa, (off_t)len) ? -errno : 0;
+	/* A signal interrupts it and undoes the piece at hand: small pieces come through in the end. */
+	for (__u64 step; len; pa += step, len -= step) {
+		step = len < FALLOCATE_STEP ? len : FALLOCATE_STEP;
+		while (fallocate(a->fd, 0, (off_t)pa, (off_t)step))
+			if (errno != EINTR)
+				return -errno;
+	}
+	return 0;
 }
 
 static int back_descs(__u64 pfn, __u64 nr)
@@ -436,35 +462,59 @@ static void unback_pages(__u64 pfn, __u64 nr)
 
 /* ---- the interface ---- */
 
-kho_pa_t kho_pages_alloc_(__u64 nr, unsigned int align_order)
+void kho_pages_set_reclaim_(bool (*reclaim)(void))
 {
-	__u64 pfn = HBITMAP_NONE, s;
-	int rc = 0;
+	pages.reclaim = reclaim;
+}
 
-	if (!nr || nr > pages.nr_pages || align_order >= pages.nr_orders)
-		return 0;
+/* Return: 0 and @pfn; -ENOSPC: the arena is full; another error: the machine is. */
+static int alloc(__u64 nr, unsigned int align_order, __u64 *pfn)
+{
+	int rc = -ENOSPC;
+
 	pthread_mutex_lock(&pages.lock);
-	while ((pfn = find(nr, align_order)) == HBITMAP_NONE) {
-		s = next_section();
+	while ((*pfn = find(nr, align_order)) == HBITMAP_NONE) {
+		__u64 s = next_section();
+
 		if (s == HBITMAP_NONE)
 			break;
 		discover(s);
 	}
-	if (pfn != HBITMAP_NONE) {
-		carve(pfn, nr);
-		rc = back_pages(pfn, nr);
+	if (*pfn != HBITMAP_NONE) {
+		carve(*pfn, nr);
+		rc = back_pages(*pfn, nr);
 		if (rc)
-			put_range(pfn, nr);
+			put_range(*pfn, nr);
 	}
 	pthread_mutex_unlock(&pages.lock);
-	if (pfn != HBITMAP_NONE && !rc)
+	return rc;
+}
+
+kho_pa_t kho_pages_alloc_(__u64 nr, unsigned int align_order)
+{
+	__u64 pfn = HBITMAP_NONE;
+	int rc;
+
+	if (!nr || nr > pages.nr_pages || align_order >= pages.nr_orders)
+		return 0;
+	rc = alloc(nr, align_order, &pfn);
+	if (rc && pages.reclaim && pages.reclaim())
+		rc = alloc(nr, align_order, &pfn);
+	if (!rc)
 		return pfn << KHO_PAGE_SHIFT;
 	kho_fail_(-ENOMEM,
 		  "arena: no %llu free pages (limit %llu bytes%s%s): raise --arena-max or free "
 		  "memory",
-		  (unsigned long long)nr, (unsigned long long)kho_arena_.size, rc ? ", " : "",
-		  rc ? strerror(-rc) : "");
+		  (unsigned long long)nr, (unsigned long long)kho_arena_.size,
+		  pfn != HBITMAP_NONE ? ", " : "", pfn != HBITMAP_NONE ? strerror(-rc) : "");
 	return 0;
+}
+
+/* The first page's kind is read by whoever has the folio before it: one store, and nothing in between. */
+static void set_kind(__u64 pfn, __u64 nr, unsigned int kind, unsigned int tail)
+{
+	memset(pages.kind + pfn + 1, (int)tail, nr - 1);
+	__atomic_store_n(&pages.kind[pfn], (unsigned char)kind, __ATOMIC_RELAXED);
 }
 
 void kho_pages_free_(kho_pa_t pa, __u64 nr)
@@ -476,7 +526,7 @@ void kho_pages_free_(kho_pa_t pa, __u64 nr)
 		__u64 s = pfn / SECTION_PAGES;
 		__u64 hi = section_hi(s) < end ? section_hi(s) : end;
 
-		memset(pages.kind + pfn, PAGE_KIND_NONE, hi - pfn);
+		set_kind(pfn, hi - pfn, PAGE_KIND_NONE, PAGE_KIND_NONE);
 		/* Pages of a section not yet looked at will be found to be in no key. */
 		if (pages.section[s] == SECTION_KNOWN) {
 			unback_pages(pfn, hi - pfn);
@@ -489,16 +539,14 @@ void kho_pages_free_(kho_pa_t pa, __u64 nr)
 
 unsigned int kho_pages_kind_(kho_pa_t pa)
 {
-	return pages.kind && pa < kho_arena_.size ? pages.kind[pa >> KHO_PAGE_SHIFT]
-						  : PAGE_KIND_NONE;
+	if (!pages.kind || pa >= kho_arena_.size)
+		return PAGE_KIND_NONE;
+	return __atomic_load_n(&pages.kind[pa >> KHO_PAGE_SHIFT], __ATOMIC_RELAXED);
 }
 
 void kho_pages_set_kind_(kho_pa_t pa, __u64 nr, unsigned int kind)
 {
-	__u64 pfn = pa >> KHO_PAGE_SHIFT;
-
-	memset(pages.kind + pfn, kind == PAGE_KIND_PAGES ? (int)kind : PAGE_KIND_TAIL, nr);
-	pages.kind[pfn] = (unsigned char)kind;
+	set_kind(pa >> KHO_PAGE_SHIFT, nr, kind, kind == PAGE_KIND_PAGES ? kind : PAGE_KIND_TAIL);
 }
 
 __u64 kho_pages_used_(void)

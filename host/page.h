@@ -47,6 +47,17 @@ __u64 kho_pages_used_(void);
 /* Which sections have free pages: worth knowing before the grant. Reads the tree only. */
 void kho_pages_survey_(void);
 
+/**
+ * kho_pages_know_() - look at the sections of a range now
+ *
+ * Comes before pages that came in leave the tree: what is in no key when a section is looked at counts
+ * as nobody's, and these are the caller's until kho_pages_free_().
+ */
+void kho_pages_know_(kho_pa_t pa, __u64 nr);
+
+/* Called without locks when nothing is free. Its result says whether it freed anything. */
+void kho_pages_set_reclaim_(bool (*reclaim)(void));
+
 /* Look at every section now. Return: 0, or the first fault. */
 int kho_pages_discover_all_(void);
 

@@ -81,11 +81,23 @@ int kho_block_preserve_(kho_pa_t pa, unsigned int order, unsigned int type)
 	return 0;
 }
 
-void kho_block_unpreserve_(kho_pa_t pa, unsigned int order)
+/* The descriptor stays when it is that of a block of another order that starts here. */
+static void clear_block(kho_pa_t pa, unsigned int order)
 {
+	unsigned int type, has;
+
 	khoc_radix_del(&kho_arena_.tree, pa, order);
+	if (!kho_block_desc_(pa, &type, &has) && type != KHO_ABI_DESC_NONE && has != order &&
+	    khoc_radix_test(&kho_arena_.tree, pa, has))
+		return;
 	set_desc(pa, 0);
 	unclaim(pa);
+}
+
+void kho_block_unpreserve_(kho_pa_t pa, unsigned int order)
+{
+	kho_pages_know_(pa, 1ULL << order);
+	clear_block(pa, order);
 }
 
 int kho_block_desc_(kho_pa_t pa, unsigned int *type, unsigned int *order)
@@ -203,15 +215,21 @@ int kho_run_preserve_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int par
 	return 0;
 }
 
-void kho_run_unpreserve_(kho_pa_t pa, __u64 nr)
+void kho_run_drop_(kho_pa_t pa, __u64 nr)
 {
 	while (nr) {
 		unsigned int order = part_order(pa, nr);
 
-		kho_block_unpreserve_(pa, order);
+		clear_block(pa, order);
 		pa += KHO_PAGE_SIZE << order;
 		nr -= 1ULL << order;
 	}
+}
+
+void kho_run_unpreserve_(kho_pa_t pa, __u64 nr)
+{
+	kho_pages_know_(pa, nr);
+	kho_run_drop_(pa, nr);
 }
 
 /* ---- tree and descriptors against each other ---- */
@@ -429,11 +447,28 @@ void kho_free_pages(struct page *page, size_t nr)
 	kho_pages_free_(pa, nr);
 }
 
+/* A page has one descriptor: two ranges that share pages would contradict each other. */
+static int check_unmarked(kho_pa_t pa, size_t nr)
+{
+	kho_pa_t end = pa + nr * KHO_PAGE_SIZE;
+	struct khoc_block block;
+
+	if (!khoc_radix_lookup(&kho_arena_.tree, pa, &block) &&
+	    !khoc_radix_next(&kho_arena_.tree, pa, end, &block))
+		return 0;
+	return kho_fail_(-EBUSY, "page at %#llx: preserved already, in a block of order %u",
+			 (unsigned long long)block.pa, block.order);
+}
+
 int kho_preserve_pages(struct page *page, size_t nr)
 {
-	return check_pages(page, nr)
-		       ?: kho_run_preserve_(kho_virt_to_phys(page), nr, KHO_ABI_DESC_PAGES,
-					    KHO_ABI_DESC_PAGES);
+	kho_pa_t pa = kho_virt_to_phys(page);
+	int rc = check_pages(page, nr);
+
+	if (!rc && !kho_run_check_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES))
+		return 0;
+	return rc ?: check_unmarked(pa, nr)
+			     ?: kho_run_preserve_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES);
 }
 
 void kho_unpreserve_pages(struct page *page, size_t nr)

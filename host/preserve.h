@@ -39,6 +39,8 @@ int kho_run_restore_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part
 int kho_run_check_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type);
 int kho_run_preserve_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type);
 void kho_run_unpreserve_(kho_pa_t pa, __u64 nr);
+/* The same before anything was found free: for recovery, which gives the pages to nobody. */
+void kho_run_drop_(kho_pa_t pa, __u64 nr);
 
 /* Do tree and descriptors agree in the section that starts at @pa? Return: 0 or a fault; kho_error() says more. */
 int kho_preserve_check_section_(kho_pa_t pa);

@@ -66,7 +66,7 @@ static bool find_object(void *ptr, struct object *object)
 		object->live = kho_slab_state_(object->slab, object->index) == KHO_ABI_OBJECT_LIVE;
 		return true;
 	}
-	object->large = kho_large_of_(ptr);
+	object->large = kho_large_find_(ptr);
 	object->live = object->large && kho_large_is_live_(object->large);
 	return object->large;
 }
@@ -107,12 +107,30 @@ static int bad_object(const void *ptr, const char *what)
 	return kho_fail_(-EINVAL, "kho_publish: %p: %s", ptr, what);
 }
 
+static bool is_cell(kho_pa_t pa)
+{
+	return pa >= KHO_ABI_CELLS_PA && pa < KHO_ABI_FIXED_END;
+}
+
+static bool in_data(__u64 address)
+{
+	kho_pa_t pa = address - (uintptr_t)kho_arena_.base;
+
+	return pa >= kho_arena_.header->data_pa && pa < kho_file_size_();
+}
+
+/* Could an object be at this address? What it is, recovery finds out. */
+static bool object_address_ok(__u64 address)
+{
+	return !address || (!(address & (HEAP_ALIGN - 1)) && in_data(address));
+}
+
 /* Slots are words of the data, or of a root's cell. */
 static bool slot_ok(kho_pa_t pa)
 {
 	if (pa & 7)
 		return false;
-	if (pa >= KHO_ABI_CELLS_PA && pa < KHO_ABI_FIXED_END)
+	if (is_cell(pa))
 		return !((pa - KHO_ABI_CELLS_PA) % sizeof(struct kho_abi_cell));
 	return pa >= kho_arena_.header->data_pa && pa < kho_file_size_();
 }
@@ -126,6 +144,10 @@ static int check_operands(__u64 *slot, __u64 value, void *new_object, void *old,
 		return bad_object(new_object, "new object: not an object of the heap");
 	if (old && !find_object(old, stale))
 		return bad_object(old, "old object: not an object of the heap");
+	if (old && old == new_object)
+		return bad_object(old, "old object: is the new one as well");
+	if (is_cell(kho_virt_to_phys(slot)) && value && !in_data(value))
+		return bad_object(slot, "slot: a root's cell takes addresses in the arena only");
 	if (old && !stale->live)
 		return bad_object(old, "old object: not live");
 	if ((new_object || old) && *slot == value)
@@ -204,15 +226,6 @@ static int intent_fault(const struct kho_abi_intent *intent, const char *field, 
 	return kho_fail_report_(&report);
 }
 
-/* Could an object be at this address? What it is, recovery finds out. */
-static bool object_address_ok(__u64 address)
-{
-	kho_pa_t pa = address - (uintptr_t)kho_arena_.base;
-
-	return !address || (!(pa & (HEAP_ALIGN - 1)) && pa >= kho_arena_.header->data_pa &&
-			    pa < kho_file_size_());
-}
-
 int kho_intents_check_(void)
 {
 	for (unsigned int i = 0; i < KHO_ABI_NR_INTENTS; i++) {
@@ -230,22 +243,28 @@ int kho_intents_check_(void)
 	return 0;
 }
 
-/* Settle an object one way; a large one even if it seems settled: it may be marked in part. */
+/*
+ * Settle an object one way; a large one even if it seems settled: it may be marked in part.
+ * Nothing was adopted or found free yet, and no private memory is needed, so that
+ * this cannot fail half-way.
+ */
 static void settle(__u64 address, bool live)
 {
-	struct object object;
+	const struct kho_abi_large *large;
+	unsigned char *state;
 
-	if (!address || !find_object((void *)(uintptr_t)address, &object))
+	if (!address)
 		return;
-	if (object.slab && live != object.live) {
-		kho_slab_set_state_(object.slab, object.index,
-				    live ? KHO_ABI_OBJECT_LIVE : KHO_ABI_OBJECT_FREE);
-		object.slab->used += live ? 1 : -1u;
-	} else if (object.large && live) {
-		kho_large_preserve_(object.large);
-	} else if (object.large) {
-		kho_large_unpreserve_(object.large);
+	state = kho_slab_state_of_((void *)(uintptr_t)address);
+	if (state) {
+		*state = live ? KHO_ABI_OBJECT_LIVE : KHO_ABI_OBJECT_FREE;
+		return;
 	}
+	large = kho_large_of_((void *)(uintptr_t)address);
+	if (large && live)
+		kho_large_preserve_(large);
+	else if (large)
+		kho_large_drop_(large);
 }
 
 static void recover(struct kho_abi_intent *intent)

@@ -31,6 +31,7 @@ static struct slab *pool; /* structures for reuse: see struct slab */
 static struct {
 	kho_pa_t pos; /* the next place to look for inherited slabs */
 	struct slab *found[HEAP_NR_CLASSES];
+	__u64 given_back; /* empty slabs whose pages were */
 } inherited;
 
 static unsigned int slab_order(unsigned int class)
@@ -179,36 +180,40 @@ struct slab *kho_slab_new_(struct heap *heap, unsigned int class)
 	header->objects_off = (__u32)(slab->objects - (char *)header);
 	header->crc = header_crc(header, pa);
 	kho_slab_set_owner_(slab, heap);
-	kho_pages_set_kind_(pa, 1ULL << order, PAGE_KIND_SLAB);
-	/* A preserved slab without a structure is one to adopt: whoever looks must not see ours as that. */
+	/* In one step for inherit_next(), which takes what is preserved and nobody's. */
 	pthread_mutex_lock(&adopt_lock);
 	rc = kho_block_preserve_(pa, order, KHO_ABI_DESC_SLAB);
-	if (!rc)
+	if (!rc) {
+		kho_pages_set_kind_(pa, 1ULL << order, PAGE_KIND_SLAB);
 		set_units(pa, order, slab);
+	}
 	pthread_mutex_unlock(&adopt_lock);
-	if (rc)
-		goto free_slab;
-	return slab;
-
-free_slab:
+	if (!rc)
+		return slab;
 	pool_put(slab);
 free_pages:
 	kho_pages_free_(pa, 1ULL << order);
 	return NULL;
 }
 
-void kho_slab_delete_(struct slab *slab)
+/* Under adopt_lock. */
+static void delete_slab(struct slab *slab)
 {
 	char *base = (char *)slab->state - sizeof(struct kho_abi_slab);
 	kho_pa_t pa = kho_virt_to_phys(base);
 
-	pthread_mutex_lock(&adopt_lock);
-	set_units(pa, slab->order, NULL);
 	kho_block_unpreserve_(pa, slab->order);
-	pthread_mutex_unlock(&adopt_lock);
+	set_units(pa, slab->order, NULL);
 	kho_pages_free_(pa, 1ULL << slab->order);
 	kho_slab_set_owner_(slab, NULL);
 	pool_put(slab);
+}
+
+void kho_slab_delete_(struct slab *slab)
+{
+	pthread_mutex_lock(&adopt_lock);
+	delete_slab(slab);
+	pthread_mutex_unlock(&adopt_lock);
 }
 
 /* ---- slabs that came in ---- */
@@ -302,6 +307,27 @@ static struct slab *adopt(kho_pa_t pa, unsigned int order, struct heap *heap)
 	return slab;
 }
 
+unsigned char *kho_slab_state_of_(const void *ptr)
+{
+	kho_pa_t pa = kho_virt_to_phys(ptr);
+	const struct kho_abi_slab *header;
+	struct khoc_block block;
+	unsigned int type, order;
+	__u64 off;
+
+	if (pa < kho_arena_.header->data_pa || !khoc_radix_lookup(&kho_arena_.tree, pa, &block) ||
+	    kho_block_desc_(block.pa, &type, &order) || type != KHO_ABI_DESC_SLAB ||
+	    order != block.order)
+		return NULL;
+	header = kho_phys_to_virt(block.pa);
+	if (header_check(header, block.pa, order) || pa < block.pa + header->objects_off)
+		return NULL;
+	off = pa - block.pa - header->objects_off;
+	if (off % header->object_size || off / header->object_size >= header->nr_objects)
+		return NULL;
+	return (unsigned char *)(uintptr_t)(header + 1) + off / header->object_size;
+}
+
 struct slab *kho_slab_of_slow_(const void *ptr)
 {
 	kho_pa_t pa = kho_virt_to_phys(ptr);
@@ -326,8 +352,11 @@ struct slab *kho_slab_of_slow_(const void *ptr)
 	return slab;
 }
 
-/* Find one slab at or after the cursor and adopt it for @heap. Return: false at the arena's end. */
-static bool inherit_next(struct heap *heap)
+/*
+ * Find one slab at or after the cursor and adopt it. An empty one of another class than @class
+ * gives its pages back: what filled it was only reserved. Return: false at the arena's end.
+ */
+static bool inherit_next(struct heap *heap, unsigned int class)
 {
 	struct kho_arena *a = &kho_arena_;
 	struct khoc_block block;
@@ -344,7 +373,10 @@ static bool inherit_next(struct heap *heap)
 	    block.pa & (UNIT_SIZE - 1) || kho_units_[block.pa >> HEAP_UNIT_SHIFT])
 		return true;
 	slab = adopt(block.pa, order, heap);
-	if (slab && slab->used < slab->nr) {
+	if (slab && !slab->used && slab->class != class) {
+		delete_slab(slab);
+		inherited.given_back++;
+	} else if (slab && slab->used < slab->nr) {
 		kho_slab_set_full_(slab, false);
 		kho_slab_set_owner_(slab, NULL);
 		slab->next = inherited.found[slab->class];
@@ -359,7 +391,7 @@ struct slab *kho_slab_inherited_(struct heap *heap, unsigned int class)
 
 	pthread_mutex_lock(&adopt_lock);
 	for (int i = 0; !inherited.found[class] && i < INHERIT_TRIES; i++)
-		if (!inherit_next(heap))
+		if (!inherit_next(heap, class))
 			break;
 	slab = inherited.found[class];
 	if (slab) {
@@ -369,6 +401,36 @@ struct slab *kho_slab_inherited_(struct heap *heap, unsigned int class)
 	}
 	pthread_mutex_unlock(&adopt_lock);
 	return slab;
+}
+
+bool kho_slabs_give_back_(struct heap *heap)
+{
+	__u64 before;
+	bool any;
+
+	pthread_mutex_lock(&adopt_lock);
+	before = inherited.given_back;
+	while (inherit_next(heap, HEAP_NR_CLASSES))
+		;
+	for (unsigned int c = 0; c < HEAP_NR_CLASSES; c++) {
+		struct slab **link = &inherited.found[c];
+
+		while (*link) {
+			struct slab *slab = *link;
+
+			kho_slab_collect_(slab);
+			if (slab->used) {
+				link = &slab->next;
+				continue;
+			}
+			*link = slab->next;
+			delete_slab(slab);
+			inherited.given_back++;
+		}
+	}
+	any = inherited.given_back != before;
+	pthread_mutex_unlock(&adopt_lock);
+	return any;
 }
 
 __u64 kho_slabs_unseen_(void)

@@ -238,7 +238,9 @@ int kho_add_subtree(const char *name, void *blob, size_t size)
 
 	if (!kho_may_write_())
 		return -EPERM;
-	if (node.data < kho_arena_.header->data_pa || size > kho_arena_.size - node.data)
+	/* Held against the file's end, as whoever attaches will do. */
+	if (node.data < kho_arena_.header->data_pa || node.data >= kho_file_size_() ||
+	    size > kho_file_size_() - node.data)
 		return kho_fail_(-EINVAL, "subtree \"%s\": %p is not in the arena", name, blob);
 	pthread_mutex_lock(&lock);
 	rc = add_node(&node);
@@ -317,7 +319,7 @@ static int make_root(const char *name, const char *type, __u32 version, kho_pa_t
 		return kho_fail_(-ENOENT,
 				 "root \"%s\": does not exist, and is not made before the grant",
 				 name);
-	if (!type || !*type || strlen(type) > 39)
+	if (!*type || strlen(type) > 39)
 		return kho_fail_(-EINVAL, "root \"%s\": its type is not 1 to 39 bytes long", name);
 	node.data = *pa = free_cell();
 	if (!*pa)
@@ -333,8 +335,9 @@ void **kho_root(const char *name, const char *type, __u32 version)
 	kho_pa_t pa = 0;
 	int rc = 0;
 
-	if (!kho_arena_.mapped) {
-		errno = -kho_fail_(-ENODEV, "no arena: call kho_start() first");
+	if (!kho_arena_.mapped || !name || !type) {
+		errno = kho_arena_.mapped ? -kho_fail_(-EINVAL, "root: without name or type")
+					  : -kho_fail_(-ENODEV, "no arena: call kho_start() first");
 		return NULL;
 	}
 	pthread_mutex_lock(&lock);

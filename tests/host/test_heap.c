@@ -220,7 +220,134 @@ static void exchanged_objects_are_the_callers(void **state)
 	kho_free(a);
 }
 
+/* What was only reserved must not keep its pages from others, whatever size they want. */
+static void slabs_that_a_crash_emptied_are_used_for_all_sizes(void **state)
+{
+	size_t n = 0;
+
+	for (int round = 0; round < 2; round++) {
+		while (kho_malloc(48))
+			n++;
+		assert_true(n > 500000);
+		arena_crash();
+		assert_non_null(kho_malloc(40 * MIB));
+		arena_crash();
+		assert_non_null(kho_folio_alloc(13));
+		arena_crash();
+		for (int i = 0; i < 1000; i++)
+			assert_non_null(kho_malloc(30000));
+		arena_crash();
+		n = 0;
+	}
+}
+
+static void empty_slabs_are_given_back_to_other_sizes(void **state)
+{
+	void *list = NULL, *p;
+
+	while ((p = kho_malloc(1024))) {
+		*(void **)p = list;
+		list = p;
+	}
+	while ((p = list)) {
+		list = *(void **)p;
+		kho_free(p);
+	}
+	p = kho_malloc(50 * MIB);
+	assert_non_null(p);
+	kho_free(p);
+	for (int i = 0; i < 50000; i++)
+		assert_non_null(kho_malloc(1024));
+}
+
+static void large_objects_are_freed_once(void **state)
+{
+	void **slot = kho_root("x", "test", 1);
+	char *a = kho_malloc(100000), *b;
+
+	kho_free(a);
+	assert_int_equal(kho_usable_size(a), 0);
+	b = kho_malloc(60000);
+	kho_publish(slot, b, NULL);
+	kho_free(a); /* refused: its pages may be another's */
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(kho_publish(slot, a, b), -EINVAL);
+	arena_crash();
+	assert_int_equal(arena_live(), 1);
+}
+
+static void inherited_large_objects_can_be_exchanged(void **state)
+{
+	void **slot = kho_root("x", "test", 1);
+	char *a = kho_malloc(100000);
+
+	memset(a, 0x33, 100000);
+	kho_publish(slot, a, NULL);
+	arena_crash();
+	assert_int_equal(kho_exchange(slot, NULL, a), 0);
+	assert_int_equal(arena_live(), 0);
+	/* Reserved: nobody else gets its pages. */
+	while (kho_alloc_pages(1))
+		;
+	for (size_t i = 0; i < 100000; i++)
+		assert_int_equal(a[i], 0x33);
+	assert_int_equal(kho_publish(slot, a, NULL), 0);
+	assert_int_equal(kho_exchange(slot, NULL, a), 0);
+	kho_free(a);
+	for (int i = 0; i < 25; i++)
+		assert_non_null(kho_alloc_pages(1));
+	assert_null(kho_alloc_pages(1));
+}
+
+static void an_object_does_not_replace_itself(void **state)
+{
+	void **slot = kho_root("x", "test", 1), **other = kho_root("y", "test", 1);
+	void *a = kho_malloc(64);
+
+	kho_publish(slot, a, NULL);
+	assert_int_equal(kho_publish(other, a, a), -EINVAL);
+	assert_int_equal(arena_live(), 1);
+}
+
 /* ---- several threads ---- */
+
+#define GRABBERS 4
+#define GRABS 6000
+
+static void *grabbed[GRABBERS][GRABS];
+
+static void *grab(void *arg)
+{
+	void **mine = arg;
+
+	for (int i = 0; i < GRABS; i++) {
+		mine[i] = kho_malloc(16 + (size_t)i % 7 * 300);
+		*(void **)mine[i] = &mine[i];
+	}
+	for (int i = 0; i < GRABS; i += 3) {
+		kho_free(mine[i]);
+		mine[i] = NULL;
+	}
+	return NULL;
+}
+
+/* New slabs are made, and empty ones given back, while others look for what came in. */
+static void no_slab_is_handed_out_twice(void **state)
+{
+	pthread_t thread[GRABBERS];
+
+	for (int round = 0; round < 30; round++) {
+		for (int t = 0; t < GRABBERS; t++)
+			pthread_create(&thread[t], NULL, grab, grabbed[t]);
+		for (int t = 0; t < GRABBERS; t++)
+			pthread_join(thread[t], NULL);
+		for (int t = 0; t < GRABBERS; t++)
+			for (int i = 0; i < GRABS; i++)
+				if (grabbed[t][i])
+					assert_ptr_equal(*(void **)grabbed[t][i], &grabbed[t][i]);
+		arena_crash();
+	}
+}
 
 #define SLOTS 4096
 
@@ -300,6 +427,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_full_arena_gives_null_and_recovers, fresh, drop),
 		cmocka_unit_test_setup_teardown(bad_operands_are_refused, fresh, drop),
 		cmocka_unit_test_setup_teardown(exchanged_objects_are_the_callers, fresh, drop),
+		cmocka_unit_test_setup_teardown(slabs_that_a_crash_emptied_are_used_for_all_sizes,
+						fresh, drop),
+		cmocka_unit_test_setup_teardown(empty_slabs_are_given_back_to_other_sizes, fresh,
+						drop),
+		cmocka_unit_test_setup_teardown(large_objects_are_freed_once, fresh, drop),
+		cmocka_unit_test_setup_teardown(inherited_large_objects_can_be_exchanged, fresh,
+						drop),
+		cmocka_unit_test_setup_teardown(an_object_does_not_replace_itself, fresh, drop),
+		cmocka_unit_test_setup_teardown(no_slab_is_handed_out_twice, fresh, drop),
 		cmocka_unit_test_setup_teardown(threads_publish_over_each_other, fresh, drop),
 	};
 

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#
+# The memory side of the process host: make check-host (short), check-kill KILLS=N and
+# check-corrupt (long). KHO_SEED=N repeats a random test.
+
+KILLS ?= 3000
+HOST_TEST_INC := $(KHO_CORE_INC) -Ihost -Itests/host
+HOST_TEST_SUPPORT := tests/host/arena_fixture.c tests/host/template.c $(if $(wildcard host/life.c),,tests/host/life_double.c)
+HOST_TESTS := $(patsubst %.c,$(O)/%,$(filter-out $(HOST_TEST_SKIP),$(wildcard tests/host/test_*.c)))
+# Every call that can fail for want of memory goes through test_nomem.c.
+HOST_WRAP := malloc calloc aligned_alloc mmap munmap madvise fallocate ftruncate
+
+$(O)/tests/host/test_nomem: HOST_TEST_LD := $(HOST_WRAP:%=-Wl,--wrap=%)
+# Stepping through the dynamic linker would be no use.
+$(O)/tests/host/test_step: HOST_TEST_LD := -Wl,-z,now
+
+$(O)/tests/host/%: tests/host/%.c $(HOST_TEST_SUPPORT) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(HOST_TEST_INC) -MF $@.d -MT $@ \
+		-o $@ $< $(HOST_TEST_SUPPORT) $(LIB) $(KHO_LDFLAGS) $(HOST_TEST_LD) $(KHO_LDLIBS) -lcmocka
+
+.PHONY: check check-host
+check-host: $(HOST_TESTS)
+	@tests/run.sh check-host $(HOST_TESTS)
+check: check-host

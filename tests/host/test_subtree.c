@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Subtrees, named roots and metadata: there or not there, whatever the instant of a crash. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "arena_fixture.h"
+#include "preserve.h"
+
+#define MIB (1ULL << 20)
+
+static int fresh(void **state)
+{
+	arena_new(64 * MIB);
+	return 0;
+}
+
+static int drop(void **state)
+{
+	arena_drop();
+	return 0;
+}
+
+static char *blob(void)
+{
+	struct folio *folio = kho_folio_alloc(0);
+
+	assert_int_equal(kho_preserve_folio(folio), 0);
+	return kho_folio_address(folio);
+}
+
+static __u64 slot_in_force(void)
+{
+	__u64 pa = 0;
+
+	assert_int_equal(khoc_cword_get(kho_arena_.words->root_fdt,
+					offsetof(struct kho_abi_arena_header, root_fdt), &pa),
+			 0);
+	return pa;
+}
+
+static void subtrees_are_found_after_a_crash(void **state)
+{
+	char *a = blob(), *b = blob();
+	kho_pa_t pa = 1;
+	size_t size = 1;
+
+	assert_int_equal(kho_add_subtree("a", a, 100), 0);
+	assert_int_equal(kho_add_subtree("b-2.x,y_z+", b, 4096), 0);
+	assert_int_equal(kho_add_subtree("a", b, 100), -EEXIST);
+	arena_crash();
+	assert_int_equal(kho_retrieve_subtree("a", &pa, &size), 0);
+	assert_int_equal(pa, kho_virt_to_phys(a));
+	assert_int_equal(size, 100);
+	assert_int_equal(kho_retrieve_subtree("b-2.x,y_z+", &pa, NULL), 0);
+	assert_int_equal(pa, kho_virt_to_phys(b));
+	assert_int_equal(kho_retrieve_subtree("c", NULL, NULL), -ENOENT);
+	kho_remove_subtree(b + 8); /* unknown: ignored */
+	kho_remove_subtree(a);
+	arena_crash();
+	assert_int_equal(kho_retrieve_subtree("a", NULL, NULL), -ENOENT);
+	assert_int_equal(kho_retrieve_subtree("b-2.x,y_z+", NULL, NULL), 0);
+}
+
+static void bad_subtrees_are_refused(void **state)
+{
+	static const char *const names[] = {"", "a b", "a/b", "\xc3\xa4",
+					    "0123456789012345678901234567890123456789"
+					    "012345678901234567890123"};
+	char *a = blob();
+	int local;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		assert_int_equal(kho_add_subtree(names[i], a, 8), -EINVAL);
+	assert_int_equal(kho_add_subtree("x", &local, 4), -EINVAL);
+	assert_int_equal(kho_add_subtree("x", kho_arena_.base, 4), -EINVAL);
+	assert_int_equal(kho_add_subtree("x", a, 64 * MIB), -EINVAL);
+	assert_int_equal(kho_add_subtree("x", a, ~0UL), -EINVAL);
+	assert_int_equal(kho_add_subtree("kexec-metadata", a, 8), -EEXIST);
+	arena_crash();
+}
+
+/* What is refused at attach must be refused when it is made. */
+static void a_blob_ends_where_the_file_ends(void **state)
+{
+	char *a = blob();
+	size_t room = kho_arena_.file_size - kho_virt_to_phys(a);
+
+	assert_true(room < 32 * MIB);
+	assert_int_equal(kho_add_subtree("x", a, room + 1), -EINVAL);
+	assert_int_equal(kho_add_subtree("x", kho_arena_.base + kho_arena_.file_size, 1), -EINVAL);
+	assert_int_equal(kho_add_subtree("x", a, room), 0);
+	assert_int_equal(kho_add_subtree("y", a, 0), 0);
+	arena_crash();
+	assert_int_equal(kho_retrieve_subtree("x", NULL, NULL), 0);
+}
+
+static void slots_take_turns(void **state)
+{
+	char *a = blob();
+	__u64 before = slot_in_force(), after;
+
+	assert_int_equal(kho_add_subtree("a", a, 8), 0);
+	after = slot_in_force();
+	assert_int_not_equal(before, after);
+	kho_remove_subtree(a);
+	assert_int_equal(slot_in_force(), before);
+	assert_int_equal(kho_add_subtree("a", a, 8), 0);
+	/* Until the header's word changes nothing has happened: damage to the other slot is nothing. */
+	memset(kho_arena_.base + before, 0x5a, KHO_ABI_FDT_SLOT_SIZE);
+	arena_crash();
+	assert_int_equal(slot_in_force(), after);
+	assert_int_equal(kho_retrieve_subtree("a", NULL, NULL), 0);
+	kho_remove_subtree(a);
+	arena_crash();
+	assert_int_equal(kho_retrieve_subtree("a", NULL, NULL), -ENOENT);
+}
+
+static void metadata_is_kept_over_changes(void **state)
+{
+	char release[65];
+	unsigned int count;
+
+	assert_int_equal(kho_metadata(release, &count), 0);
+	assert_string_equal(release, "");
+	assert_int_equal(count, 0);
+	assert_int_equal(kho_arena_set_metadata_("server 1.4", 7), 0);
+	for (int i = 0; i < 5; i++) {
+		char *a = blob();
+
+		assert_int_equal(kho_add_subtree("a", a, 8), 0);
+		arena_crash();
+		assert_int_equal(kho_metadata(release, &count), 0);
+		assert_string_equal(release, "server 1.4");
+		assert_int_equal(count, 7);
+		kho_remove_subtree(a);
+	}
+}
+
+static void roots_have_a_type_and_a_version(void **state)
+{
+	void **slot = kho_root("r", "type", 3);
+
+	assert_non_null(slot);
+	assert_null(*slot);
+	assert_ptr_equal(kho_root("r", "type", 3), slot);
+	assert_null(kho_root("r", "type", 4));
+	assert_int_equal(errno, EPROTOTYPE);
+	assert_null(kho_root("r", "typ", 3));
+	assert_int_equal(errno, EPROTOTYPE);
+	assert_null(kho_root("kexec-metadata", "type", 3));
+	assert_int_equal(errno, EPROTOTYPE);
+	assert_null(kho_root("q", "", 3));
+	assert_int_equal(errno, EINVAL);
+	assert_null(kho_root("q", "0123456789012345678901234567890123456789", 3));
+	assert_int_equal(errno, EINVAL);
+	assert_null(kho_root("q", NULL, 3));
+	assert_int_equal(errno, EINVAL);
+	assert_null(kho_root("r", NULL, 3));
+	assert_int_equal(errno, EINVAL);
+	assert_non_null(kho_root("q", "012345678901234567890123456789012345678", 3));
+	arena_crash();
+	assert_ptr_equal(kho_root("r", "type", 3), slot);
+	assert_int_equal(kho_root_remove("r"), 0);
+	assert_int_equal(kho_root_remove("r"), -ENOENT);
+	assert_int_equal(kho_root_remove("kexec-metadata"), -ENOENT);
+	arena_crash();
+	assert_int_equal(kho_root_remove("r"), -ENOENT);
+}
+
+static void a_root_in_use_is_not_removed(void **state)
+{
+	void **slot = kho_root("r", "t", 1), *object = kho_malloc(64);
+
+	assert_int_equal(kho_publish(slot, object, NULL), 0);
+	assert_int_equal(kho_root_remove("r"), -EBUSY);
+	assert_int_equal(kho_publish(slot, NULL, object), 0);
+	assert_int_equal(kho_root_remove("r"), 0);
+	/* A cell is clean when it is used again. */
+	assert_null(*kho_root("s", "t", 1));
+}
+
+/* A cell holds an address: anything else would have the next program refuse the arena. */
+static void a_cell_takes_addresses_only(void **state)
+{
+	void **slot = kho_root("r", "t", 1), *object = kho_malloc(64);
+
+	assert_int_equal(kho_publish_tagged((__u64 *)slot, 5, NULL, NULL), -EINVAL);
+	assert_int_equal(kho_publish_tagged((__u64 *)slot, ~0ULL, object, NULL), -EINVAL);
+	assert_int_equal(kho_publish_tagged((__u64 *)slot, (uintptr_t)object | 3, object, NULL), 0);
+	arena_crash();
+	assert_int_equal((uintptr_t)*kho_root("r", "t", 1), (uintptr_t)object | 3);
+	assert_int_equal(arena_live(), 1);
+}
+
+static void a_full_fdt_is_told_and_changes_nothing(void **state)
+{
+	char name[64], *a = blob();
+	__u64 slot;
+	int n, rc;
+
+	for (n = 0;; n++) {
+		snprintf(name, sizeof(name), "a-name-of-some-length-so-that-it-fills-%d", n);
+		slot = slot_in_force();
+		rc = kho_add_subtree(name, a, 8);
+		if (rc)
+			break;
+	}
+	assert_int_equal(rc, -ENOSPC);
+	assert_true(n > 400);
+	assert_int_equal(slot_in_force(), slot);
+	assert_null(kho_root("r", "t", 1));
+	assert_int_equal(errno, ENOSPC);
+	arena_crash();
+	for (int i = 0; i < n; i += 37) {
+		snprintf(name, sizeof(name), "a-name-of-some-length-so-that-it-fills-%d", i);
+		assert_int_equal(kho_retrieve_subtree(name, NULL, NULL), 0);
+		kho_remove_subtree(a);
+	}
+	assert_non_null(kho_root("r", "t", 1));
+}
+
+static void all_cells_can_be_used(void **state)
+{
+	char name[16];
+	int n = 0;
+
+	do
+		snprintf(name, sizeof(name), "%d", n);
+	while (kho_root(name, "t", 1) && ++n <= KHO_ABI_NR_CELLS);
+	assert_int_equal(errno, ENOSPC);
+	assert_true(n > 500 && n <= KHO_ABI_NR_CELLS);
+	arena_crash();
+	for (; n > 0; n -= 97) {
+		snprintf(name, sizeof(name), "%d", n - 1);
+		assert_int_equal(kho_root_remove(name), 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(subtrees_are_found_after_a_crash, fresh, drop),
+		cmocka_unit_test_setup_teardown(bad_subtrees_are_refused, fresh, drop),
+		cmocka_unit_test_setup_teardown(a_blob_ends_where_the_file_ends, fresh, drop),
+		cmocka_unit_test_setup_teardown(slots_take_turns, fresh, drop),
+		cmocka_unit_test_setup_teardown(metadata_is_kept_over_changes, fresh, drop),
+		cmocka_unit_test_setup_teardown(roots_have_a_type_and_a_version, fresh, drop),
+		cmocka_unit_test_setup_teardown(a_root_in_use_is_not_removed, fresh, drop),
+		cmocka_unit_test_setup_teardown(a_cell_takes_addresses_only, fresh, drop),
+		cmocka_unit_test_setup_teardown(a_full_fdt_is_told_and_changes_nothing, fresh,
+						drop),
+		cmocka_unit_test_setup_teardown(all_cells_can_be_used, fresh, drop),
+	};
+
+	return cmocka_run_group_tests_name("subtree", tests, NULL, NULL);
+}
