@@ -32,6 +32,7 @@
 
 struct kho_arena kho_arena_ = {.fd = -1};
 static struct kho_abi_arena_header constants;
+static bool prepared;
 
 /* ---- making ---- */
 
@@ -285,6 +286,20 @@ static void set_up(int fd, __u64 file_size)
 	a->mapped = true;
 }
 
+/* Private tables, empty. What they say is found out from the tree once we own it. */
+static int prepare(void)
+{
+	int rc;
+
+	if (prepared)
+		return 0;
+	rc = kho_pages_init_();
+	rc = rc ?: kho_claims_init_();
+	rc = rc ?: kho_heap_init_();
+	prepared = true; /* in part, at least: there is something to take down */
+	return rc;
+}
+
 int kho_arena_map_(int fd, bool writable)
 {
 	struct stat st;
@@ -299,6 +314,8 @@ int kho_arena_map_(int fd, bool writable)
 		return rc;
 	set_up(fd, (__u64)st.st_size);
 	rc = check_image(!writable);
+	/* Set up now: a successor has no time for it after the grant. */
+	rc = rc ?: prepare();
 	if (rc) {
 		kho_arena_.fd = -1; /* still the caller's */
 		kho_arena_unmap_();
@@ -320,9 +337,7 @@ int kho_arena_own_(void)
 			(unsigned long long)constants.features_ro_compat);
 	rc = rc ?: kho_root_check_();
 	rc = rc ?: kho_intents_check_();
-	rc = rc ?: kho_pages_init_();
-	rc = rc ?: kho_claims_init_();
-	rc = rc ?: kho_heap_init_();
+	rc = rc ?: prepare();
 	if (rc) {
 		kho_arena_disown_();
 		return rc;
@@ -335,6 +350,7 @@ int kho_arena_own_(void)
 void kho_arena_disown_(void)
 {
 	kho_arena_.writer = false;
+	prepared = false;
 	kho_heap_destroy_();
 	kho_claims_destroy_();
 	kho_pages_destroy_();

@@ -11,42 +11,45 @@ static uint64_t level_words(uint64_t bits)
 	return (bits + 63) / 64;
 }
 
-static void *reserve(uint64_t bytes)
+/* Fills in the number of levels. Return: words of all of them. */
+static uint64_t all_words(struct hbitmap *map)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t bits = map->nr_bits, sum = 0;
 
-	return p == MAP_FAILED ? NULL : p;
+	map->nr_levels = 0;
+	do {
+		bits = level_words(bits);
+		sum += bits;
+		map->nr_levels++;
+	} while (bits > 1 && map->nr_levels < HBITMAP_LEVELS);
+	return sum;
 }
 
 int hbitmap_init_(struct hbitmap *map, uint64_t nr_bits)
 {
-	uint64_t bits = nr_bits;
+	uint64_t words, *at;
 
 	memset(map, 0, sizeof(*map));
 	map->nr_bits = nr_bits;
-	do {
-		uint64_t words = level_words(bits);
-
-		map->level[map->nr_levels] = reserve(words * 8);
-		if (!map->level[map->nr_levels]) {
-			hbitmap_destroy_(map);
-			return -ENOMEM;
-		}
-		map->nr_levels++;
-		bits = words;
-	} while (bits > 1 && map->nr_levels < HBITMAP_LEVELS);
+	words = all_words(map);
+	at = mmap(NULL, words * sizeof(*at), PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED) {
+		memset(map, 0, sizeof(*map));
+		return -ENOMEM;
+	}
+	for (unsigned int l = 0; l < map->nr_levels; l++) {
+		map->level[l] = at;
+		nr_bits = level_words(nr_bits);
+		at += nr_bits;
+	}
 	return 0;
 }
 
 void hbitmap_destroy_(struct hbitmap *map)
 {
-	uint64_t bits = map->nr_bits;
-
-	for (unsigned int l = 0; l < map->nr_levels; l++) {
-		munmap(map->level[l], level_words(bits) * 8);
-		bits = level_words(bits);
-	}
+	if (map->nr_levels)
+		munmap(map->level[0], all_words(map) * sizeof(uint64_t));
 	memset(map, 0, sizeof(*map));
 }
 
