@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,4 +241,18 @@ int kho_proc_task_named_(pid_t tid, const char *comm)
 		return 0;
 	buf[strcspn(buf, "\n")] = '\0';
 	return !strcmp(buf, comm);
+}
+
+void kho_proc_stand_back_(void)
+{
+	struct sched_param param = {0};
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *d;
+
+	if (!dir)
+		return;
+	while ((d = readdir(dir)))
+		if (d->d_name[0] != '.')
+			sched_setscheduler((pid_t)strtol(d->d_name, NULL, 10), SCHED_IDLE, &param);
+	closedir(dir);
 }

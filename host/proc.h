@@ -42,4 +42,7 @@ int kho_proc_wait_exiting_(pid_t pid, __u64 start_time, unsigned int timeout_ms)
 /* Is task @tid there, and is it called @comm? Return: 1, 0. */
 int kho_proc_task_named_(pid_t tid, const char *comm);
 
+/* Have every thread of ours run only when nothing else wants to: for a process about to end. */
+void kho_proc_stand_back_(void);
+
 #endif
