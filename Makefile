@@ -10,9 +10,13 @@
 
 O ?= build
 PREFIX ?= /usr/local
+DESTDIR ?=
 CC ?= gcc
 CFLAGS ?= -O2 -g
 SAN ?=
+# Of the next release; SONAME counts incompatible changes of the programming interface.
+KHO_VERSION := 0.1.0
+KHO_SONAME := libkho.so.0
 
 KHO_WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla \
 	$(if $(SAN),,-Wframe-larger-than=1024) -Wno-unused-parameter -Werror
@@ -29,6 +33,7 @@ include host/host.mk
 CORE_OBJS := $(KHO_CORE_SRCS:%.c=$(O)/core/%.o)
 HOST_OBJS := $(KHO_HOST_SRCS:%.c=$(O)/host/%.o)
 LIB := $(O)/libkho.a
+SHLIB := $(O)/$(KHO_SONAME)
 
 .DEFAULT_GOAL := all
 ALL :=
@@ -46,16 +51,44 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
--include $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk \
-	tests/host/host.mk fuzz/fuzz.mk fuzz/arena.mk bench/bench.mk bench/heap.mk)
+# Exports what <kho/host.h> declares: that alone is compiled with default visibility.
+$(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
+	$(CC) $(CFLAGS) -shared -Wl,-soname,$(KHO_SONAME) -Wl,--version-script=host/libkho.map \
+		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)
 
-.PHONY: all clean format check-format
-all: $(LIB) $(ALL)
+# bench/load.mk names the client library that its neighbours link.
+PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk) \
+	bench/load.mk $(filter-out bench/load.mk,$(wildcard bench/*.mk))
+include $(PARTS)
+
+# The check-NAME targets of all parts, but those that take long; and their programs.
+CHECKS := $(filter-out check-full% check-build check-kill check-corrupt,$(sort \
+	$(shell sed -n 's/^\(check-[a-z0-9-]*\):.*/\1/p' $(PARTS) /dev/null)))
+.PHONY: check check-build
+check: $(CHECKS)
+check-build: $(foreach v,$(filter TEST_% LIFE_BINS TESTS,$(.VARIABLES)),$(filter $(O)/%,$($(v))))
+
+.PHONY: all clean install format check-format
+all: $(LIB) $(SHLIB) $(ALL)
+
+INSTALL_DIR = $(DESTDIR)$(PREFIX)
+install: all
+	install -d $(addprefix $(INSTALL_DIR)/,bin include/kho/abi lib/pkgconfig)
+	install -m 644 include/kho/*.h $(INSTALL_DIR)/include/kho
+	install -m 644 include/kho/abi/*.h $(INSTALL_DIR)/include/kho/abi
+	install -m 644 $(LIB) $(INSTALL_DIR)/lib
+	install -m 755 $(SHLIB) $(INSTALL_DIR)/lib/$(KHO_SONAME)
+	ln -sf $(KHO_SONAME) $(INSTALL_DIR)/lib/libkho.so
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(KHO_VERSION)|' host/libkho.pc.in \
+		> $(INSTALL_DIR)/lib/pkgconfig/libkho.pc
+	test ! -x $(O)/kho || install -m 755 $(O)/kho $(INSTALL_DIR)/bin
+	for page in docs/man/*.[0-9]; do \
+		install -D -m 644 -t $(INSTALL_DIR)/share/man/man$${page##*.} $$page || exit 1; done
 
 clean:
 	rm -rf $(O)
 
-FORMATTED := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+FORMATTED = $(shell find . -path './$(O)' -prune -o -path './.*' -prune -o -name '*.[ch]' -print)
 format:
 	clang-format -i $(FORMATTED)
 

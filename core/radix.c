@@ -221,7 +221,7 @@ khoc_noinline int radix_grow(struct khoc_radix *tree, u64 key, struct radix_miss
 			     struct khoc_radix_reserve *reserve, u64 **leaf)
 {
 	const struct khoc_mem *mem = tree->mem;
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	kho_pa_t child = miss.child;
 	unsigned int level = miss.level;
 	u64 *slot = miss.slot;
@@ -353,7 +353,13 @@ int khoc_radix_add(struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
 int khoc_radix_add_reserved(struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
 			    struct khoc_radix_reserve *reserve)
 {
-	return radix_add_long(tree, pa, order, reserve);
+	u64 key;
+	u64 *leaf = radix_short(tree, pa, order, &key);
+
+	if (unlikely(!leaf))
+		return radix_add_long(tree, pa, order, reserve);
+	bit_change(leaf, key, true, 12);
+	return 0;
 }
 
 int khoc_radix_del(struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
@@ -480,14 +486,24 @@ khoc_inline int radix_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsign
 	return 0;
 }
 
+khoc_noinline int radix_range_any(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order,
+				  bool set)
+{
+	return radix_range(tree, pa, nr, order, set, khoc_pin_shift(tree->shift));
+}
+
 int khoc_radix_add_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order)
 {
-	return radix_range(tree, pa, nr, order, true, khoc_pin_shift(tree->shift));
+	if (geom_ordinary(tree->shift))
+		return radix_range(tree, pa, nr, order, true, 12);
+	return radix_range_any(tree, pa, nr, order, true);
 }
 
 int khoc_radix_del_range(struct khoc_radix *tree, kho_pa_t pa, u64 nr, unsigned int order)
 {
-	return radix_range(tree, pa, nr, order, false, khoc_pin_shift(tree->shift));
+	if (geom_ordinary(tree->shift))
+		return radix_range(tree, pa, nr, order, false, 12);
+	return radix_range_any(tree, pa, nr, order, false);
 }
 
 /* ---- ranges of pages ---------------------------------------------------- */
@@ -504,7 +520,7 @@ unsigned int khoc_radix_split(unsigned int shift, kho_pa_t pa, u64 nr_pages)
 
 int khoc_radix_add_pages(struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 ours[SPLIT_MAX / 64] = {0};
 	kho_pa_t at = pa;
 	u64 left = nr_pages;
@@ -537,7 +553,7 @@ int khoc_radix_add_pages(struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages)
 
 int khoc_radix_del_pages(struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 
 	if (!blocks_ok(tree->mem, pa, nr_pages, 0, shift))
 		return -EINVAL;

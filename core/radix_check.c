@@ -13,13 +13,11 @@
  * struct table_frame - a table on the way from the root
  * @words: its words
  * @pa: its address
- * @key: the first key below it
  * @next: index of the word to look at next
  */
 struct table_frame {
 	u64 *words;
 	kho_pa_t pa;
-	u64 key;
 	u64 next;
 };
 
@@ -135,12 +133,23 @@ static int check_leaf(struct validation *v, const u64 *leaf, kho_pa_t pa, u64 ba
 	return 0;
 }
 
+/* The first key below the word of the top table that was looked at last: all indices on the way. */
+static u64 way_key(const struct validation *v)
+{
+	unsigned int level = geom_depth(v->shift) - 1;
+	u64 key = 0;
+
+	for (unsigned int i = 0; i <= v->top; i++)
+		key += (v->stack[i].next - 1) << geom_span(v->shift, level - i);
+	return key;
+}
+
 /* One word of a table that is not 0. */
 static int check_child(struct validation *v, struct table_frame *frame, u64 index)
 {
 	unsigned int level = geom_depth(v->shift) - 1 - v->top;
 	u64 addr = frame->pa + index * 8;
-	u64 key = frame->key + (index << geom_span(v->shift, level));
+	u64 key = way_key(v);
 	kho_pa_t pa = khoc_load(frame->words + index);
 	u64 *node;
 
@@ -155,15 +164,17 @@ static int check_child(struct validation *v, struct table_frame *frame, u64 inde
 				    pa, 0, "child");
 	if (level == 1)
 		return check_leaf(v, node, pa, key);
-	v->stack[++v->top] = (struct table_frame){node, pa, key, 0};
+	v->stack[++v->top] = (struct table_frame){node, pa, 0};
 	return 0;
 }
 
 int khoc_radix_validate(const struct khoc_radix *tree, const struct khoc_radix_check *check,
 			struct khoc_report *report)
 {
-	struct validation v = {
-		.tree = tree, .check = check, .report = report, .shift = tree->shift};
+	struct validation v = {.tree = tree,
+			       .check = check,
+			       .report = report,
+			       .shift = khoc_pin_shift(tree->shift)};
 	u64 words = geom_table_words(tree->shift);
 
 	report_clear(report);
@@ -179,7 +190,8 @@ int khoc_radix_validate(const struct khoc_radix *tree, const struct khoc_radix_c
 		while (frame->next < words && !khoc_load(frame->words + frame->next))
 			frame->next++;
 		if (frame->next < words) {
-			err = check_child(&v, frame, frame->next++);
+			frame->next++;
+			err = check_child(&v, frame, frame->next - 1);
 			if (err)
 				return err;
 		} else if (!v.top--) {

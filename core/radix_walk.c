@@ -44,25 +44,54 @@ khoc_inline u64 table_skip(const struct radix_miss *miss, u64 key, u64 last, uns
 }
 
 /**
+ * struct leaf_memo - the leaf that a walk is in
+ * @leaf: NULL before the first
+ * @base: its first key
+ *
+ * Lives no longer than one call of a public function: a leaf may be freed between two.
+ */
+struct leaf_memo {
+	u64 *leaf;
+	u64 base;
+};
+
+/* The leaf of @key, the long way only if it is not the one that the walk is in. */
+khoc_inline bool memo_descend(const struct khoc_radix *tree, u64 key, struct leaf_memo *memo,
+			      struct radix_miss *miss, unsigned int shift)
+{
+	u64 base = key & ~(geom_leaf_bits(shift) - 1);
+	struct radix_view view;
+	u64 *leaf;
+
+	if (memo->leaf && memo->base == base)
+		return true;
+	view = radix_view(tree->mem, shift);
+	if (!radix_descend(&view, tree->root, key, shift, &leaf, miss))
+		return false;
+	*memo = (struct leaf_memo){leaf, base};
+	return true;
+}
+
+/**
  * radix_run() - the first run of set keys in [@key, @last]
  * @one: do not look where it ends
+ * @memo: where the walk is
  * @first, @end: the run is [@first, @end)
  *
  * Return: 1 if there is one, 0 if not, or the fault of a child on the way.
  */
-khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool one, u64 *first,
-			  u64 *end, unsigned int shift)
+khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool one,
+			  struct leaf_memo *memo, u64 *first, u64 *end, unsigned int shift)
 {
-	const struct radix_view view = radix_view(tree->mem, shift);
 	const u64 leaf_mask = geom_leaf_bits(shift) - 1;
 	bool inside = false;
 	struct radix_miss miss;
 
 	while (key <= last) {
 		u64 stop = (key | leaf_mask) < last ? key | leaf_mask : last;
-		u64 *leaf;
+		const u64 *leaf;
 
-		if (unlikely(!radix_descend(&view, tree->root, key, shift, &leaf, &miss))) {
+		if (unlikely(!memo_descend(tree, key, memo, &miss, shift))) {
 			/* A run ends at a bad child; the next call starts there and says so. */
 			if (inside)
 				break;
@@ -71,6 +100,7 @@ khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool
 			key = table_skip(&miss, key, last, shift);
 			continue;
 		}
+		leaf = memo->leaf;
 		if (!inside) {
 			key = leaf_scan(leaf, key, stop, 0, shift);
 			if (key > stop)
@@ -88,16 +118,26 @@ khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool
 	return inside;
 }
 
-static int radix_next_run(const struct khoc_radix *tree, u64 key, u64 last, u64 *first, u64 *end)
+khoc_noinline int radix_run_any(const struct khoc_radix *tree, u64 key, u64 last, bool one,
+				struct leaf_memo *memo, u64 *first, u64 *end)
 {
-	return radix_run(tree, key, last, false, first, end, khoc_pin_shift(tree->shift));
+	return radix_run(tree, key, last, one, memo, first, end, khoc_pin_shift(tree->shift));
+}
+
+khoc_inline int radix_next_run(const struct khoc_radix *tree, u64 key, u64 last,
+			       struct leaf_memo *memo, u64 *first, u64 *end)
+{
+	if (geom_ordinary(tree->shift))
+		return radix_run(tree, key, last, false, memo, first, end, 12);
+	return radix_run_any(tree, key, last, false, memo, first, end);
 }
 
 static int radix_next_key(const struct khoc_radix *tree, u64 key, u64 last, u64 *first)
 {
+	struct leaf_memo memo = {NULL, 0};
 	u64 end;
 
-	return radix_run(tree, key, last, true, first, &end, khoc_pin_shift(tree->shift));
+	return radix_run_any(tree, key, last, true, &memo, first, &end);
 }
 
 /* ---- iterator ----------------------------------------------------------- */
@@ -105,7 +145,7 @@ static int radix_next_key(const struct khoc_radix *tree, u64 key, u64 last, u64 
 void khoc_radix_iter_init(struct khoc_radix_iter *iter, const struct khoc_radix *tree, kho_pa_t lo,
 			  kho_pa_t hi, unsigned int order_min, unsigned int order_max)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
 
 	*iter = (struct khoc_radix_iter){
@@ -129,7 +169,7 @@ void khoc_radix_iter_init(struct khoc_radix_iter *iter, const struct khoc_radix 
  */
 static u64 iter_last(const struct khoc_radix_iter *iter, unsigned int order)
 {
-	unsigned int shift = iter->tree->shift;
+	unsigned int shift = khoc_pin_shift(iter->tree->shift);
 	u64 nr = khoc_load(&iter->tree->mem->size) >> (shift + order);
 	u64 last = (iter->hi - 1) >> (shift + order);
 
@@ -138,9 +178,9 @@ static u64 iter_last(const struct khoc_radix_iter *iter, unsigned int order)
 	return geom_order_bit(shift, order) | (last < nr ? last : nr - 1);
 }
 
-bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run)
+static bool iter_step(struct khoc_radix_iter *iter, struct khoc_run *run, struct leaf_memo *memo)
 {
-	unsigned int shift = iter->tree->shift;
+	unsigned int shift = khoc_pin_shift(iter->tree->shift);
 
 	while (!iter->done) {
 		unsigned int order = geom_key_order(shift, iter->key);
@@ -149,7 +189,7 @@ bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run)
 		int found = 0;
 
 		if (iter->key <= last)
-			found = radix_next_run(iter->tree, iter->key, last, &first, &end);
+			found = radix_next_run(iter->tree, iter->key, last, memo, &first, &end);
 		if (found > 0) {
 			iter->key = end;
 			run->pa = geom_key_pa(shift, first, order);
@@ -167,14 +207,22 @@ bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run)
 	return false;
 }
 
+bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run)
+{
+	struct leaf_memo memo = {NULL, 0};
+
+	return iter_step(iter, run, &memo);
+}
+
 int khoc_radix_walk(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 		    int (*fn)(void *ctx, const struct khoc_run *run), void *ctx)
 {
+	struct leaf_memo memo = {NULL, 0};
 	struct khoc_radix_iter iter;
 	struct khoc_run run;
 
 	khoc_radix_iter_init(&iter, tree, lo, hi, 0, geom_max_order(tree->shift));
-	while (khoc_radix_iter_next(&iter, &run)) {
+	while (iter_step(&iter, &run, &memo)) {
 		int ret = fn(ctx, &run);
 
 		if (ret)
@@ -187,7 +235,7 @@ int khoc_radix_walk(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 
 bool khoc_radix_lookup(const struct khoc_radix *tree, kho_pa_t pa, struct khoc_block *block)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
 
 	if (pa >= size || size < geom_page(shift))
@@ -206,7 +254,7 @@ bool khoc_radix_lookup(const struct khoc_radix *tree, kho_pa_t pa, struct khoc_b
 bool khoc_radix_next(const struct khoc_radix *tree, kho_pa_t pa, kho_pa_t end,
 		     struct khoc_block *block)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
 	bool any = false;
 
@@ -279,8 +327,9 @@ khoc_inline int union_pages(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_p
 
 int khoc_radix_union(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages, u64 *bitmap)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
+	struct leaf_memo memo = {NULL, 0};
 	struct khoc_radix_iter iter;
 	struct khoc_run run;
 	int err;
@@ -298,7 +347,7 @@ int khoc_radix_union(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages, u
 	if (err)
 		return err;
 	khoc_radix_iter_init(&iter, tree, pa, pa + (nr_pages << shift), 1, geom_max_order(shift));
-	while (khoc_radix_iter_next(&iter, &run)) {
+	while (iter_step(&iter, &run, &memo)) {
 		u64 lo = run.pa >> shift, hi = lo + (run.nr << run.order);
 		u64 from = pa >> shift, to = from + nr_pages;
 
@@ -321,6 +370,7 @@ static int count_node(void *ctx, kho_pa_t pa, int level)
 int khoc_radix_count(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 		     struct khoc_radix_counts *counts)
 {
+	struct leaf_memo memo = {NULL, 0};
 	struct khoc_radix_iter iter;
 	struct khoc_run run;
 	int err;
@@ -330,7 +380,7 @@ int khoc_radix_count(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 	if (err)
 		return err;
 	khoc_radix_iter_init(&iter, tree, lo, hi, 0, geom_max_order(tree->shift));
-	while (khoc_radix_iter_next(&iter, &run)) {
+	while (iter_step(&iter, &run, &memo)) {
 		/* Only the first block of a run can reach in from below. */
 		u64 nr = run.nr - (run.pa < lo);
 
@@ -364,7 +414,7 @@ static u64 *frame_next(struct table_frame *frame, unsigned int shift)
 int khoc_radix_nodes(const struct khoc_radix *tree, int (*fn)(void *ctx, kho_pa_t pa, int level),
 		     void *ctx)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	struct radix_view view = radix_view(tree->mem, shift);
 	struct table_frame stack[RADIX_MAX_DEPTH];
 	unsigned int depth = geom_depth(shift), top = 0;
@@ -414,7 +464,7 @@ static bool node_empty(const u64 *node, unsigned int shift)
  */
 static u64 radix_reap(struct khoc_radix *tree, bool all)
 {
-	unsigned int shift = tree->shift;
+	unsigned int shift = khoc_pin_shift(tree->shift);
 	struct radix_view view = radix_view(tree->mem, shift);
 	struct table_frame stack[RADIX_MAX_DEPTH];
 	unsigned int depth = geom_depth(shift), top = 0;

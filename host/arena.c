@@ -178,8 +178,8 @@ static int check_words(void)
 
 	if (fstat(kho_arena_.fd, &st))
 		return kho_fail_(-errno, "arena: %s", strerror(errno));
-	kho_arena_.file_size = (__u64)st.st_size < kho_arena_.size ? (__u64)st.st_size
-								   : kho_arena_.size;
+	kho_set_file_size_((__u64)st.st_size < kho_arena_.size ? (__u64)st.st_size
+							       : kho_arena_.size);
 	if (khoc_arena_check(kho_arena_.words, sizeof(*kho_arena_.words), (__u64)st.st_size,
 			     &report))
 		return kho_fail_report_(&report);
@@ -194,7 +194,7 @@ static int check_tree(void)
 	__u64 nr = (a->mem.node_hi - a->mem.node_lo) >> KHO_PAGE_SHIFT;
 	struct khoc_radix_check check = {
 		.data_lo = a->header->data_pa,
-		.data_hi = a->file_size,
+		.data_hi = kho_file_size_(),
 		.seen = calloc((nr + 63) / 64, 8),
 	};
 	struct khoc_report report;
@@ -218,9 +218,9 @@ static int check_file_grown(void)
 
 	if (fstat(kho_arena_.fd, &st))
 		return -errno;
-	if ((__u64)st.st_size == kho_arena_.file_size || (__u64)st.st_size > kho_arena_.size)
+	if ((__u64)st.st_size == kho_file_size_() || (__u64)st.st_size > kho_arena_.size)
 		return 0;
-	kho_arena_.file_size = (__u64)st.st_size;
+	kho_set_file_size_((__u64)st.st_size);
 	return 1;
 }
 
@@ -271,7 +271,7 @@ static void set_up(int fd, __u64 file_size)
 	a->fd = fd;
 	a->base = (char *)(uintptr_t)constants.base;
 	a->size = constants.max_size;
-	a->file_size = file_size < a->size ? file_size : a->size;
+	kho_set_file_size_(file_size < a->size ? file_size : a->size);
 	a->header = &constants;
 	a->words = (void *)a->base;
 	a->owner = (void *)(a->base + KHO_ABI_OWNER_PA);

@@ -13,7 +13,7 @@
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
  *	quiesce.c	workers
- *	handover.c, predecessor.c, successor.c, keeper.c, message.c
+ *	predecessor.c, inplace.c, successor.c, keeper.c, formats.c, environ.c, message.c
  *	life.c		kho_start() and its kin
  */
 #ifndef KHO_HOST_ARENA_H
@@ -38,7 +38,7 @@
  * @fd: the memfd
  * @base: address of pa 0, as in the header
  * @size: bytes mapped: max_size
- * @file_size: current size of the file
+ * @file_size: current size of the file; only through kho_file_size_()
  * @writer: this process owns it and may write
  * @mapped: there is an arena
  * @header: our own copy of what never changes, made when it was checked
@@ -61,10 +61,15 @@ struct kho_arena {
 
 extern struct kho_arena kho_arena_;
 
-/* The file grows under the page allocator's lock; others see some size that it had. */
-static inline __u64 kho_arena_file_size_(void)
+/* The file grows in one thread while others hold addresses against its size. */
+static inline __u64 kho_file_size_(void)
 {
 	return __atomic_load_n(&kho_arena_.file_size, __ATOMIC_RELAXED);
+}
+
+static inline void kho_set_file_size_(__u64 size)
+{
+	__atomic_store_n(&kho_arena_.file_size, size, __ATOMIC_RELAXED);
 }
 
 /* ---- arena.c ---- */
@@ -124,16 +129,17 @@ int kho_report_format_(const struct khoc_report *report, char *text, size_t size
 /* ---- owner.c ---- */
 
 /**
- * kho_owner_acquire_() - take the lock; the calling thread becomes its keeper
+ * kho_owner_acquire_() - take the lock for this process's keeper thread
  * @timeout_ms: 0 = try once; waits for a holder that dies, or lets go
  *
- * The calling thread must live as long as the process is the owner; its robust list is set to
- * the lock's. A dead holder's other tasks are waited for (PF_EXITING).
+ * From any thread, after kho_owner_open_() and after the keeper called kho_owner_keep_()
+ * (owner.h); the keeper must live as long as the process is the owner. A dead holder's other
+ * tasks are waited for (PF_EXITING), whatever @timeout_ms is.
  *
  * Return: 0; 1 = taken from a dead holder; -EBUSY (kho_error() names it); -ETIMEDOUT.
  */
 int kho_owner_acquire_(unsigned int timeout_ms);
-/* Let go: the successor, or anybody, may take it. Called by the keeper. */
+/* Let go: anybody may take it. */
 void kho_owner_release_(void);
 /* Is the lock's holder alive? For another process than the owner's (supervisor): 1, 0, -errno. @owner: a mapping of page 1. */
 int kho_owner_alive_(const struct kho_abi_owner *owner);

@@ -306,8 +306,7 @@ void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class)
 				continue;
 			kho_slab_set_full_(slab, true);
 			/* Freed meanwhile by a thread that did not see that it is full. */
-			__atomic_thread_fence(__ATOMIC_SEQ_CST);
-			if (__atomic_load_n(&slab->remote, __ATOMIC_RELAXED)) {
+			if (__atomic_load_n(&slab->remote, __ATOMIC_SEQ_CST)) {
 				kho_slab_set_full_(slab, false);
 				continue;
 			}
@@ -383,7 +382,7 @@ static void free_remote(struct slab *slab, void *ptr, long index)
 {
 	void *head = __atomic_load_n(&slab->remote, __ATOMIC_RELAXED);
 
-	__atomic_store_n(&slab->state[index], KHO_ABI_OBJECT_FREED, __ATOMIC_RELAXED);
+	kho_slab_set_state_(slab, index, KHO_ABI_OBJECT_FREED);
 	do
 		*(void **)ptr = head;
 	while (!__atomic_compare_exchange_n(&slab->remote, &head, ptr, true, __ATOMIC_SEQ_CST,
@@ -415,7 +414,7 @@ void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long
 		return;
 	}
 	if (live)
-		slab->state[index] = KHO_ABI_OBJECT_FREE;
+		kho_slab_set_state_(slab, index, KHO_ABI_OBJECT_FREE);
 	free_local(heap, slab, ptr);
 }
 
@@ -476,7 +475,7 @@ static bool is_reserved(const void *ptr)
 
 	if (slab) {
 		i = kho_slab_index_(slab, ptr);
-		return i >= 0 && slab->state[i] != KHO_ABI_OBJECT_LIVE;
+		return i >= 0 && kho_slab_state_(slab, i) != KHO_ABI_OBJECT_LIVE;
 	}
 	large = kho_large_find_(ptr);
 	return large && !kho_large_is_live_(large);
@@ -517,7 +516,7 @@ static void count_slab(kho_pa_t pa, struct kho_heap_stats *stats)
 	if (!slab)
 		return;
 	for (__u32 i = 0; i < slab->nr; i++) {
-		if (slab->state[i] != KHO_ABI_OBJECT_LIVE)
+		if (kho_slab_state_(slab, i) != KHO_ABI_OBJECT_LIVE)
 			continue;
 		stats->live_objects++;
 		stats->live_bytes += slab->size;
@@ -549,9 +548,9 @@ int kho_heap_stats(struct kho_heap_stats *stats, bool scan)
 	if (!a->mapped)
 		return kho_fail_(-ENODEV, "no arena: call kho_start() first");
 	stats->arena_max = a->size;
-	stats->arena_size = kho_arena_file_size_();
+	stats->arena_size = kho_file_size_();
 	stats->arena_used = kho_pages_used_();
-	while (scan && khoc_radix_next(&a->tree, pos, kho_arena_file_size_(), &block)) {
+	while (scan && khoc_radix_next(&a->tree, pos, kho_file_size_(), &block)) {
 		count_block(block.pa, stats);
 		pos = block.pa + (KHO_PAGE_SIZE << block.order);
 	}

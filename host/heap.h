@@ -159,6 +159,17 @@ static inline void kho_slab_set_full_(struct slab *slab, bool full)
 	__atomic_store_n(&slab->full, full, __ATOMIC_SEQ_CST);
 }
 
+/* State bytes are read by a slab's owner while other threads free. */
+static inline unsigned char kho_slab_state_(const struct slab *slab, long index)
+{
+	return __atomic_load_n(&slab->state[index], __ATOMIC_RELAXED);
+}
+
+static inline void kho_slab_set_state_(struct slab *slab, long index, unsigned char state)
+{
+	__atomic_store_n(&slab->state[index], state, __ATOMIC_RELAXED);
+}
+
 /* A new slab, preserved and empty. NULL: arena full. */
 struct slab *kho_slab_new_(struct heap *heap, unsigned int class);
 /* Give an empty slab's pages back. */

@@ -71,9 +71,9 @@ const struct kho_abi_large *kho_large_of_(const void *ptr)
 	report.addr = pa - HEADER_SIZE;
 	report.field = "run_pa";
 	report.value = pa;
-	report.limit = kho_arena_file_size_();
+	report.limit = kho_file_size_();
 	if (pa & (HEAP_ALIGN - 1) || pa < kho_arena_.header->data_pa + HEADER_SIZE ||
-	    pa >= kho_arena_file_size_())
+	    pa >= kho_file_size_())
 		report.fault = KHO_E_RANGE;
 	else if (large->magic != KHO_ABI_LARGE_MAGIC)
 		report.fault = KHO_E_MAGIC;
@@ -84,7 +84,7 @@ const struct kho_abi_large *kho_large_of_(const void *ptr)
 	else if (large->run_pa & (KHO_PAGE_SIZE - 1) ||
 		 large->run_pa < kho_arena_.header->data_pa || large->run_pa >= pa ||
 		 !large->nr_pages ||
-		 large->nr_pages > (kho_arena_file_size_() - large->run_pa) >> KHO_PAGE_SHIFT ||
+		 large->nr_pages > (kho_file_size_() - large->run_pa) >> KHO_PAGE_SHIFT ||
 		 large->size > (large->nr_pages << KHO_PAGE_SHIFT) ||
 		 pa + large->size != large->run_pa + (large->nr_pages << KHO_PAGE_SHIFT))
 		report.fault = KHO_E_RANGE;

@@ -374,10 +374,10 @@ int kho_pages_discover_all_(void)
 static int grow(__u64 end)
 {
 	struct kho_arena *a = &kho_arena_;
-	__u64 step = a->file_size / 8 > GROW_STEP ? a->file_size / 8 : GROW_STEP;
+	__u64 step = kho_file_size_() / 8 > GROW_STEP ? kho_file_size_() / 8 : GROW_STEP;
 	__u64 size;
 
-	if (end <= a->file_size)
+	if (end <= kho_file_size_())
 		return 0;
 	size = (end + step - 1) / (2 << 20) * (2 << 20);
 	if (size < end)
@@ -389,7 +389,7 @@ static int grow(__u64 end)
 		if (ftruncate(a->fd, (off_t)size))
 			return -errno;
 	}
-	__atomic_store_n(&a->file_size, size, __ATOMIC_RELAXED);
+	kho_set_file_size_(size);
 	return 0;
 }
 

@@ -13,7 +13,7 @@
 
 static void prefault_data(__u64 lo, __u64 hi, const volatile bool *stop)
 {
-	for (; lo < hi && !*stop; lo += CHUNK)
+	for (; lo < hi && !__atomic_load_n(stop, __ATOMIC_RELAXED); lo += CHUNK)
 		madvise(kho_arena_.base + lo, hi - lo < CHUNK ? hi - lo : CHUNK,
 			MADV_POPULATE_READ);
 }
@@ -21,7 +21,7 @@ static void prefault_data(__u64 lo, __u64 hi, const volatile bool *stop)
 /* The parts of [@lo, @hi) that are in the file. */
 static void prefault_range(__u64 lo, __u64 hi, const volatile bool *stop)
 {
-	while (lo < hi && !*stop) {
+	while (lo < hi && !__atomic_load_n(stop, __ATOMIC_RELAXED)) {
 		off_t data = lseek(kho_arena_.fd, (off_t)lo, SEEK_DATA);
 		off_t hole;
 
@@ -42,14 +42,13 @@ void kho_arena_prefault_(const volatile bool *stop)
 	struct khoc_run run;
 
 	prefault_range(0, a->header->data_pa, stop);
-	khoc_radix_iter_init(&iter, &a->tree, a->header->data_pa, kho_arena_file_size_(), 0,
+	khoc_radix_iter_init(&iter, &a->tree, a->header->data_pa, kho_file_size_(), 0,
 			     khoc_max_order(KHO_PAGE_SHIFT));
-	while (!*stop && khoc_radix_iter_next(&iter, &run)) {
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED) && khoc_radix_iter_next(&iter, &run)) {
 		__u64 end = run.pa + (run.nr << (run.order + KHO_PAGE_SHIFT));
 
-		if (run.pa < kho_arena_file_size_())
-			prefault_range(run.pa,
-				       end < kho_arena_file_size_() ? end : kho_arena_file_size_(),
+		if (run.pa < kho_file_size_())
+			prefault_range(run.pa, end < kho_file_size_() ? end : kho_file_size_(),
 				       stop);
 	}
 }

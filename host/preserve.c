@@ -114,10 +114,10 @@ int kho_block_check_(kho_pa_t pa, unsigned int order, unsigned int type)
 	if (pa & (KHO_PAGE_SIZE - 1))
 		return kho_fail_(-KHO_E_ALIGN, "block at %#llx: not page aligned",
 				 (unsigned long long)pa);
-	if (pa < a->header->data_pa || pa >= kho_arena_file_size_())
+	if (pa < a->header->data_pa || pa >= kho_file_size_())
 		return kho_fail_(-KHO_E_RANGE, "block at %#llx: outside the data, %#llx to %#llx",
 				 (unsigned long long)pa, (unsigned long long)a->header->data_pa,
-				 (unsigned long long)kho_arena_file_size_());
+				 (unsigned long long)kho_file_size_());
 	rc = kho_block_desc_(pa, &has_type, &has_order);
 	if (rc)
 		return kho_fail_(rc, "page descriptor of %#llx: checksum does not match",

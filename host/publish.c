@@ -63,7 +63,7 @@ static bool find_object(void *ptr, struct object *object)
 		object->index = kho_slab_index_(object->slab, ptr);
 		if (object->index < 0)
 			return false;
-		object->live = object->slab->state[object->index] == KHO_ABI_OBJECT_LIVE;
+		object->live = kho_slab_state_(object->slab, object->index) == KHO_ABI_OBJECT_LIVE;
 		return true;
 	}
 	object->large = kho_large_find_(ptr);
@@ -75,7 +75,7 @@ static int make_live(const struct object *object)
 {
 	if (object->large)
 		return kho_large_preserve_(object->large);
-	object->slab->state[object->index] = KHO_ABI_OBJECT_LIVE;
+	kho_slab_set_state_(object->slab, object->index, KHO_ABI_OBJECT_LIVE);
 	return 0;
 }
 
@@ -90,9 +90,8 @@ static void make_free(struct heap *heap, const struct object *object, bool keep)
 	if (object->large)
 		kho_large_unpreserve_(object->large);
 	else
-		__atomic_store_n(&object->slab->state[object->index],
-				 owned && !keep ? KHO_ABI_OBJECT_FREE : KHO_ABI_OBJECT_FREED,
-				 __ATOMIC_RELAXED);
+		kho_slab_set_state_(object->slab, object->index,
+				    owned && !keep ? KHO_ABI_OBJECT_FREE : KHO_ABI_OBJECT_FREED);
 }
 
 static void hand_back(struct heap *heap, const struct object *object)
@@ -117,7 +116,7 @@ static bool in_data(__u64 address)
 {
 	kho_pa_t pa = address - (uintptr_t)kho_arena_.base;
 
-	return pa >= kho_arena_.header->data_pa && pa < kho_arena_file_size_();
+	return pa >= kho_arena_.header->data_pa && pa < kho_file_size_();
 }
 
 /* Could an object be at this address? What it is, recovery finds out. */
@@ -133,7 +132,7 @@ static bool slot_ok(kho_pa_t pa)
 		return false;
 	if (is_cell(pa))
 		return !((pa - KHO_ABI_CELLS_PA) % sizeof(struct kho_abi_cell));
-	return pa >= kho_arena_.header->data_pa && pa < kho_arena_file_size_();
+	return pa >= kho_arena_.header->data_pa && pa < kho_file_size_();
 }
 
 static int check_operands(__u64 *slot, __u64 value, void *new_object, void *old,

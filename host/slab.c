@@ -363,8 +363,8 @@ static bool inherit_next(struct heap *heap, unsigned int class)
 	unsigned int type, order;
 	struct slab *slab;
 
-	if (inherited.pos >= kho_arena_file_size_() ||
-	    !khoc_radix_next(&a->tree, inherited.pos, kho_arena_file_size_(), &block)) {
+	if (inherited.pos >= kho_file_size_() ||
+	    !khoc_radix_next(&a->tree, inherited.pos, kho_file_size_(), &block)) {
 		inherited.pos = a->size;
 		return false;
 	}
@@ -452,7 +452,7 @@ void *kho_slab_scan_(struct slab *slab)
 		long i = kho_slab_index_(slab, object);
 
 		slab->scan += slab->size;
-		if (slab->state[i] == KHO_ABI_OBJECT_FREE)
+		if (kho_slab_state_(slab, i) == KHO_ABI_OBJECT_FREE)
 			return object;
 	}
 	return NULL;
@@ -466,7 +466,7 @@ bool kho_slab_collect_(struct slab *slab)
 		char *object = list;
 
 		list = *(void **)object;
-		slab->state[kho_slab_index_(slab, object)] = KHO_ABI_OBJECT_FREE;
+		kho_slab_set_state_(slab, kho_slab_index_(slab, object), KHO_ABI_OBJECT_FREE);
 		slab->used--;
 		if (object >= slab->scan)
 			continue;

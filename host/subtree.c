@@ -97,7 +97,7 @@ static int check_cell(const struct khoc_subtree *subtree)
 		return fault(KHO_E_RANGE, KHOC_S_CELL, "preserved-data", pa, subtree->size);
 	cell = (const void *)(kho_arena_.base + pa);
 	at = cell->value - (uintptr_t)kho_arena_.base;
-	if (cell->value && (at < kho_arena_.header->data_pa || at >= kho_arena_file_size_()))
+	if (cell->value && (at < kho_arena_.header->data_pa || at >= kho_file_size_()))
 		return fault(KHO_E_RANGE, KHOC_S_CELL, "value", pa, cell->value);
 	return 0;
 }
@@ -139,8 +139,8 @@ int kho_root_check_(void)
 			break;
 		}
 		memcpy(scratch.check, kho_arena_.base + slot, sizeof(scratch.check));
-		rc = khoc_root_check(scratch.check, sizeof(scratch.check), slot,
-				     kho_arena_file_size_(), &report);
+		rc = khoc_root_check(scratch.check, sizeof(scratch.check), slot, kho_file_size_(),
+				     &report);
 		if (rc)
 			kho_fail_report_(&report);
 		else if (khoc_root_tree(scratch.check) != kho_arena_.header->tree_root_pa)
@@ -239,8 +239,8 @@ int kho_add_subtree(const char *name, void *blob, size_t size)
 	if (!kho_may_write_())
 		return -EPERM;
 	/* Held against the file's end, as whoever attaches will do. */
-	if (node.data < kho_arena_.header->data_pa || node.data >= kho_arena_file_size_() ||
-	    size > kho_arena_file_size_() - node.data)
+	if (node.data < kho_arena_.header->data_pa || node.data >= kho_file_size_() ||
+	    size > kho_file_size_() - node.data)
 		return kho_fail_(-EINVAL, "subtree \"%s\": %p is not in the arena", name, blob);
 	pthread_mutex_lock(&lock);
 	rc = add_node(&node);

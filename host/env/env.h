@@ -3,7 +3,7 @@
  * What the core needs from its surroundings, for a process. A kernel puts a
  * file of the same name on the include path instead.
  *
- * Need: u8..u64, size_t, bool, static_assert, errno numbers; mem*, strlen,
+ * Need: u8..u64, size_t, bool, static_assert, errno numbers; mem* (memchr too), strlen,
  * strnlen, strcmp; likely, unlikely, khoc_inline, khoc_noinline, khoc_assert;
  * bit operations; 64-bit atomics; khoc_pin_shift().
  */

@@ -49,7 +49,7 @@ extern "C" {
  * struct kho_format - one format of the application's own that lies in the arena
  * @name: at most 31 bytes; "." and ";" are not allowed
  * @reads_min, @reads_max: versions that this program reads
- * @writes: the version that it writes
+ * @writes: the version that it writes; 0: none yet
  *
  * A successor must read what the predecessor writes, and, until it is healthy, write
  * what the predecessor reads; otherwise it is refused before anybody stops.
@@ -110,7 +110,7 @@ struct kho_config {
 
 #define KHO_CONFIG_INIT                                                                            \
 	{                                                                                          \
-		sizeof(struct kho_config)                                                          \
+		.size = sizeof(struct kho_config)                                                  \
 	}
 
 #define KHO_START_DUMPABLE                                                                         \

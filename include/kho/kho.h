@@ -197,7 +197,8 @@ unsigned int khoc_max_order(unsigned int shift);
  * @mem: the image; must outlive @tree
  * @shift: log2 of the page size, KHO_ABI_PAGE_SHIFT_MIN to _MAX
  *
- * Return: 0, -EINVAL (page size), -ENOMEM (no node for the root).
+ * Return: 0, -EINVAL (page size, or a node region that is not page aligned), -ENOMEM (no
+ * node for the root).
  */
 int khoc_radix_init(struct khoc_radix *tree, const struct khoc_mem *mem, unsigned int shift);
 
@@ -208,7 +209,7 @@ int khoc_radix_init(struct khoc_radix *tree, const struct khoc_mem *mem, unsigne
  * The rest of the tree is not judged: see khoc_radix_validate(). Every later step
  * through it is bounded all the same.
  *
- * Return: 0, -EINVAL (page size), -KHO_E_ALIGN, -KHO_E_RANGE.
+ * Return: 0, -EINVAL (as khoc_radix_init()), -KHO_E_ALIGN, -KHO_E_RANGE.
  */
 int khoc_radix_attach(struct khoc_radix *tree, const struct khoc_mem *mem, unsigned int shift,
 		      kho_pa_t root_pa);
@@ -293,7 +294,8 @@ unsigned int khoc_radix_split(unsigned int shift, kho_pa_t pa, __u64 nr_pages);
 
 /**
  * khoc_radix_add_pages() - mark @nr_pages pages, split by khoc_radix_split()
- * Return: as khoc_radix_add(); on an error what was marked is cleared again.
+ * Return: as khoc_radix_add(); on an error what this call marked is cleared again, and
+ * what was marked before stays.
  */
 int khoc_radix_add_pages(struct khoc_radix *tree, kho_pa_t pa, __u64 nr_pages);
 
@@ -307,6 +309,8 @@ int khoc_radix_del_pages(struct khoc_radix *tree, kho_pa_t pa, __u64 nr_pages);
  *
  * Sets the new keys before it clears the old: a reader that takes the union of all
  * orders never sees the pages unmarked.
+ *
+ * Return: as khoc_radix_add(); on an error the old keys stay and the new are cleared.
  */
 int khoc_radix_reorder(struct khoc_radix *tree, kho_pa_t pa, __u64 nr_pages, unsigned int from,
 		       unsigned int to);
@@ -361,8 +365,11 @@ void khoc_radix_iter_init(struct khoc_radix_iter *iter, const struct khoc_radix 
  * From the largest order to the smallest, each by ascending address. What other
  * threads change meanwhile may or may not be seen.
  *
+ * Keys of no block of the image are not looked at: khoc_radix_validate() finds them. So the
+ * time of a walk is bounded by the image's size, however the tree is bent.
+ *
  * Return: true if there was one; false at the end, or at a corrupt node: then
- * khoc_radix_iter_error() says -KHO_E_RANGE, -KHO_E_ALIGN or -KHO_E_KEY.
+ * khoc_radix_iter_error() says -KHO_E_RANGE or -KHO_E_ALIGN.
  */
 bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run);
 
@@ -386,7 +393,9 @@ int khoc_radix_walk(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
  * @nr_pages: a multiple of 64
  * @bitmap: @nr_pages bits, overwritten: bit i is page i of the range
  *
- * Return: 0 or the walk's error.
+ * Pages outside the image are in none.
+ *
+ * Return: 0, -EINVAL (alignment), or the walk's error.
  */
 int khoc_radix_union(const struct khoc_radix *tree, kho_pa_t pa, __u64 nr_pages, __u64 *bitmap);
 
@@ -438,7 +447,13 @@ struct khoc_radix_check {
  * Blocks of different orders on the same pages are accepted: khoc_radix_reorder() makes
  * them for a moment.
  *
- * Return: 0, or a negative fault that @report explains.
+ * A fault of a word of a table is reported with the word's address and its table's level:
+ * KHO_E_ALIGN, KHO_E_RANGE or KHO_E_CYCLE (@value: the child), KHO_E_KEY (@value: the first
+ * key below a word that leads to none). Of a leaf, with the address of the bitmap's word:
+ * KHO_E_KEY (@value: a key that no block of the image has), KHO_E_OVERLAP (@value: start or
+ * end of a block outside [data_lo, data_hi)). Nodes without a mark are no fault.
+ *
+ * Return: 0, or a negative fault that @report, if not NULL, explains.
  */
 int khoc_radix_validate(const struct khoc_radix *tree, const struct khoc_radix_check *check,
 			struct khoc_report *report);
@@ -506,9 +521,11 @@ kho_pa_t khoc_root_tree(const void *fdt);
  *
  * A bounded walk of our own over header, reservation map, structure and strings: no
  * byte outside is read, each token is read once, "compatible" is or contains "kho-v4",
- * names are unique, the properties that we know have their lengths, nesting is two deep.
+ * names are unique and such as khoc_root_add() takes, the properties that we know have
+ * their lengths, nesting is two deep. The tree's root and every blob lie in the image; only a
+ * blob without bytes may be at address 0.
  *
- * Return: 0, or a negative fault that @report explains.
+ * Return: 0, or a negative fault that @report, if not NULL, explains.
  */
 int khoc_root_check(const void *fdt, size_t size, kho_pa_t addr, __u64 image_size,
 		    struct khoc_report *report);
@@ -532,8 +549,11 @@ int khoc_desc_get(kho_abi_desc_t desc, unsigned int *type, unsigned int *order);
 
 /**
  * khoc_arena_geometry() - where an arena of this size keeps what
- * @max_size: a multiple of 128 MiB, or any multiple of 4096 below it
+ * @max_size: a multiple of 128 MiB up to 2^47, or any multiple of 4096 below 128 MiB
+ *	that leaves 64 KiB of data
  * @header: nodes_pa, descs_pa, data_pa, tree_root_pa and max_size are filled in
+ *
+ * The rule is in <kho/abi/arena.h>.
  *
  * Return: 0, -EINVAL.
  */
@@ -546,6 +566,8 @@ int khoc_arena_geometry(__u64 max_size, struct kho_abi_arena_header *header);
  *
  * Magic, header size, version, features, CRC, then every address against what
  * khoc_arena_geometry() gives for the same size, then the three checked words.
+ * @file_size is a multiple of 4096 from data_pa to max_size. Unknown bits of
+ * features_ro_compat are no fault: whoever means to write has to look at them.
  *
  * Return: 0, or a negative fault that @report explains.
  */

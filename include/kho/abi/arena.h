@@ -152,8 +152,13 @@ KHO_ABI_OFFSET(struct kho_abi_arena_header, state, 144);
  * @start_time: its start time: field 22 of /proc/PID/stat, clock ticks since boot
  * @boot_id: the 16 bytes of /proc/sys/kernel/random/boot_id
  * @comm: its name, NUL-terminated
+ * @pid_ns: inode number of its pid namespace, which @pid and the futex's thread id are of
+ * @heir: while @futex is 0: process that the lock is being handed to (nobody else takes it
+ *	as long as the last holder lives); else 0
+ * @pad2: 0
  *
- * Only @futex decides; the rest is for messages and for adoption.
+ * Only @futex decides who holds it. The rest names the holder, lets whoever comes after a
+ * dead one wait for its last thread, and tells a dead one whose word nobody released.
  */
 struct kho_abi_owner {
 	__u32 futex;
@@ -162,15 +167,21 @@ struct kho_abi_owner {
 	__u64 start_time;
 	__u8 boot_id[16];
 	char comm[32];
+	__u64 pid_ns;
+	__u32 heir;
+	__u32 pad2;
 };
 
-KHO_ABI_SIZE(struct kho_abi_owner, 72);
+KHO_ABI_SIZE(struct kho_abi_owner, 88);
 KHO_ABI_OFFSET(struct kho_abi_owner, futex, 0);
 KHO_ABI_OFFSET(struct kho_abi_owner, pad, 4);
 KHO_ABI_OFFSET(struct kho_abi_owner, pid, 8);
 KHO_ABI_OFFSET(struct kho_abi_owner, start_time, 16);
 KHO_ABI_OFFSET(struct kho_abi_owner, boot_id, 24);
 KHO_ABI_OFFSET(struct kho_abi_owner, comm, 40);
+KHO_ABI_OFFSET(struct kho_abi_owner, pid_ns, 72);
+KHO_ABI_OFFSET(struct kho_abi_owner, heir, 80);
+KHO_ABI_OFFSET(struct kho_abi_owner, pad2, 84);
 
 /**
  * struct kho_abi_intent - what one thread is about to publish; all zero when nothing

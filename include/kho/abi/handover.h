@@ -20,6 +20,9 @@
  *		   HEALTHY -->
  *		          <--  RETIRE       the predecessor exits now
  *		   either side: CANCEL with a reason, or end of file, at any time
+ *
+ * Whoever makes the channel sets SO_PASSCRED on both ends before it lets go of them: the
+ * sender of HELLO is known from its credentials (SO_PEERCRED would name the maker).
  */
 #ifndef KHO_ABI_HANDOVER_H
 #define KHO_ABI_HANDOVER_H
@@ -59,16 +62,19 @@ enum kho_abi_msg_type {
 
 	KHO_MSG_REGISTER =
 		32, /* server -> supervisor: struct kho_abi_msg_register; fd 0: arena when adopted */
-	KHO_MSG_RUNNING = 33, /* server -> supervisor: kho_ready() passed */
-	KHO_MSG_UPGRADE =
-		34, /* supervisor -> server: hand over; fd 0: channel; struct kho_abi_msg_upgrade */
+	KHO_MSG_RUNNING =
+		33, /* server -> supervisor: kho_ready() passed; struct kho_abi_msg_register */
+	KHO_MSG_UPGRADE = 34, /* supervisor -> server: hand over; struct kho_abi_msg_upgrade */
 	KHO_MSG_UPGRADED =
 		35, /* server -> supervisor: struct kho_abi_msg_result: healthy, or why not */
 	KHO_MSG_STOP = 36, /* supervisor -> server */
 	KHO_MSG_LISTEN =
 		37, /* server -> supervisor: fds of listening sockets to hold as well, and their tokens */
 
-	KHO_MSG_CTL_UPGRADE = 64,
+	KHO_MSG_PROGRESS = 38, /* server -> supervisor: struct kho_abi_msg_result, then text */
+
+	KHO_MSG_CTL_UPGRADE =
+		64, /* struct kho_abi_msg_upgrade, then argv as in UPGRADE; fd 0: the binary */
 	KHO_MSG_CTL_STOP = 65,
 	KHO_MSG_CTL_STATUS = 66,
 	KHO_MSG_CTL_REPLY = 67, /* struct kho_abi_msg_result, then text */
@@ -141,14 +147,21 @@ struct kho_abi_msg_grant {
 KHO_ABI_SIZE(struct kho_abi_msg_grant, 8);
 KHO_ABI_OFFSET(struct kho_abi_msg_grant, generation, 0);
 
-/* Time-outs of one hand-over, milliseconds; 0 = the default. */
+/*
+ * UPGRADE. Time-outs of one hand-over, milliseconds; 0 = the default.
+ *
+ * fd 0: the predecessor's end of the channel; fd 1: a pidfd of the successor; fd 2, with
+ * KHO_UPGRADE_EXEC only: the binary, opened for reading, which the successor at the other end
+ * of the channel executes for rehearsal. With KHO_UPGRADE_EXEC the new argv follows the
+ * struct: each argument with its NUL, at least one.
+ */
 struct kho_abi_msg_upgrade {
 	__u32 ready_ms; /* HELLO to READY; default 60000 */
 	__u32 freeze_ms; /* workers to park; default 1000 */
 	__u32 taken_ms; /* GRANT to TAKEN; default 1000 */
 	__u32 healthy_ms; /* GRANT to HEALTHY; default 10000 */
 	__u32 flags; /* KHO_UPGRADE_* */
-	__u32 successor; /* pid of the successor, 0 = as SO_PEERCRED of the channel's HELLO says */
+	__u32 successor; /* pid of the successor, 0 = as the credentials of its HELLO say */
 };
 
 #define KHO_UPGRADE_FORCE 1u /* do not hold the formats against each other */
@@ -182,6 +195,19 @@ KHO_ABI_SIZE(struct kho_abi_msg_result, 8);
 KHO_ABI_OFFSET(struct kho_abi_msg_result, error, 0);
 KHO_ABI_OFFSET(struct kho_abi_msg_result, step, 4);
 
+/* One record of KHO_ENV_EXEC_FDS: @fd stays open over exec under the same number. */
+struct kho_abi_exec_fd {
+	__u64 token;
+	__s32 fd;
+	__u32 pad;
+};
+
+KHO_ABI_SIZE(struct kho_abi_exec_fd, 16);
+KHO_ABI_OFFSET(struct kho_abi_exec_fd, token, 0);
+KHO_ABI_OFFSET(struct kho_abi_exec_fd, fd, 8);
+KHO_ABI_OFFSET(struct kho_abi_exec_fd, pad, 12);
+
+/* REGISTER and RUNNING. fd 0 of a REGISTER over a new connection: the arena. */
 struct kho_abi_msg_register {
 	__u32 pid;
 	__u32 pad;

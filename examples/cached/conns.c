@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * All connections: their tokens, and what they left in the arena.
+ *
+ * An idle connection is an fd under a token and nothing else. Only one that stopped in
+ * the middle of something has a struct conn_state, in a slot of root "conns".
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <kho/host.h>
+
+#include "cached.h"
+
+#define HASH_SIZE 4096
+#define ACCEPT_MAX 64 /* at a time */
+
+static struct conn_table *table;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct conn *heads[HASH_SIZE];
+static unsigned int nr_conns, next_worker;
+static struct ids tokens;
+static __u32 *free_slots; /* a stack */
+static unsigned int nr_free, nr_slots;
+static int spare_fd = -1;
+static bool probation;
+
+unsigned int conns_count(void)
+{
+	return __atomic_load_n(&nr_conns, __ATOMIC_RELAXED);
+}
+
+bool conns_probation(void)
+{
+	return __atomic_load_n(&probation, __ATOMIC_RELAXED);
+}
+
+void conns_set_probation(bool on)
+{
+	__atomic_store_n(&probation, on, __ATOMIC_RELAXED);
+}
+
+void conns_serving(struct worker *w, __u64 token)
+{
+	__atomic_store_n(&table->serving[w->id], token, __ATOMIC_RELEASE);
+}
+
+/* ---- by token; @lock is held ---- */
+
+static struct conn **find(__u64 token)
+{
+	struct conn **link = &heads[token % HASH_SIZE];
+
+	while (*link && (*link)->token != token)
+		link = &(*link)->hash_next;
+	return link;
+}
+
+static void forget(struct conn **link)
+{
+	struct conn *conn = *link;
+
+	*link = conn->hash_next;
+	__atomic_sub_fetch(&nr_conns, 1, __ATOMIC_RELAXED);
+	/* Duplicates elsewhere keep the file: it does not leave the epoll by itself. */
+	epoll_ctl(conn->worker->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
+	free(conn);
+}
+
+int conns_adopt(__u64 token, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	struct conn *conn = calloc(1, sizeof(*conn));
+	struct conn **link;
+
+	if (!conn)
+		return -ENOMEM;
+	conn->token = token;
+	conn->fd = fd;
+	conn->slot = -1;
+	event.data.ptr = conn;
+	pthread_mutex_lock(&lock);
+	link = find(token);
+	if (*link) {
+		pthread_mutex_unlock(&lock);
+		free(conn);
+		return 0;
+	}
+	conn->worker = &workers[next_worker++ % options.threads];
+	*link = conn;
+	__atomic_add_fetch(&nr_conns, 1, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&lock);
+	if (epoll_ctl(conn->worker->epoll, EPOLL_CTL_ADD, fd, &event)) {
+		conns_forget(token);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void conns_forget(__u64 token)
+{
+	struct conn **link;
+
+	pthread_mutex_lock(&lock);
+	link = find(token);
+	if (*link)
+		forget(link);
+	pthread_mutex_unlock(&lock);
+}
+
+int conns_adopt_all(void)
+{
+	unsigned int pos = 0;
+	__u64 token;
+	int fd, err;
+
+	while ((fd = kho_fd_next(&pos, &token)) >= 0) {
+		if (token < TOKEN_CONN || token >= KHO_FD_LISTEN)
+			continue;
+		err = conns_adopt(token, fd);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+void conns_close_inherited(void)
+{
+	unsigned int pos = 0;
+	__u64 token;
+
+	while (kho_fd_next(&pos, &token) >= 0)
+		if (token >= TOKEN_CONN && token < KHO_FD_LISTEN)
+			kho_fd_close(token);
+}
+
+/* ---- states ---- */
+
+static __u64 *slot_at(unsigned int slot)
+{
+	return (__u64 *)table->chunk[slot / CHUNK_STATES] + slot % CHUNK_STATES;
+}
+
+static void add_slot(unsigned int slot)
+{
+	free_slots[nr_free++] = slot;
+}
+
+/* @lock is held. */
+static int take_slot(void)
+{
+	__u64 *chunk;
+	unsigned int i;
+
+	if (!nr_free) {
+		if (nr_slots == NR_CHUNKS * CHUNK_STATES)
+			return -ENOSPC;
+		chunk = kho_calloc(CHUNK_STATES, sizeof(*chunk));
+		if (!chunk ||
+		    kho_publish((void **)&table->chunk[nr_slots / CHUNK_STATES], chunk, NULL)) {
+			kho_free(chunk);
+			return -ENOMEM;
+		}
+		for (i = 0; i < CHUNK_STATES; i++)
+			add_slot(nr_slots++);
+	}
+	return free_slots[--nr_free];
+}
+
+bool conns_store(struct conn *conn, struct conn_state *state)
+{
+	if (conn->slot < 0) {
+		pthread_mutex_lock(&lock);
+		conn->slot = take_slot();
+		pthread_mutex_unlock(&lock);
+		if (conn->slot < 0)
+			return false;
+	}
+	if (kho_publish((void **)slot_at(conn->slot), state, conn->state))
+		return false;
+	conn->state = state;
+	if (!state) {
+		pthread_mutex_lock(&lock);
+		add_slot(conn->slot);
+		pthread_mutex_unlock(&lock);
+		conn->slot = -1;
+	}
+	return true;
+}
+
+/* The item first: it hangs on the state. */
+static void drop_state(__u64 *slot)
+{
+	struct conn_state *state = (struct conn_state *)*slot;
+
+	if (state->item)
+		kho_publish((void **)&state->item, NULL, (void *)state->item);
+	kho_publish((void **)slot, NULL, state);
+}
+
+static void close_locked(struct conn **link)
+{
+	struct conn *conn = *link;
+	__u64 token = conn->token;
+
+	if (conn->state) {
+		drop_state(slot_at(conn->slot));
+		add_slot(conn->slot);
+	}
+	forget(link);
+	kho_fd_close(token);
+}
+
+void conns_close(struct conn *conn)
+{
+	pthread_mutex_lock(&lock);
+	close_locked(find(conn->token));
+	pthread_mutex_unlock(&lock);
+}
+
+void conn_want(struct conn *conn, bool writing)
+{
+	struct epoll_event event = {.events = writing ? EPOLLOUT : EPOLLIN, .data.ptr = conn};
+
+	if (conn->writing == writing)
+		return;
+	conn->writing = writing;
+	epoll_ctl(conn->worker->epoll, EPOLL_CTL_MOD, conn->fd, &event);
+}
+
+/* ---- start ---- */
+
+int conns_make(void **slot)
+{
+	struct conn_table *made;
+
+	if (*slot)
+		return 0;
+	made = kho_calloc(1, sizeof(*made));
+	if (!made)
+		return -ENOMEM;
+	made->token_limit = TOKEN_CONN;
+	return kho_publish(slot, made, NULL);
+}
+
+/* A connection that a failed program was serving: bytes of it may be lost. */
+static void close_served(void)
+{
+	struct conn **link;
+	unsigned int i;
+
+	for (i = 0; i < MAX_WORKERS; i++) {
+		if (!table->serving[i])
+			continue;
+		link = find(table->serving[i]);
+		if (*link)
+			close_locked(link);
+		else
+			kho_fd_close(table->serving[i]);
+		__atomic_store_n(&table->serving[i], 0, __ATOMIC_RELEASE);
+	}
+}
+
+static void read_slot(unsigned int slot)
+{
+	struct conn_state *state = (struct conn_state *)*slot_at(slot);
+	struct conn *conn = state ? *find(state->token) : NULL;
+
+	if (conn) {
+		conn->state = state;
+		conn->slot = slot;
+		conn_want(conn, true); /* there may be output; if not, this costs one event */
+		return;
+	}
+	if (state)
+		drop_state(slot_at(slot));
+	add_slot(slot);
+}
+
+/* After a roll-back: the failed program closed connections, and made what we know of states stale. */
+static void drop_gone(void)
+{
+	struct conn **link;
+	unsigned int i;
+
+	for (i = 0; i < HASH_SIZE; i++) {
+		for (link = &heads[i]; *link;) {
+			if (kho_fd_get((*link)->token) < 0) {
+				forget(link);
+				continue;
+			}
+			(*link)->state = NULL;
+			(*link)->slot = -1;
+			link = &(*link)->hash_next;
+		}
+	}
+}
+
+/*
+ * Called while nobody serves: at the start, after the grant, after a roll-back. Who is known by
+ * then goes on; states that nobody owns are freed.
+ */
+int conns_attach(struct conn_table *found, bool after_rollback)
+{
+	unsigned int i, j;
+
+	if (!free_slots)
+		free_slots = malloc(NR_CHUNKS * CHUNK_STATES * sizeof(*free_slots));
+	if (!free_slots)
+		return -ENOMEM;
+	if (spare_fd < 0)
+		spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	table = found;
+	ids_attach(&tokens, &table->token_limit);
+	nr_free = nr_slots = 0;
+	if (after_rollback)
+		drop_gone();
+	for (i = 0; i < NR_CHUNKS && table->chunk[i]; i++) {
+		for (j = 0; j < CHUNK_STATES; j++)
+			read_slot(nr_slots++);
+	}
+	close_served();
+	return 0;
+}
+
+__u64 conns_objects(void)
+{
+	const struct conn_state *state;
+	__u64 objects = 1;
+	unsigned int i;
+
+	pthread_mutex_lock(&lock);
+	for (i = 0; i < nr_slots; i++) {
+		state = (const struct conn_state *)*slot_at(i);
+		if (state)
+			objects += state->item ? 2 : 1;
+	}
+	objects += nr_slots / CHUNK_STATES;
+	pthread_mutex_unlock(&lock);
+	return objects;
+}
+
+/* ---- new ones ---- */
+
+/* Out of fds: take one more by giving up the spare one, so that the peer hears of it. */
+static int accept_one(int listener)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE) || spare_fd < 0)
+		return fd;
+	close(spare_fd);
+	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	errno = EMFILE;
+	return -1;
+}
+
+void conns_accept(int listener)
+{
+	static const char full[] = "ERROR Too many open connections\r\n";
+	int fd, i, on = 1;
+	__u64 token;
+
+	for (i = 0; i < ACCEPT_MAX && (fd = accept_one(listener)) >= 0; i++) {
+		if (conns_count() >= options.conns) {
+			count(ACCEPTOR, REJECTED_CONNS, 1);
+			if (send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL) < 0)
+				errno = 0; /* it is about to be closed anyway */
+			close(fd);
+			continue;
+		}
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		pthread_mutex_lock(&lock);
+		token = ids_take(&tokens, 1);
+		pthread_mutex_unlock(&lock);
+		count(ACCEPTOR, TOTAL_CONNS, 1);
+		if (kho_fd_preserve(token, fd))
+			close(fd);
+		else if (conns_adopt(token, fd))
+			kho_fd_close(token);
+	}
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What outlives the program: every byte that cached keeps in the arena.
+ *
+ * Two formats: "cached-items" (root "cache": struct table, its buckets, the items) and
+ * "cached-conns" (root "conns": struct conn_table, what connections left over). A change here
+ * is a new version of its format in survive.c.
+ *
+ * Everything is changed by one kho_publish() or by one aligned store, and is valid
+ * between any two of them. So there is nothing to write when the program ends.
+ *
+ *	sort key	of an item: its hash with the bits reversed, bit 0 set;
+ *			of a bucket: its index with the bits reversed (bit 0 is clear)
+ *	list word	says what follows in the list: an item's address; or a bucket's
+ *			address with bit 0 set: there that bucket's items begin; or LIST_END
+ *	bucket		one list word; 0 = not spliced in: its items are its parent's
+ */
+#ifndef CACHED_LAYOUT_H
+#define CACHED_LAYOUT_H
+
+#include <stddef.h>
+#include <kho/types.h>
+
+#define LIST_END 1ULL
+#define BASE_BITS 10 /* 1,024 buckets that are always there; as many locks */
+#define BASE_BUCKETS (1U << BASE_BITS)
+#define NR_SEGMENTS 30 /* segment i doubles the table: 2^(BASE_BITS + i) buckets more */
+#define NR_COUNTERS 48
+#define MAX_WORKERS 64
+#define KEY_MAX 250
+
+/**
+ * struct item - a key and its value
+ * @next: list word
+ * @sort: sort key; never changes, like all but @next, @exptime and @ref
+ * @cas: unique for ever
+ * @flags: the client's
+ * @exptime: second of the epoch from which on it is gone; 0 = never. Stored in place by touch.
+ * @epoch: of struct table's @flush when it was made
+ * @nbytes: length of the value
+ * @nkey: length of the key
+ * @ref: clock bit: used since the hand was last here
+ * @data: key, value, "\r\n"
+ */
+struct item {
+	__u64 next;
+	__u64 sort;
+	__u64 cas;
+	__u32 flags;
+	__u32 exptime;
+	__u32 epoch;
+	__u32 nbytes;
+	__u8 nkey;
+	__u8 ref;
+	char data[6];
+};
+
+#define ITEM_HEADER offsetof(struct item, data)
+
+#define SERVING 0ULL
+#define PARKED_EXACT 1ULL
+#define PARKED_COUNTING 2ULL /* had not counted all items yet */
+
+/**
+ * struct table - root "cache": a hash table of items as split-ordered lists
+ * @seed: of the hash function
+ * @flush: low half: an epoch, high half: from which second on. Items of older epochs are gone
+ *	from then on; one word, so that one store flushes the cache.
+ * @cas_limit: ids below it may have been used; raised ahead of use
+ * @splice: the first bucket that may not be spliced in; nor is any after it
+ * @parked: SERVING; or how well @used and @items are known: nobody has served since
+ * @used: bytes of items
+ * @items: how many
+ * @counters: enum counter, as the predecessor left them
+ * @segment: address of segment i; the first 0 ends the table
+ * @base: the first buckets
+ */
+struct table {
+	__u64 seed;
+	__u64 flush;
+	__u64 cas_limit;
+	__u64 splice;
+	__u64 parked;
+	__u64 used;
+	__u64 items;
+	__u64 reserved;
+	__u64 counters[NR_COUNTERS];
+	__u64 segment[NR_SEGMENTS];
+	__u64 base[BASE_BUCKETS];
+};
+
+/**
+ * struct conn_state - what one connection left over between two events
+ * @token: whose
+ * @item: a live item of which @got bytes have come in, or 0
+ * @swallow: bytes of input to ignore
+ * @cas: the id that a cas command wants to replace
+ * @got: bytes of the value and its "\r\n" that are there
+ * @nin: bytes of input that wait for more; they begin @data
+ * @nout: bytes of output that the socket did not take; they follow
+ * @sent: how many of these it took since
+ * @verb: what @item is for: an enum verb
+ * @noreply: it wants no answer
+ *
+ * Only @got and @sent change in place; anything else is a new object.
+ */
+struct conn_state {
+	__u64 token;
+	__u64 item;
+	__u64 swallow;
+	__u64 cas;
+	__u32 got;
+	__u32 nin;
+	__u32 nout;
+	__u32 sent;
+	__u8 verb;
+	__u8 noreply;
+	char data[6];
+};
+
+#define STATE_HEADER offsetof(struct conn_state, data)
+#define CHUNK_STATES 4096
+#define NR_CHUNKS 64
+
+/**
+ * struct conn_table - root "conns"
+ * @token_limit: tokens below it may have been used; raised ahead of use
+ * @serving: for each worker, while a hand-over may yet be rolled back: the token that it
+ *	serves at this moment. A program that takes over finds here whose bytes are lost.
+ * @chunk: CHUNK_STATES addresses of struct conn_state each; 0 = none
+ */
+struct conn_table {
+	__u64 token_limit;
+	__u64 serving[MAX_WORKERS];
+	__u64 chunk[NR_CHUNKS];
+};
+
+#define LAYOUT(type, field, where)                                                                 \
+	_Static_assert(offsetof(struct type, field) == (where), #type "." #field)
+
+LAYOUT(item, next, 0);
+LAYOUT(item, sort, 8);
+LAYOUT(item, cas, 16);
+LAYOUT(item, flags, 24);
+LAYOUT(item, exptime, 28);
+LAYOUT(item, epoch, 32);
+LAYOUT(item, nbytes, 36);
+LAYOUT(item, nkey, 40);
+LAYOUT(item, ref, 41);
+LAYOUT(item, data, 42);
+LAYOUT(table, seed, 0);
+LAYOUT(table, flush, 8);
+LAYOUT(table, cas_limit, 16);
+LAYOUT(table, splice, 24);
+LAYOUT(table, parked, 32);
+LAYOUT(table, used, 40);
+LAYOUT(table, items, 48);
+LAYOUT(table, reserved, 56);
+LAYOUT(table, counters, 64);
+LAYOUT(table, segment, 448);
+LAYOUT(table, base, 688);
+_Static_assert(sizeof(struct table) == 8880, "table");
+LAYOUT(conn_state, token, 0);
+LAYOUT(conn_state, item, 8);
+LAYOUT(conn_state, swallow, 16);
+LAYOUT(conn_state, cas, 24);
+LAYOUT(conn_state, got, 32);
+LAYOUT(conn_state, nin, 36);
+LAYOUT(conn_state, nout, 40);
+LAYOUT(conn_state, sent, 44);
+LAYOUT(conn_state, verb, 48);
+LAYOUT(conn_state, noreply, 49);
+LAYOUT(conn_state, data, 50);
+LAYOUT(conn_table, token_limit, 0);
+LAYOUT(conn_table, serving, 8);
+LAYOUT(conn_table, chunk, 520);
+_Static_assert(sizeof(struct conn_table) == 1032, "conn_table");
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Worker threads: each waits for its own connections, and parks nowhere else.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <kho/host.h>
+
+#include "cached.h"
+
+#define EVENTS 32
+#define PROBATION_MS 100 /* an idle worker shows that it lives this often */
+
+struct worker workers[NR_THREADS];
+
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate = PTHREAD_COND_INITIALIZER;
+static bool gate_open;
+static bool stopping;
+
+static __u32 clock_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now.tv_sec;
+}
+
+static void wait_for_gate(void)
+{
+	pthread_mutex_lock(&gate_lock);
+	while (!gate_open)
+		pthread_cond_wait(&gate, &gate_lock);
+	pthread_mutex_unlock(&gate_lock);
+}
+
+static void serve(struct worker *w)
+{
+	struct epoll_event events[EVENTS];
+	int i, n;
+
+	while (!__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
+		kho_blocking();
+		n = epoll_wait(w->epoll, events, EVENTS, conns_probation() ? PROBATION_MS : -1);
+		/* Connections may be gone after a roll-back; what is true will be reported again. */
+		if (kho_unblocked() == KHO_THAW_ROLLED_BACK)
+			continue;
+		w->now = clock_seconds();
+		__atomic_store_n(&w->rounds, w->rounds + 1, __ATOMIC_RELEASE);
+		for (i = 0; i < n; i++)
+			if (events[i].data.ptr)
+				conn_event(w, events[i].data.ptr, events[i].events);
+	}
+}
+
+static void *run(void *arg)
+{
+	wait_for_gate();
+	kho_worker_enter();
+	serve(arg);
+	kho_worker_exit();
+	return NULL;
+}
+
+int workers_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < options.threads; i++) {
+		struct worker *w = &workers[i];
+		struct epoll_event event = {.events = EPOLLIN};
+
+		w->id = i;
+		w->in = malloc(IN_BYTES);
+		w->epoll = epoll_create1(EPOLL_CLOEXEC);
+		w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (!w->in || w->epoll < 0 || w->wake < 0)
+			return w->in ? -errno : -ENOMEM;
+		if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &event))
+			return -errno;
+	}
+	return 0;
+}
+
+int workers_start(void)
+{
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < options.threads; i++) {
+		err = pthread_create(&workers[i].thread, NULL, run, &workers[i]);
+		if (err)
+			return -err;
+	}
+	return 0;
+}
+
+void workers_go(void)
+{
+	unsigned int i;
+
+	/* Those who never wait for an event, like the clock, need a time, too. */
+	for (i = 0; i < NR_THREADS; i++)
+		workers[i].now = clock_seconds();
+	pthread_mutex_lock(&gate_lock);
+	gate_open = true;
+	pthread_cond_broadcast(&gate);
+	pthread_mutex_unlock(&gate_lock);
+}
+
+bool workers_went_round(void)
+{
+	static __u64 before[MAX_WORKERS];
+	unsigned int i;
+
+	for (i = 0; i < options.threads; i++)
+		if (__atomic_load_n(&workers[i].rounds, __ATOMIC_ACQUIRE) == before[i])
+			return false;
+	for (i = 0; i < options.threads; i++)
+		before[i] = __atomic_load_n(&workers[i].rounds, __ATOMIC_ACQUIRE);
+	return true;
+}
+
+void workers_stop(void)
+{
+	unsigned int i;
+
+	__atomic_store_n(&stopping, true, __ATOMIC_RELEASE);
+	for (i = 0; i < options.threads; i++)
+		eventfd_write(workers[i].wake, 1);
+	for (i = 0; i < options.threads; i++)
+		pthread_join(workers[i].thread, NULL);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* What fuzz targets, their replay and the maker of the corpus agree on. */
+#ifndef FUZZ_FUZZ_H
+#define FUZZ_FUZZ_H
+
+#include "env.h"
+
+#include <kho/kho.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A fact that must hold for every input. */
+#define FACT(x)                                                                                    \
+	do {                                                                                       \
+		if (!(x)) {                                                                        \
+			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x);            \
+			abort();                                                                   \
+		}                                                                                  \
+	} while (0)
+
+#define FUZZ_ROOT_IMAGE (1ULL << 40)
+
+/*
+ * An input of fuzz_tree: log2 of the page size; the root's number; then the pages of
+ * the node region, as many as there are, the rest zeroes. The image has 2^16 pages.
+ */
+#define FUZZ_TREE_HEADER 2
+#define FUZZ_TREE_PAGES (1ULL << 16)
+#define FUZZ_TREE_NODE_LO 16ULL /* page number */
+#define FUZZ_TREE_NODES 128ULL
+#define FUZZ_TREE_SHIFT_MAX 12
+
+#endif

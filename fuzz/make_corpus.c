@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Writes the seeds of the fuzz targets: sound FDTs and trees of each kind, and each with one
+ * thing wrong. make_corpus DIRECTORY
+ */
+#include "fuzz.h"
+
+static void write_file(const char *dir, const char *kind, const char *name, const void *data,
+		       size_t size)
+{
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s/%s", dir, kind, name);
+	file = fopen(path, "wb");
+	FACT(file && fwrite(data, 1, size, file) == size && !fclose(file));
+}
+
+/* ---- root FDTs ---------------------------------------------------------- */
+
+static u32 fdt_size(const u8 *fdt)
+{
+	return (u32)fdt[4] << 24 | (u32)fdt[5] << 16 | (u32)fdt[6] << 8 | fdt[7];
+}
+
+static void roots(const char *dir)
+{
+	static const struct khoc_subtree subtrees[] = {
+		{"kexec-metadata", 0x7000, 73, NULL, 0},
+		{"LUO", 0x123456000, 32, NULL, 0},
+		{"cache.table", 0x2a040, 64, "cached-table", 3},
+	};
+	static _Alignas(8) u8 fdt[2][4096];
+	u32 size;
+	int in = 0;
+
+	FACT(!khoc_root_create(fdt[0], sizeof(fdt[0]), 0x40000));
+	write_file(dir, "root", "empty", fdt[0], fdt_size(fdt[0]));
+	for (size_t i = 0; i < sizeof(subtrees) / sizeof(subtrees[0]); i++, in = !in)
+		FACT(!khoc_root_add(fdt[in], fdt[!in], sizeof(fdt[0]), &subtrees[i]));
+	size = fdt_size(fdt[in]);
+	write_file(dir, "root", "three", fdt[in], size);
+	write_file(dir, "root", "three-cut", fdt[in], size - 9);
+	/* Each word of header and structure becomes large, once. */
+	for (u32 at = 0; at + 4 <= size; at += 12) {
+		char name[32];
+		u8 was[4];
+
+		memcpy(was, fdt[in] + at, 4);
+		memset(fdt[in] + at, 0xff, 4);
+		snprintf(name, sizeof(name), "ones-at-%03u", at);
+		write_file(dir, "root", name, fdt[in], size);
+		memcpy(fdt[in] + at, was, 4);
+	}
+}
+
+/* ---- trees -------------------------------------------------------------- */
+
+struct maker {
+	struct khoc_mem_ops ops;
+	struct khoc_mem mem;
+	struct khoc_radix tree;
+	unsigned int shift;
+	u64 next; /* number of the next node */
+	u8 *bytes; /* page 0 of the image */
+};
+
+static kho_pa_t maker_alloc(void *ctx)
+{
+	struct maker *m = ctx;
+
+	FACT(m->next < FUZZ_TREE_NODES);
+	return (FUZZ_TREE_NODE_LO + m->next++) << m->shift;
+}
+
+static void maker_free(void *ctx, kho_pa_t pa)
+{
+}
+
+static void make(struct maker *m, unsigned int shift)
+{
+	u64 lo = FUZZ_TREE_NODE_LO << shift, hi = lo + (FUZZ_TREE_NODES << shift);
+
+	memset(m, 0, sizeof(*m));
+	m->shift = shift;
+	m->bytes = calloc(1, hi);
+	m->ops = (struct khoc_mem_ops){NULL, maker_alloc, maker_free};
+	m->mem = (struct khoc_mem){&m->ops, m, m->bytes, FUZZ_TREE_PAGES << shift, lo, hi};
+	FACT(!khoc_radix_init(&m->tree, &m->mem, shift));
+}
+
+static void add(struct maker *m, u64 page, u64 nr, unsigned int order)
+{
+	FACT(!khoc_radix_add_range(&m->tree, page << m->shift, nr, order));
+}
+
+static void dump(struct maker *m, const char *dir, const char *name, bool linear)
+{
+	size_t size = FUZZ_TREE_HEADER + (m->next << m->shift);
+	u8 *out = malloc(size);
+	char full[64];
+
+	/* The root is node 0: the maker hands out nodes in ascending order. */
+	out[0] = (u8)m->shift;
+	out[1] = linear;
+	memcpy(out + FUZZ_TREE_HEADER, m->bytes + (FUZZ_TREE_NODE_LO << m->shift),
+	       size - FUZZ_TREE_HEADER);
+	snprintf(full, sizeof(full), "%u-%s%s", m->shift, name, linear ? "-linear" : "");
+	write_file(dir, "tree", full, out, size);
+	free(out);
+}
+
+static void trees_of(const char *dir, unsigned int shift)
+{
+	struct maker m;
+	u64 *root;
+
+	for (int linear = 0; linear < 2; linear++) {
+		make(&m, shift);
+		dump(&m, dir, "empty", linear);
+		add(&m, 200, 1, 0);
+		dump(&m, dir, "one", linear);
+		add(&m, 256, 700, 0);
+		add(&m, 4096, 3, 9);
+		dump(&m, dir, "runs", linear);
+		/* Below the data, and so not valid. */
+		add(&m, 3, 1, 0);
+		dump(&m, dir, "overlap", linear);
+		root = m.tree.root;
+		for (u64 i = 0; i < 1ULL << (shift - 3); i++) {
+			if (!root[i])
+				continue;
+			root[i] += 8;
+			dump(&m, dir, "misaligned", linear);
+			root[i] = m.mem.node_hi;
+			dump(&m, dir, "outside", linear);
+			root[i] = m.tree.root_pa;
+			dump(&m, dir, "loop", linear);
+			break;
+		}
+		free(m.bytes);
+	}
+}
+
+/* One of the ordinary page size: its nodes are large. */
+static void tree_of_4k(const char *dir)
+{
+	struct maker m;
+
+	make(&m, 12);
+	add(&m, 200, 3, 0);
+	dump(&m, dir, "runs", true);
+	free(m.bytes);
+}
+
+int main(int argc, char **argv)
+{
+	FACT(argc == 2);
+	roots(argv[1]);
+	trees_of(argv[1], 6);
+	trees_of(argv[1], 7);
+	tree_of_4k(argv[1]);
+	return 0;
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Hand-over, predecessor's side; runs in the keeper.
+ *
+ *	meet		HELLO: who is it, and does it read what we write?
+ *	rehearse	it gets the fds, sets itself up, says READY
+ *	hand over	freeze; last changes; release the lock; GRANT
+ *	linger		until it is HEALTHY; else take everything back
+ *
+ * Up to the grant a failure costs nothing. After it the successor may have written anything that
+ * a crash may leave: it is killed, waited for, and the arena attached as after a crash.
+ * Between freeze and GRANT the clients wait: nothing there allocates, logs, or takes
+ * longer with more state.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fdtable.h"
+#include "life.h"
+#include "owner.h"
+#include "proc.h"
+
+#define READY_MS 60000
+#define FREEZE_MS 1000
+#define TAKEN_MS 1000
+#define HEALTHY_MS 10000
+#define SEND_MS 1000
+#define DISMISS_MS 200 /* to exit on its own after a CANCEL */
+#define LINGER_POLL_MS 2 /* how soon the lock's word is looked at: sooner than a pidfd tells */
+
+static struct kho_handover handover; /* one at a time, and too large for a stack */
+
+static __u64 now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (__u64)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* Keep the reason: kho_error() is good for one call. */
+static int because(struct kho_handover *h, int error)
+{
+	snprintf(h->why, sizeof(h->why), "%s", kho_error());
+	return error;
+}
+
+static void progress(struct kho_handover *h, const char *text)
+{
+	kho_keeper_tell_(KHO_MSG_PROGRESS, 0, h->step, text);
+}
+
+/* The next message of the successor. A CANCEL is an error here, with its reason in words. */
+static int next_msg(struct kho_handover *h, __u64 deadline)
+{
+	for (;;) {
+		struct pollfd p[2] = {{h->channel, POLLIN, 0}, {h->pidfd, POLLIN, 0}};
+		int r = kho_msg_recv_(h->channel, &h->msg, 0);
+
+		if (r == -EPIPE)
+			return kho_fail_(-EPIPE, "the successor exited");
+		if (!r && h->msg.type == KHO_MSG_CANCEL)
+			return kho_fail_(-ECANCELED, "the successor gave up: %s",
+					 kho_msg_text_(&h->msg, 0));
+		if (r != -ETIMEDOUT)
+			return r;
+		if (!kho_left_ms_(deadline))
+			return -ETIMEDOUT;
+		if (poll(p, 2, kho_left_ms_(deadline)) > 0 && p[1].revents && !p[0].revents)
+			return kho_fail_(-EPIPE, "the successor exited");
+	}
+}
+
+static int expect(struct kho_handover *h, unsigned int type, __u64 deadline, const char *what)
+{
+	int r = next_msg(h, deadline);
+
+	if (r == -ETIMEDOUT)
+		return kho_fail_(r, "the successor did not say %s in time", what);
+	if (!r && h->msg.type != type)
+		return kho_fail_(-KHO_E_STATE, "the successor said message %u, not %s", h->msg.type,
+				 what);
+	return r;
+}
+
+/* Which process a pidfd is of: line "Pid:" of its fdinfo. */
+static pid_t pid_of(int pidfd)
+{
+	char path[48], buf[512], *line;
+	FILE *f;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	n = fread(buf, 1, sizeof(buf) - 1, f);
+	fclose(f);
+	buf[n] = '\0';
+	line = strstr(buf, "\nPid:");
+	return line ? (pid_t)strtol(line + 5, NULL, 10) : -1;
+}
+
+/* The kernel says who sent HELLO; later we kill by it, so it has to be right. */
+static int identify(struct kho_handover *h)
+{
+	const struct kho_abi_msg_hello *hello = (const void *)h->msg.body;
+
+	h->pid = h->msg.pid;
+	if (h->pid <= 1 || h->pid == getpid())
+		return kho_fail_(-EPERM, "HELLO came without its sender's credentials");
+	if (hello->pid != (__u32)h->pid || (h->up.successor && h->up.successor != (__u32)h->pid))
+		return kho_fail_(-EPERM, "HELLO of process %u came from process %d", hello->pid,
+				 (int)h->pid);
+	if (h->pidfd < 0)
+		h->pidfd = (int)syscall(SYS_pidfd_open, h->pid, 0);
+	if (h->pidfd < 0 || pid_of(h->pidfd) != h->pid)
+		return kho_fail_(-ESRCH, "process %d is not the successor any more", (int)h->pid);
+	if (kho_proc_start_time_(h->pid, &h->start_time))
+		return kho_fail_(-ESRCH, "the successor exited");
+	return 0;
+}
+
+static int meet(struct kho_handover *h, __u64 deadline)
+{
+	int r;
+
+	h->step = KHO_STEP_SPAWN;
+	r = expect(h, KHO_MSG_HELLO, deadline, "HELLO");
+	if (r)
+		return r;
+	kho_step_("predecessor-hello");
+	r = identify(h);
+	if (r)
+		return r;
+	h->step = KHO_STEP_CHECK;
+	if (h->up.flags & KHO_UPGRADE_FORCE)
+		return 0;
+	return kho_formats_check_((const void *)h->msg.body);
+}
+
+static int send_batch(void *ctx, const __u64 *tokens, const int *fds, unsigned int nr)
+{
+	struct kho_handover *h = ctx;
+	struct kho_abi_msg_fds head = {nr, 0};
+	struct kho_msg_out out = {.type = fds ? KHO_MSG_FD : KHO_MSG_FD_GONE,
+				  .head = &head,
+				  .head_len = sizeof(head),
+				  .text = tokens,
+				  .text_len = nr * sizeof(*tokens),
+				  .fds = fds,
+				  .nr_fds = fds ? nr : 0};
+
+	return kho_msg_send_(h->channel, &out, 0);
+}
+
+/* Everything that the successor does not have yet. */
+static int send_fds(struct kho_handover *h, __u64 deadline)
+{
+	int r;
+
+	while ((r = kho_fdtable_send_(send_batch, h, KHO_ABI_MSG_FDS_MAX)) == -EAGAIN) {
+		struct pollfd p = {h->channel, POLLOUT, 0};
+
+		if (!kho_left_ms_(deadline))
+			return kho_fail_(-ETIMEDOUT, "the successor does not take its fds");
+		poll(&p, 1, 10);
+		usleep(200); /* room, but too many fds on their way: poll() returns at once */
+	}
+	if (r == -ENOMEM)
+		return kho_fail_(r, "no memory to note changes of preserved fds");
+	if (r)
+		return kho_fail_(r, "preserved fds cannot be sent to the successor: %s",
+				 strerror(-r));
+	return 0;
+}
+
+static int rehearse(struct kho_handover *h, __u64 deadline)
+{
+	int r;
+
+	h->step = KHO_STEP_READY;
+	progress(h, "formats agree");
+	kho_fdtable_begin_();
+	r = send_fds(h, deadline);
+	if (r)
+		return r;
+	kho_step_("predecessor-fds");
+	kho_msg_say_(h->channel, KHO_MSG_FDS_DONE, NULL);
+	r = expect(h, KHO_MSG_READY, deadline, "READY");
+	if (r)
+		return r;
+	progress(h, "the successor is ready");
+	kho_step_("predecessor-ready");
+	/* What changed so far goes now, so that little is left for the blackout. */
+	return send_fds(h, deadline);
+}
+
+int kho_predecessor_freeze_(struct kho_handover *h)
+{
+	const struct kho_config *config = &kho_life_.config;
+	int r;
+
+	h->step = KHO_STEP_FREEZE;
+	r = kho_quiesce_freeze_(h->up.freeze_ms);
+	if (r)
+		return r;
+	h->frozen = true;
+	if (config->frozen)
+		config->frozen(config->ctx);
+	return 0;
+}
+
+static int grant(struct kho_handover *h)
+{
+	struct kho_abi_msg_grant body = {kho_arena_generation_() + 1};
+	struct kho_msg_out out = {.type = KHO_MSG_GRANT, .head = &body, .head_len = sizeof(body)};
+	int r = send_fds(h, kho_now_ms_() + h->up.freeze_ms);
+
+	if (r)
+		return r;
+	kho_step_("predecessor-frozen");
+	h->step = KHO_STEP_GRANT;
+	__atomic_store_n(&kho_arena_.writer, false, __ATOMIC_RELEASE);
+	kho_life_.phase = KHO_PHASE_GRANTED;
+	kho_arena_set_state_(KHO_ABI_STATE_GRANTED);
+	kho_owner_grant_((unsigned int)h->pid);
+	kho_step_("predecessor-released");
+	return kho_msg_send_(h->channel, &out, SEND_MS);
+}
+
+/* One look while lingering. Return: 1 = healthy, 0 = go on waiting, negative. */
+static int linger_once(struct kho_handover *h, bool *taken, __u64 deadline)
+{
+	int left = kho_left_ms_(deadline);
+	int r = next_msg(h, kho_now_ms_() + (left < LINGER_POLL_MS ? left : LINGER_POLL_MS));
+
+	if (r == -ETIMEDOUT && kho_owner_died_())
+		return kho_fail_(-EPIPE, "the successor died");
+	if (r == -ETIMEDOUT && !left)
+		return kho_fail_(r, "the successor did not say %s in time",
+				 *taken ? "HEALTHY" : "TAKEN");
+	if (r)
+		return r == -ETIMEDOUT ? 0 : r;
+	if (h->msg.type == KHO_MSG_TAKEN && !*taken) {
+		*taken = true;
+		return 0;
+	}
+	if (h->msg.type == KHO_MSG_HEALTHY && *taken)
+		return 1;
+	return kho_fail_(-KHO_E_STATE, "the successor said message %u after the grant",
+			 h->msg.type);
+}
+
+static int linger(struct kho_handover *h, __u64 frozen_at)
+{
+	__u64 granted = kho_now_ms_();
+	bool taken = false, told = false;
+	char text[128];
+	int r;
+
+	do {
+		r = linger_once(h, &taken, granted + (taken ? h->up.healthy_ms : h->up.taken_ms));
+		if (taken && !told) {
+			told = true;
+			h->step = KHO_STEP_HEALTHY;
+			snprintf(text, sizeof(text),
+				 "the successor owns the arena; workers stood still for %llu us",
+				 (unsigned long long)(now_us() - frozen_at));
+			progress(h, text);
+			kho_step_("predecessor-taken");
+		}
+	} while (!r);
+	return r;
+}
+
+static void retire(struct kho_handover *h) __attribute__((noreturn));
+static void retire(struct kho_handover *h)
+{
+	const struct kho_config *config = &kho_life_.config;
+
+	kho_step_("predecessor-healthy");
+	h->step = KHO_STEP_DONE;
+	kho_keeper_tell_(KHO_MSG_UPGRADED, 0, KHO_STEP_DONE, "");
+	kho_msg_say_(h->channel, KHO_MSG_RETIRE, NULL);
+	if (config->retired)
+		config->retired(config->ctx);
+	_exit(0);
+}
+
+static void kill_successor(struct kho_handover *h)
+{
+	if (h->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, h->pidfd, SIGKILL, NULL, 0);
+}
+
+int kho_predecessor_dismiss_(struct kho_handover *h, const char *why)
+{
+	struct pollfd p = {h->pidfd, POLLIN, 0};
+
+	kho_msg_say_(h->channel, KHO_MSG_CANCEL, why);
+	if (h->pidfd < 0)
+		return 0; /* it never said who it is, and never owned anything */
+	if (poll(&p, 1, DISMISS_MS) <= 0)
+		kill_successor(h);
+	return kho_proc_wait_exiting_(h->pid, h->start_time, KHO_OWNER_DYING_MS);
+}
+
+/* Nothing can be taken back: this program cannot go on. Whoever supervises starts another. */
+static void lost(struct kho_handover *h, const char *what) __attribute__((noreturn));
+static void lost(struct kho_handover *h, const char *what)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "%s; then the arena could not be taken back: %s: %s", h->why,
+		 what, kho_error());
+	kho_keeper_tell_(KHO_MSG_UPGRADED, -ENOTRECOVERABLE, h->step, text);
+	_exit(EXIT_FAILURE);
+}
+
+/* After the grant: the arena is attached again as after a crash. */
+static void roll_back(struct kho_handover *h)
+{
+	const struct kho_config *config = &kho_life_.config;
+
+	kho_step_("predecessor-rollback");
+	kill_successor(h);
+	if (kho_proc_wait_exiting_(h->pid, h->start_time, KHO_OWNER_DYING_MS))
+		lost(h, "the successor does not die");
+	if (kho_owner_acquire_(KHO_OWNER_DYING_MS) < 0)
+		lost(h, "the lock");
+	kho_arena_disown_();
+	if (kho_arena_own_())
+		lost(h, "its contents");
+	if (kho_life_begin_(kho_arena_generation_() + 1))
+		lost(h, "its header");
+	if (config->thaw)
+		config->thaw(config->ctx, KHO_THAW_ROLLED_BACK);
+	kho_quiesce_thaw_(KHO_THAW_ROLLED_BACK);
+	kho_life_settle_();
+}
+
+/* Before the grant: as if nothing had been. */
+static void cancel(struct kho_handover *h)
+{
+	const struct kho_config *config = &kho_life_.config;
+
+	if (h->frozen) {
+		if (config->thaw)
+			config->thaw(config->ctx, KHO_THAW_CANCELLED);
+		kho_quiesce_thaw_(KHO_THAW_CANCELLED);
+	}
+	kho_predecessor_dismiss_(h, h->why);
+}
+
+static int hand_over(struct kho_handover *h)
+{
+	__u64 frozen_at = now_us();
+	int r = kho_predecessor_freeze_(h) ?: grant(h);
+
+	if (r)
+		return r;
+	kho_step_("predecessor-granted");
+	r = linger(h, frozen_at);
+	if (r == 1)
+		retire(h);
+	return r;
+}
+
+static unsigned int or_default(unsigned int value, unsigned int fallback)
+{
+	return value ? value : fallback;
+}
+
+static void set_up(struct kho_handover *h, struct kho_msg *up)
+{
+	memset(h, 0, offsetof(struct kho_handover, msg));
+	memcpy(&h->up, up->body, sizeof(h->up));
+	h->up.ready_ms = or_default(h->up.ready_ms, READY_MS);
+	h->up.freeze_ms = or_default(h->up.freeze_ms, FREEZE_MS);
+	h->up.taken_ms = or_default(h->up.taken_ms, TAKEN_MS);
+	h->up.healthy_ms = or_default(h->up.healthy_ms, HEALTHY_MS);
+	h->args_len = up->len - sizeof(h->up);
+	memcpy(h->args, up->body + sizeof(h->up), h->args_len);
+	h->channel = up->fds[0];
+	h->pidfd = up->nr_fds > 1 ? up->fds[1] : -1;
+	h->binary = up->nr_fds > 2 ? up->fds[2] : -1;
+	up->nr_fds = 0;
+}
+
+static void tear_down(struct kho_handover *h)
+{
+	kho_msg_drop_(&h->msg);
+	close(h->channel);
+	if (h->pidfd >= 0)
+		close(h->pidfd);
+	if (h->binary >= 0)
+		close(h->binary);
+	kho_fdtable_end_();
+}
+
+void kho_predecessor_run_(struct kho_msg *up)
+{
+	struct kho_handover *h = &handover;
+	__u64 deadline;
+	int r;
+
+	set_up(h, up);
+	deadline = kho_now_ms_() + h->up.ready_ms;
+	r = meet(h, deadline) ?: rehearse(h, deadline);
+	if (!r && h->up.flags & KHO_UPGRADE_EXEC)
+		r = kho_inplace_exec_(h);
+	else if (!r)
+		r = hand_over(h);
+	because(h, r);
+	if (kho_life_.phase == KHO_PHASE_GRANTED)
+		roll_back(h);
+	else
+		cancel(h);
+	kho_keeper_tell_(KHO_MSG_UPGRADED, r, h->step, h->why);
+	tear_down(h);
+}

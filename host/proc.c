@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Processes as /proc shows them; see proc.h. No allocation: the way back from a failed
+ * hand-over leads through here.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <kho/types.h>
+
+#include "proc.h"
+
+#define PF_EXITING_BIT 0x4
+#define FIELD_FLAGS 9
+#define FIELD_START_TIME 22
+
+__u64 kho_now_ms_(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (__u64)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int kho_left_ms_(__u64 deadline)
+{
+	__u64 now = kho_now_ms_();
+
+	if (now >= deadline)
+		return 0;
+	return deadline - now > 1000000 ? 1000000 : (int)(deadline - now);
+}
+
+/* Read a small file relative to @dir. Return: bytes (NUL-terminated), or -errno. */
+static int read_text(int dir, const char *path, char *buf, size_t size)
+{
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, size - 1);
+	if (n < 0)
+		n = -errno;
+	close(fd);
+	if (n < 0)
+		return (int)n;
+	buf[n] = '\0';
+	return (int)n;
+}
+
+/* Field @nr (from 3) of a stat line. comm may hold blanks and brackets: count from the last one. */
+static int stat_field(const char *stat, int nr, __u64 *value)
+{
+	const char *p = strrchr(stat, ')');
+	char *end;
+	int at = 2;
+
+	if (!p)
+		return -EINVAL;
+	for (p++; *p == ' '; p = strchr(p, ' ')) {
+		while (*p == ' ')
+			p++;
+		if (++at == nr) {
+			*value = strtoull(p, &end, 10);
+			return end == p ? -EINVAL : 0;
+		}
+		if (!strchr(p, ' '))
+			break;
+	}
+	return -EINVAL;
+}
+
+static int read_field(int dir, const char *path, int nr, __u64 *value)
+{
+	char buf[1024];
+	int r = read_text(dir, path, buf, sizeof(buf));
+
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
+	return stat_field(buf, nr, value);
+}
+
+int kho_proc_start_time_(pid_t pid, __u64 *start_time)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	return read_field(AT_FDCWD, path, FIELD_START_TIME, start_time);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+static int read_boot_id(__u8 *id)
+{
+	char buf[64];
+	int r = read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", buf, sizeof(buf));
+	int n = 0;
+
+	if (r < 0)
+		return r;
+	for (char *p = buf; *p && n < 32; p++) {
+		int digit = hex_digit(*p);
+
+		if (digit < 0)
+			continue;
+		id[n / 2] = n % 2 ? id[n / 2] | digit : digit << 4;
+		n++;
+	}
+	return n == 32 ? 0 : -EINVAL;
+}
+
+int kho_proc_self_(struct kho_proc_id *id)
+{
+	struct stat st;
+	int r;
+
+	memset(id, 0, sizeof(*id));
+	id->pid = getpid();
+	r = read_field(AT_FDCWD, "/proc/self/stat", FIELD_START_TIME, &id->start_time);
+	if (r)
+		return r;
+	r = read_boot_id(id->boot_id);
+	if (r)
+		return r;
+	if (stat("/proc/self/ns/pid", &st))
+		return -errno;
+	id->pid_ns = st.st_ino;
+	/* argv[0]'s name: a program executed through an fd has a number for its comm. */
+	snprintf(id->comm, sizeof(id->comm), "%s", program_invocation_short_name);
+	return 0;
+}
+
+/* Layout of getdents64(2), which libc's readdir() would need an allocation for. */
+struct dirent_raw {
+	__u64 ino;
+	__s64 off;
+	unsigned short reclen;
+	unsigned char type;
+	char name[];
+};
+
+static int task_exiting(int dir, const char *tid)
+{
+	char path[64];
+	__u64 flags;
+	int r;
+
+	snprintf(path, sizeof(path), "%.20s/stat", tid);
+	r = read_field(dir, path, FIELD_FLAGS, &flags);
+	if (r == -ESRCH)
+		return 1;
+	if (r)
+		return r;
+	return flags & PF_EXITING_BIT ? 1 : 0;
+}
+
+static int tasks_exiting(int dir)
+{
+	char buf[4096] __attribute__((aligned(8)));
+	long n;
+
+	while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < n;) {
+			struct dirent_raw *d = (struct dirent_raw *)(buf + at);
+			int r;
+
+			at += d->reclen;
+			if (d->name[0] == '.')
+				continue;
+			r = task_exiting(dir, d->name);
+			if (r != 1)
+				return r;
+		}
+	}
+	if (n < 0)
+		return errno == ENOENT || errno == ESRCH ? 1 : -errno;
+	return 1;
+}
+
+int kho_proc_exiting_(pid_t pid, __u64 start_time)
+{
+	__u64 start;
+	char path[48];
+	int dir, r;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return errno == ENOENT || errno == ESRCH ? 1 : -errno;
+	/* The directory is open: whoever it is now, it stays the same one. */
+	r = kho_proc_start_time_(pid, &start);
+	if (r == -ESRCH || (!r && start != start_time))
+		r = 1;
+	else if (!r)
+		r = tasks_exiting(dir);
+	close(dir);
+	return r;
+}
+
+int kho_proc_wait_exiting_(pid_t pid, __u64 start_time, unsigned int timeout_ms)
+{
+	__u64 deadline = kho_now_ms_() + timeout_ms;
+	struct timespec ts = {0, 100000};
+
+	for (;;) {
+		int r = kho_proc_exiting_(pid, start_time);
+
+		if (r)
+			return r < 0 ? r : 0;
+		if (kho_now_ms_() >= deadline)
+			return -ETIMEDOUT;
+		nanosleep(&ts, NULL);
+		if (ts.tv_nsec < 2000000)
+			ts.tv_nsec *= 2;
+	}
+}
+
+int kho_proc_task_named_(pid_t tid, const char *comm)
+{
+	char path[48], buf[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
+	if (read_text(AT_FDCWD, path, buf, sizeof(buf)) < 0)
+		return 0;
+	buf[strcspn(buf, "\n")] = '\0';
+	return !strcmp(buf, comm);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Processes as /proc shows them: identity that survives the reuse of a pid, and whether a
+ * dying process can still write.
+ *
+ * A process that was killed still writes for a while: a thread of it inside read(2) finishes
+ * the copy. Once every task has PF_EXITING none returns from a system call or touches
+ * user memory any more.
+ */
+#ifndef KHO_HOST_PROC_H
+#define KHO_HOST_PROC_H
+
+#include <sys/types.h>
+
+#include <kho/types.h>
+
+struct kho_proc_id {
+	__u64 pid;
+	__u64 start_time;
+	__u64 pid_ns;
+	__u8 boot_id[16];
+	char comm[32];
+};
+
+/* Monotonic milliseconds. */
+__u64 kho_now_ms_(void);
+/* Milliseconds until @deadline, 0 when it has passed; for poll(). */
+int kho_left_ms_(__u64 deadline);
+
+/* Who we are; reads /proc. Return: 0 or -errno. */
+int kho_proc_self_(struct kho_proc_id *id);
+/* Start time of @pid (field 22). Return: 0, -ESRCH (no such process), -errno. */
+int kho_proc_start_time_(pid_t pid, __u64 *start_time);
+/**
+ * kho_proc_exiting_() - can the process not write any more?
+ * Return: 1 when every task has PF_EXITING, or it is gone, or the pid is another's by now;
+ * 0 when not; -errno when /proc cannot be read.
+ */
+int kho_proc_exiting_(pid_t pid, __u64 start_time);
+/* Wait for that, polling asleep. Return: 0, -ETIMEDOUT, -errno. */
+int kho_proc_wait_exiting_(pid_t pid, __u64 start_time, unsigned int timeout_ms);
+/* Is task @tid there, and is it called @comm? Return: 1, 0. */
+int kho_proc_task_named_(pid_t tid, const char *comm);
+
+#endif

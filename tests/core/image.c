@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Images for tests: see image.h. */
+#include "image.h"
+
+#include <sys/mman.h>
+#include <time.h>
+
+u64 test_seed(void)
+{
+	const char *text = getenv("KHO_SEED");
+	struct timespec now;
+	u64 seed;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	seed = text ? strtoull(text, NULL, 0) : (u64)now.tv_nsec * 1000003 + (u64)now.tv_sec;
+	seed = seed ? seed : 1;
+	printf("KHO_SEED=%llu\n", (unsigned long long)seed);
+	return seed;
+}
+
+u64 rng_next(struct rng *rng)
+{
+	rng->state ^= rng->state >> 12;
+	rng->state ^= rng->state << 25;
+	rng->state ^= rng->state >> 27;
+	return rng->state * 0x2545f4914f6cdd1dULL;
+}
+
+u64 rng_below(struct rng *rng, u64 n)
+{
+	return (rng_next(rng) >> 16) % n;
+}
+
+static void *image_map(void *ctx, kho_pa_t pa, size_t len)
+{
+	struct image *image = ctx;
+
+	assert(len && pa >= image->mem.node_lo && pa + len <= image->mem.node_hi);
+	return image->bytes + pa;
+}
+
+static kho_pa_t image_alloc(void *ctx)
+{
+	struct image *image = ctx;
+	kho_pa_t pa = 0;
+	u64 at;
+
+	pthread_mutex_lock(&image->lock);
+	image->allocs++;
+	if (image->fail_at && (image->allocs == image->fail_at ||
+			       (image->fail_all && image->allocs > image->fail_at)))
+		goto out;
+	if (image->live == image->nr_nodes)
+		goto out;
+	at = rng_below(&image->rng, image->nr_nodes);
+	while (image->used[at])
+		at = (at + 1) % image->nr_nodes;
+	image->used[at] = 1;
+	image->live++;
+	pa = image->mem.node_lo + (at << image->shift);
+	memset(image->bytes + pa, 0, 1UL << image->shift);
+out:
+	pthread_mutex_unlock(&image->lock);
+	return pa;
+}
+
+static void image_free(void *ctx, kho_pa_t pa)
+{
+	struct image *image = ctx;
+	u64 at = (pa - image->mem.node_lo) >> image->shift;
+
+	pthread_mutex_lock(&image->lock);
+	assert(pa >= image->mem.node_lo && at < image->nr_nodes);
+	assert(image->used[at]);
+	image->used[at] = 0;
+	image->live--;
+	memset(image->bytes + pa, 0xdb, 1UL << image->shift);
+	pthread_mutex_unlock(&image->lock);
+}
+
+void image_make(struct image *image, unsigned int shift, u64 size, kho_pa_t node_lo, u64 nr_nodes,
+		bool linear)
+{
+	u64 node_hi = node_lo + (nr_nodes << shift);
+
+	memset(image, 0, sizeof(*image));
+	image->shift = shift;
+	image->nr_nodes = nr_nodes;
+	image->mapped = node_hi;
+	image->bytes = mmap(NULL, node_hi, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	image->used = calloc(nr_nodes, 1);
+	assert(image->bytes != MAP_FAILED && image->used && node_lo && size >= node_hi);
+	image->rng.state = 0x9e3779b97f4a7c15ULL;
+	pthread_mutex_init(&image->lock, NULL);
+	image->ops = (struct khoc_mem_ops){image_map, image_alloc, image_free};
+	image->mem = (struct khoc_mem){&image->ops, image,   linear ? image->bytes : NULL,
+				       size,	    node_lo, node_hi};
+}
+
+void image_destroy(struct image *image)
+{
+	munmap(image->bytes, image->mapped);
+	free(image->used);
+	pthread_mutex_destroy(&image->lock);
+}
+
+u64 *image_word(struct image *image, kho_pa_t pa)
+{
+	assert(pa + 8 <= image->mem.node_hi);
+	return (u64 *)(image->bytes + pa);
+}
+
+kho_pa_t image_node(struct image *image)
+{
+	kho_pa_t pa = image_alloc(image);
+
+	assert(pa);
+	return pa;
+}
+
+void image_reset(struct image *image)
+{
+	memset(image->used, 0, image->nr_nodes);
+	image->live = 0;
+	image->allocs = 0;
+	image->fail_at = 0;
+	image->fail_all = false;
+}

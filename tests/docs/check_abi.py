@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#
+# Holds docs/abi.md against the code, three ways:
+#
+#   examples   every fenced block "hexdump NAME" or "values NAME" is what abi_examples prints
+#   layouts    every table "struct X (N bytes)" says what the assertions of include/kho/abi/ say
+#   reader     a second reader, written from docs/abi.md and from nothing else, comes to the
+#              same values: so the document is enough to write one
+#
+# and version strings in all documents against the macros.
+#
+# usage: check_abi.py TOP EXAMPLES, where EXAMPLES is the program abi_examples
+import glob
+import re
+import struct
+import subprocess
+import sys
+
+failures = []
+
+
+def expect(what, got, want):
+    if got != want:
+        failures.append(f"{what}: {got!r}, expected {want!r}")
+
+
+def blocks_of(text):
+    found = {}
+    for kind, name, body in re.findall(r"^```(hexdump|values) (\S+)\n(.*?)^```", text, re.S | re.M):
+        if name in found:
+            failures.append(f"block {name}: there twice")
+        found[name] = (kind, body)
+    return found
+
+
+def compare_blocks(doc, real):
+    for name in sorted(set(doc) | set(real)):
+        if name not in real:
+            failures.append(f"block {name}: no code makes it")
+        elif name not in doc:
+            failures.append(f"block {name}: not in docs/abi.md")
+        elif doc[name] != real[name]:
+            failures.append(f"block {name}: docs/abi.md has\n{doc[name][1]}the code makes\n{real[name][1]}")
+
+
+def rows(block):
+    return [line.split() for line in block[1].splitlines()[1:]]
+
+
+def image(block):
+    """Bytes of a hex dump; lines left out are zeros."""
+    data = bytearray()
+    for line in block[1].splitlines():
+        if line == "*":
+            continue
+        at, _, rest = line.partition(" ")
+        data += bytes(int(at, 16) - len(data))
+        data += bytes.fromhex(rest)
+    return bytes(data)
+
+
+# ---- layouts ------------------------------------------------------------------
+
+def check_layouts(top, text):
+    sizes, fields = {}, {}
+    for path in glob.glob(f"{top}/include/kho/abi/*.h"):
+        source = open(path).read()
+        for name, size in re.findall(r"^KHO_ABI_SIZE\(struct (\w+), (\d+)\)", source, re.M):
+            sizes[name] = int(size)
+        for name, field, off in re.findall(
+                r"^KHO_ABI_OFFSET\(struct (\w+), (\w+), (\d+)\)", source, re.M):
+            fields.setdefault(name, {})[field] = int(off)
+    seen = set()
+    for name, size, body in re.findall(
+            r"^### struct (\w+) \((\d+) bytes\)\n(.*?)(?=^#|^---|\Z)", text, re.S | re.M):
+        seen.add(name)
+        expect(f"struct {name}: size", int(size), sizes.get(name))
+        end, doc = 0, {}
+        for off, width, field in re.findall(r"^\| (\d+) \| (\d+) \| `(\w+)` \|", body, re.M):
+            expect(f"struct {name}.{field}: offset, after the field before it", int(off), end)
+            end = int(off) + int(width)
+            doc[field] = int(off)
+        expect(f"struct {name}: end of the last field", end, int(size))
+        for field, off in fields.get(name, {}).items():
+            expect(f"struct {name}.{field}: offset", doc.get(field), off)
+    expect("structures without a table in docs/abi.md", sorted(set(sizes) - seen), [])
+
+
+def check_versions(top):
+    versions = {}
+    for path in glob.glob(f"{top}/include/kho/abi/*.h"):
+        for string in re.findall(r'_COMPATIBLE "([a-z]+-v\d+)"', open(path).read()):
+            versions[string.rpartition("-v")[0]] = string
+    expect("formats with a version string", sorted(versions),
+           ["arena", "handover", "kho", "radix", "slab"])
+    documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
+    documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
+    for path in documents:
+        for string in re.findall(r"\b((?:%s)-v\d+)\b" % "|".join(versions), open(path).read()):
+            expect(f"{path}: version string", string, versions[string.rpartition("-v")[0]])
+    text = open(f"{top}/docs/abi.md").read()
+    for string in versions.values():
+        if string not in text:
+            failures.append(f"docs/abi.md: {string} is not mentioned")
+
+
+# ---- the second reader: bit by bit, as docs/abi.md has it ------------------------
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)  # 0x1edc6f41, reflected
+    return crc ^ 0xFFFFFFFF
+
+
+def crc16(value, salt):
+    crc = salt
+    for byte in struct.pack("<Q", value)[:6]:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x1021 if crc & 0x8000 else 0)) & 0xFFFF
+    return crc
+
+
+def crc6(bits):
+    crc = 0x3F
+    for i in range(9, -1, -1):
+        top = crc >> 5 & 1 ^ bits >> i & 1
+        crc = crc << 1 & 0x3F ^ (3 if top else 0)
+    return crc
+
+
+def tree_shape(shift):
+    order0, table, bitmap = 64 - shift, shift - 3, shift + 3
+    return order0, table, bitmap, -(-(order0 - bitmap + 1) // table) + 1
+
+
+def tree_blocks(data, root, shift):
+    """All blocks of a tree, from the bytes."""
+    order0, table, bitmap, levels = tree_shape(shift)
+    found, todo = [], [(root, levels - 1, 0)]
+    while todo:
+        pa, level, key = todo.pop()
+        if level:
+            words = struct.unpack_from(f"<{1 << table}Q", data, pa)
+            for i, child in enumerate(words):
+                if child:
+                    todo.append((child, level - 1, key | i << (bitmap + (level - 1) * table)))
+            continue
+        for bit in range(1 << bitmap):
+            if data[pa + bit // 8] >> bit % 8 & 1:
+                order = order0 - ((key | bit).bit_length() - 1)
+                found.append((((key | bit) ^ 1 << order0 - order) << shift + order, order))
+    return sorted(found)
+
+
+def check_radix(doc):
+    for shift, order0, table, bitmap, levels in (map(int, r) for r in rows(doc["radix-geometry"])):
+        expect(f"geometry of shift {shift}", (order0, table, bitmap, levels), tree_shape(shift))
+    for row in rows(doc["radix-keys"]):
+        shift, order, pa, key = (int(x, 0) for x in row)
+        expect(f"key of {row}", key, 1 << 64 - shift - order | pa >> shift + order)
+    data = image(doc["radix-tree"])
+    expect("blocks of the tree", tree_blocks(data, 0x400, 6),
+           [(0x1000, 0), (0x1040, 0), (0x1200, 3)])
+
+
+def read_fdt(data):
+    magic, total, structure, strings, reserved, version, last, _, _, size = struct.unpack_from(
+        ">10I", data)
+    expect("FDT header", (magic, total, version, last <= 17), (0xD00DFEED, len(data), 17, True))
+    expect("FDT reservations", data[reserved:reserved + 16], bytes(16))
+    at, path, props = structure, [], {}
+    while True:
+        token, = struct.unpack_from(">I", data, at)
+        at += 4
+        if token == 1:
+            name = data[at:data.index(0, at)].decode()
+            path.append(name)
+            at += len(name) + 4 & ~3
+        elif token == 2:
+            path.pop()
+        elif token == 3:
+            length, off = struct.unpack_from(">II", data, at)
+            at += 8
+            name = data[strings + off:data.index(0, strings + off)].decode()
+            props["/".join(path[1:] + [name])] = data[at:at + length]
+            at += length + 3 & ~3
+        else:
+            expect("last token", token, 9)
+            expect("end of the structure", at, structure + size)
+            return props
+
+
+def check_root(doc):
+    props = read_fdt(image(doc["root-fdt"]))
+    want = {
+        "compatible": b"kho-v4\0",
+        "preserved-memory-map": struct.pack("<Q", 0x40000),
+        "kexec-metadata/preserved-data": struct.pack("<Q", 0x11000),
+        "kexec-metadata/blob-size": struct.pack("<Q", 73),
+        "table/preserved-data": struct.pack("<Q", 0x2A000),
+        "table/blob-size": struct.pack("<Q", 64),
+        "table/kho,type": b"mycache-table\0",
+        "table/kho,type-version": struct.pack("<I", 1),
+    }
+    expect("properties of the root FDT", props, want)
+    version, release, count = struct.unpack("<I65sI", image(doc["metadata"]))
+    expect("metadata", (version, release.rstrip(b"\0"), count), (1, b"mycache 1.4", 3))
+
+
+def geometry(max_size):
+    small = max_size < 128 << 20
+    align = 0x10000 if small else 0x200000
+    descs = 0x40000 + 4096 * (2 * -(-max_size // (128 << 20)) + 226)
+    return 0x40000, descs, -(-(descs + 2 * max_size // 4096) // align) * align
+
+
+def check_arena(doc):
+    expect("crc32c", [int(r[1], 0) for r in rows(doc["crc32c"])], [crc32c(b"123456789")])
+    for salt, value, word in ([int(x, 0) for x in r] for r in rows(doc["checked-words"])):
+        expect(f"checked word {value:#x}, salt {salt}", word, value << 16 | crc16(value, salt))
+    for kind, order, desc in ([int(x, 0) for x in r] for r in rows(doc["descriptors"])):
+        bits = order << 4 | kind
+        expect(f"descriptor {kind}, {order}", desc, bits | crc6(bits) << 10 if kind else 0)
+    for row in rows(doc["arena-geometry"]):
+        max_size, *got = (int(x, 0) for x in row)
+        expect(f"geometry of {max_size:#x}", tuple(got), geometry(max_size))
+    data = image(doc["arena-header"])
+    expect("magic", data[:8], b"KO ARENA")
+    expect("header_size, version", struct.unpack_from("<II", data, 8), (152, 1))
+    expect("base, max_size", struct.unpack_from("<QQ", data, 64), (0x550000000000, 1 << 30))
+    expect("regions", struct.unpack_from("<QQQQ", data, 80), (*geometry(1 << 30), 0x40000))
+    expect("header's crc", struct.unpack_from("<I", data, 124)[0], crc32c(data[:124]))
+    for offset, value in (128, 0x12000), (136, 3), (144, 1):
+        expect(f"word at {offset}", struct.unpack_from("<Q", data, offset)[0],
+               value << 16 | crc16(value, offset))
+
+
+def slab_geometry(size, order):
+    total, align = 4096 << order, min(size & -size, 4096)
+    nr = (total - 64) // (size + 1)
+    while True:
+        off = -(-(64 + nr) // align) * align
+        if off + nr * size <= total:
+            return nr, off
+        nr -= 1
+
+
+def check_slab(doc):
+    sizes = [16 * i for i in range(1, 9)]
+    sizes += [base + base // 4 * i for base in (128 << i for i in range(8)) for i in range(1, 5)]
+    expect("size classes", [int(r[0]) for r in rows(doc["slab-geometry"])], sizes)
+    for size, order, nr, off in ([int(x) for x in r] for r in rows(doc["slab-geometry"])):
+        expect(f"slab of {size}", (order, nr, off),
+               (4 if size <= 4096 else 6, *slab_geometry(size, order)))
+    data = image(doc["slab-header"])
+    pa, first, second = (int(x, 0) for x in rows(doc["slab-place"])[0])
+    magic, version, order, size, nr, off, crc = struct.unpack_from("<4sHHIIII", data)
+    expect("slab", (magic, version, order, size, (nr, off)),
+           (b"SLAB", 1, 4, 3072, slab_geometry(3072, 4)))
+    expect("slab's crc", crc, crc32c(data[:20] + struct.pack("<Q", pa)))
+    expect("objects", (first, second), (pa + off, pa + off + size))
+    expect("states", data[64:], bytes([0, 0xA5] + [0] * (nr - 2)))
+    slot, value, new, old = struct.unpack_from("<QQQQ", image(doc["intent"]))
+    expect("intent", (slot, value, new, old),
+           (0, 0x550000000000 + second, 0x550000000000 + second, 0))
+
+
+def check_large(doc):
+    data = image(doc["large-header"])
+    pa = int(rows(doc["large-place"])[0][0], 0)
+    magic, version, pad, run, pages, size, crc = struct.unpack_from("<4sHHQQQI", data)
+    expect("large object", (magic, version, pad, run, pages), (b"LARG", 1, 0, pa - 64, 25))
+    expect("large object's end", pa + size, run + pages * 4096)
+    expect("large object's crc", crc, crc32c(data[:32] + struct.pack("<Q", pa - 64)))
+
+
+def check_messages(doc):
+    data = image(doc["msg-hello"])
+    expect("HELLO", struct.unpack("<4sHH32s32sII32sIIII", data),
+           (b"KHO1", 1, len(data) - 8, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0"),
+            4711, 1, b"mycache".ljust(32, b"\0"), 1, 2, 2, 0))
+    expect("GRANT", struct.unpack("<4sHHQ", image(doc["msg-grant"])), (b"KHO1", 6, 8, 4))
+
+
+def main():
+    top, examples = sys.argv[1:]
+    text = open(f"{top}/docs/abi.md").read()
+    doc = blocks_of(text)
+    compare_blocks(doc, blocks_of(subprocess.check_output([examples], text=True)))
+    check_layouts(top, text)
+    check_versions(top)
+    if not failures:
+        for check in (check_radix, check_root, check_arena, check_slab, check_large,
+                      check_messages):
+            check(doc)
+    for failure in failures:
+        print(f"check_abi: {failure}", file=sys.stderr)
+    return bool(failures)
+
+
+sys.exit(main())

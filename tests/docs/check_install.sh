@@ -1,0 +1,65 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#
+# Installs into a temporary directory and uses what is there as a user would: pkg-config,
+# headers each on their own, the consumer with the static and with the shared library, the
+# server of README.md (run, killed, upgraded), the manual pages.
+#
+# usage: check_install.sh TOP MAKE-ARGUMENTS...; CC and SAN_FLAGS come from the environment
+set -eu
+
+top=$1
+shift
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+prefix=$dir/usr
+
+fail()
+{
+	echo "check_install: $*" >&2
+	exit 1
+}
+
+make -C "$top" -s install PREFIX="$prefix" "$@" >"$dir/log" 2>&1 || {
+	cat "$dir/log" >&2
+	fail "make install"
+}
+export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
+flags="-Wall -Wextra -Werror ${SAN_FLAGS:-} $(pkg-config --cflags libkho)"
+shared=$(pkg-config --libs libkho)
+static="$prefix/lib/libkho.a $(pkg-config --libs --static libkho | sed 's/-lkho//')"
+
+for header in $(cd "$prefix/include" && find kho -name '*.h'); do
+	echo "#include <$header>" | ${CC:-cc} $flags -x c -fsyntax-only - ||
+		fail "$header does not compile on its own"
+done
+if command -v c++ >/dev/null; then
+	echo '#include <kho/host.h>' | c++ $flags -x c++ -fsyntax-only - || fail "kho/host.h is not C++"
+fi
+
+${CC:-cc} $flags -o "$dir/static" "$top/tests/docs/consumer.c" $static
+"$dir/static"
+${CC:-cc} $flags -o "$dir/shared" "$top/tests/docs/consumer.c" $shared
+LD_LIBRARY_PATH="$prefix/lib" "$dir/shared"
+
+# Exactly what <kho/host.h> declares.
+nm -D --defined-only "$prefix/lib/libkho.so" | awk '$2 ~ /[TDBR]/ { sub(/@.*/, "", $3); print $3 }' |
+	grep -v '^LIBKHO' | sort >"$dir/exported"
+${CC:-cc} $flags -E -P -x c "$prefix/include/kho/host.h" | tr '\n' ' ' | tr ';' '\n' |
+	grep -o 'kho_[a-z_]* *([^*]' | grep -o 'kho_[a-z_]*' | sort -u >"$dir/declared"
+cmp -s "$dir/exported" "$dir/declared" || {
+	diff "$dir/declared" "$dir/exported" >&2 || true
+	fail "the shared library does not export just what kho/host.h declares"
+}
+
+awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$top/README.md" >"$dir/server.c"
+test "$(wc -l <"$dir/server.c")" -gt 20 || fail "README.md has no server"
+${CC:-cc} $flags -o "$dir/server" "$dir/server.c" $shared
+LD_LIBRARY_PATH="$prefix/lib" "$top/tests/docs/readme_server.py" "$prefix/bin/kho" "$dir/server" "$dir"
+
+for page in kho.1 libkho.7 kho_publish.3 kho_start.3; do
+	test -s "$prefix/share/man/man${page##*.}/$page" || fail "$page is not installed"
+done
+if command -v mandoc >/dev/null; then
+	mandoc -Tlint -W warning "$prefix"/share/man/man*/* || fail "manual pages"
+fi

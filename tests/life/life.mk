@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+# check-life: ownership, quiescing, preserved fds, messages, hand-over, supervision
+LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise
+LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
+LIFE_HELPERS := $(O)/tests/life/util.o
+
+$(O)/tests/life/%.o: tests/life/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Itests/life -c -o $@ $<
+
+$(O)/tests/life/server: $(O)/tests/life/server.o $(O)/tests/life/hold.o $(LIB)
+	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS)
+
+$(LIFE_BINS): $(O)/tests/life/%: $(O)/tests/life/%.o $(LIFE_HELPERS) $(LIB)
+	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS) -lcmocka
+
+.PHONY: check-life
+check-life: $(LIFE_BINS) $(O)/tests/life/server $(O)/kho
+	@for t in $(LIFE_BINS); do \
+		CMOCKA_MESSAGE_OUTPUT=stdout $$t >$$t.log 2>&1 || { cat $$t.log; echo "$$t failed"; exit 1; }; \
+	done
+	@echo "check-life: passed"

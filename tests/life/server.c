@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * A server for the tests: counts requests in the arena and answers each with
+ * "COUNT GENERATION PID RELEASE". Connections go along in a hand-over.
+ *
+ *	server [RELEASE [FORMAT-VERSION [FAULT]]]
+ *
+ * FAULT, of a successor only: exit, hang, crash-granted, hang-granted, slow-healthy;
+ * of any start: crash-start. "none" otherwise.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <kho/host.h>
+
+#include "hold.h"
+
+static const char *release = "1";
+static const char *fault = "none";
+static struct kho_format format = {"counter", 1, 1, 1};
+static int epoll, stop_fd;
+static __u64 *counter;
+static __u64 next_token = 1;
+
+static bool faulty(const char *what)
+{
+	return !strcmp(fault, what);
+}
+
+static void die(const char *what)
+{
+	fprintf(stderr, "server %s: %s: %s\n", release, what, kho_error());
+	exit(1);
+}
+
+static void watch(int fd, __u64 token)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = token};
+
+	epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static void on_fd(void *ctx, __u64 token, int fd)
+{
+	if (fd >= 0)
+		watch(fd, token);
+	if (token < KHO_FD_LISTEN && token >= next_token)
+		next_token = token + 1;
+}
+
+static void on_stop(void *ctx)
+{
+	__u64 one = 1;
+
+	if (write(stop_fd, &one, sizeof(one)) < 0)
+		abort();
+}
+
+static void find_counter(void)
+{
+	void **slot = kho_root("counter", "counter", 1);
+
+	if (!slot)
+		die("root");
+	if (!*slot) {
+		__u64 *fresh = kho_calloc(1, sizeof(*fresh));
+
+		if (!fresh || kho_publish(slot, fresh, NULL))
+			die("publish");
+	}
+	counter = *slot;
+}
+
+static void answer(__u64 token)
+{
+	int fd = kho_fd_get(token);
+	char buf[64], text[128];
+	ssize_t n = read(fd, buf, sizeof(buf));
+
+	if (n <= 0) {
+		kho_fd_close(token);
+		return;
+	}
+	++*counter;
+	snprintf(text, sizeof(text), "%llu %llu %d %s\n", (unsigned long long)*counter,
+		 (unsigned long long)kho_generation(), (int)getpid(), release);
+	if (write(fd, text, strlen(text)) < 0)
+		kho_fd_close(token);
+}
+
+static void accept_one(__u64 token)
+{
+	int fd = accept4(kho_fd_get(token), NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (kho_fd_preserve(next_token, fd))
+		die("preserve");
+	watch(fd, next_token++);
+}
+
+static void serve(void)
+{
+	struct epoll_event ev;
+
+	for (;;) {
+		int n;
+
+		kho_blocking();
+		n = epoll_wait(epoll, &ev, 1, -1);
+		if (kho_unblocked() == KHO_THAW_ROLLED_BACK)
+			find_counter();
+		if (n != 1)
+			continue;
+		if (ev.data.u64 == ~0ULL)
+			return;
+		if (ev.data.u64 >= KHO_FD_LISTEN)
+			accept_one(ev.data.u64);
+		else
+			answer(ev.data.u64);
+	}
+}
+
+static void start(void)
+{
+	struct kho_config config = KHO_CONFIG_INIT;
+	unsigned int pos = 0;
+	__u64 token;
+	int how, fd;
+
+	config.name = "server";
+	config.release = release;
+	config.formats = &format;
+	config.nr_formats = 1;
+	config.arena_max = 128ULL << 20;
+	config.fd = on_fd;
+	config.stop = on_stop;
+	how = kho_start(&config);
+	if (how < 0)
+		die("start");
+	if (faulty("crash-start"))
+		abort();
+	if (how != KHO_SUCCESSOR)
+		fault = "none";
+	if (faulty("hang"))
+		pause();
+	while ((fd = kho_fd_next(&pos, &token)) >= 0)
+		on_fd(NULL, token, fd);
+	if (kho_worker_enter())
+		die("worker");
+	if (how != KHO_SUCCESSOR)
+		find_counter();
+	if (kho_ready())
+		die("ready");
+	if (faulty("crash-granted"))
+		kill(getpid(), SIGKILL);
+	if (how == KHO_SUCCESSOR)
+		find_counter();
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		release = argv[1];
+	if (argc > 2)
+		format.reads_min = format.reads_max = format.writes = (unsigned int)atoi(argv[2]);
+	if (argc > 3)
+		fault = argv[3];
+	hold_install();
+	if (faulty("exit"))
+		return 3;
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	stop_fd = eventfd(0, EFD_CLOEXEC);
+	watch(stop_fd, ~0ULL);
+	start();
+	if (faulty("slow-healthy"))
+		usleep(200000);
+	if (!faulty("hang-granted"))
+		kho_healthy();
+	serve();
+	kho_close();
+	return 0;
+}

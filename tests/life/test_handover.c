@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Hand-over end to end: kho run, the test server, and whatever may go wrong at any step. Each
+ * request is counted in the arena, so that a count that does not go up by one means lost
+ * or doubled state.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define NAME "t"
+
+static pid_t run;
+
+static int set_up(void **state)
+{
+	static const char *const args[] = {"1", NULL};
+
+	run = start_run(NAME, NULL, args);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	end_children();
+	return 0;
+}
+
+/* Expect an answer with the next count. */
+static struct answer next(unsigned long long *count, int fd)
+{
+	struct answer a = ask(fd);
+
+	assert_int_equal(a.count, *count + 1);
+	*count = a.count;
+	return a;
+}
+
+static void upgrades_in_a_row(void **state)
+{
+	struct answer a = ask(-1);
+	unsigned long long count = a.count, generation = a.generation;
+	int conn = connect_server(), pid = a.pid;
+
+	next(&count, conn);
+	for (int i = 0; i < 10; i++) {
+		char release[16];
+
+		snprintf(release, sizeof(release), "r%d", i);
+		assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", release, NULL),
+				 0);
+		a = next(&count, conn); /* the old connection goes along */
+		assert_string_equal(a.release, release);
+		assert_int_not_equal(a.pid, pid);
+		assert_int_equal(a.generation, ++generation);
+		assert_int_equal(next(&count, -1).pid, a.pid);
+		pid = a.pid;
+	}
+	assert_int_equal(atoi(status_field(NAME, "pid")), pid);
+	await_status(NAME, "last_upgrade", "ok");
+	await_status(NAME, "restarts", "0");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+}
+
+static void in_place(void **state)
+{
+	struct answer a = ask(-1), b;
+	unsigned long long count = a.count;
+	int conn = connect_server();
+
+	next(&count, conn);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(kho("upgrade", NAME, "--in-place", "--exec", server_path, "--",
+				     "inplace", NULL),
+				 0);
+		b = next(&count, conn);
+		assert_int_equal(b.pid, a.pid);
+		assert_string_equal(b.release, "inplace");
+		assert_int_equal(b.generation, a.generation + 1 + i);
+	}
+	/* A crash afterwards restarts the new program. */
+	kill(b.pid, SIGKILL);
+	b = next(&count, -1);
+	assert_int_not_equal(b.pid, a.pid);
+	assert_string_equal(b.release, "inplace");
+}
+
+static void a_crash_loses_nothing(void **state)
+{
+	unsigned long long count = ask(-1).count;
+	int pid = ask(-1).pid;
+
+	count++;
+	for (int i = 0; i < 3; i++) {
+		struct answer a;
+
+		kill(pid, SIGKILL);
+		a = next(&count, -1);
+		assert_int_not_equal(a.pid, pid);
+		pid = a.pid;
+	}
+	await_status(NAME, "restarts", "3");
+	await_status(NAME, "last_death", "killed by signal 9 (KILL)");
+}
+
+/* ---- successors that must not get through ------------------------------------------ */
+
+static void bad(const char *version, const char *fault, const char *words, bool in_place_too)
+{
+	struct answer before = ask(-1), a;
+	unsigned long long count = before.count;
+	int conn = connect_server();
+
+	for (int how = 0; how <= in_place_too; how++) {
+		assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--ready-timeout",
+				     "400", "--healthy-timeout", "400",
+				     how ? "--in-place" : "--force", "--", "bad", version, fault,
+				     NULL),
+				 1);
+		if (!strstr(kho_out, words))
+			fail_msg("\"%s\" is not in: %s", words, kho_out);
+		a = next(&count, conn);
+		assert_int_equal(a.pid, before.pid);
+		assert_string_equal(a.release, "1");
+	}
+	await_status(NAME, "state", "running");
+	await_status(NAME, "restarts", "0");
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "good", NULL), 0);
+	assert_string_equal(next(&count, conn).release, "good");
+}
+
+static void exits_at_once(void **state)
+{
+	bad("1", "exit", "refused before the hand-over: the successor exited", true);
+}
+
+static void hangs_before_ready(void **state)
+{
+	bad("1", "hang", "refused before the hand-over: the successor did not say READY in time",
+	    true);
+}
+
+static void crashes_at_its_start(void **state)
+{
+	bad("1", "crash-start", "refused before the hand-over: the successor exited", true);
+}
+
+static void crashes_after_the_grant(void **state)
+{
+	bad("1", "crash-granted", "rolled back: the successor ", false);
+}
+
+static void hangs_after_the_grant(void **state)
+{
+	bad("1", "hang-granted", "rolled back: the successor did not say HEALTHY in time", false);
+}
+
+static void is_no_program(void **state)
+{
+	char path[128];
+	FILE *f;
+	unsigned long long count = ask(-1).count;
+
+	snprintf(path, sizeof(path), "%s/garbage", test_dir);
+	f = fopen(path, "we");
+	fputs("\177ELF but not really", f);
+	fclose(f);
+	chmod(path, 0700);
+	assert_int_equal(kho("upgrade", NAME, "--exec", path, NULL), 1);
+	assert_non_null(strstr(kho_out, "cannot be executed"));
+	assert_int_equal(kho("upgrade", NAME, "--exec", "/nonexistent", NULL), 1);
+	assert_int_equal(kho("upgrade", NAME, "--exec", "/", NULL), 1);
+	next(&count, -1);
+}
+
+static void other_formats(void **state)
+{
+	unsigned long long count = ask(-1).count;
+	const char *want = "format counter: we write version 1, the successor reads 3 to 3";
+
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", "3", NULL), 1);
+	assert_non_null(strstr(kho_out, want));
+	assert_int_equal(
+		kho("upgrade", NAME, "--in-place", "--exec", server_path, "--", "x", "3", NULL), 1);
+	assert_non_null(strstr(kho_out, want));
+	assert_string_equal(next(&count, -1).release, "1");
+	assert_int_equal(
+		kho("upgrade", NAME, "--force", "--exec", server_path, "--", "x", "3", NULL), 0);
+	assert_string_equal(next(&count, -1).release, "x");
+}
+
+static void a_script(void **state)
+{
+	unsigned long long count = ask(-1).count;
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/script", test_dir);
+	f = fopen(path, "we");
+	fprintf(f, "#!/bin/sh\nexec %s script\n", server_path);
+	fclose(f);
+	chmod(path, 0700);
+	assert_int_equal(kho("upgrade", NAME, "--exec", path, NULL), 0);
+	assert_string_equal(next(&count, -1).release, "script");
+}
+
+/* ---- SIGKILL at every step ---------------------------------------------------------- */
+
+static pid_t begin_upgrade(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		char log[128];
+
+		snprintf(log, sizeof(log), "%s/upgrade.log", test_dir);
+		if (!freopen(log, "w", stdout) || !freopen(log, "a", stderr))
+			_exit(99);
+		execl(tool_path, "kho", "upgrade", NAME, "--exec", server_path, "--", "2", NULL);
+		_exit(99);
+	}
+	return pid;
+}
+
+/* pid of the server's child of kho run that is not @other. */
+static pid_t find_other(pid_t other)
+{
+	char path[96];
+	FILE *f;
+	pid_t pid = 0;
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)run, (int)run);
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%d", &n) == 1)
+		if (n != other)
+			pid = n;
+	if (f)
+		fclose(f);
+	return pid;
+}
+
+enum victim { PREDECESSOR, SUCCESSOR, SUPERVISOR, NR_VICTIMS };
+
+static const char *const steps[] = {
+	"predecessor-hello",   "predecessor-fds",      "successor-ready",     "predecessor-ready",
+	"predecessor-frozen",  "predecessor-released", "predecessor-granted", "successor-granted",
+	"successor-locked",    "successor-taken",      "predecessor-taken",   "successor-healthy",
+	"predecessor-healthy",
+};
+
+#define NR_STEPS (sizeof(steps) / sizeof(steps[0]))
+
+static void kill_at(const char *step, enum victim victim)
+{
+	static const char *const args[] = {"1", NULL};
+	static const char *const adopting[] = {"--adopt", NULL};
+	unsigned long long count;
+	pid_t held, old, upgrade, dead;
+	int status;
+
+	run = start_run(NAME, NULL, args);
+	count = ask(-1).count;
+	old = ask(-1).pid;
+	count++;
+	hold(step);
+	upgrade = begin_upgrade();
+	held = await_held(step);
+	if (victim == SUPERVISOR)
+		dead = run;
+	else if ((victim == PREDECESSOR) == (held == old))
+		dead = held;
+	else
+		dead = victim == PREDECESSOR ? old : find_other(old);
+	assert_true(dead > 1);
+	kill(dead, SIGKILL);
+	let_go(step);
+	/* One way or the other, the next answer comes, with the next count. */
+	next(&count, -1);
+	status = await_child(upgrade);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+	next(&count, -1);
+	if (victim == SUPERVISOR) {
+		await_child(run);
+		run = start_run(NAME, adopting, args);
+		count = ask(-1).count;
+	}
+	await_status(NAME, "state", "running");
+	assert_int_equal(next(&count, -1).pid, atoi(status_field(NAME, "pid")));
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "3", NULL), 0);
+	assert_string_equal(next(&count, -1).release, "3");
+	end_children();
+}
+
+static void kill_everywhere(enum victim victim)
+{
+	for (size_t i = 0; i < NR_STEPS; i++) {
+		printf("step %s\n", steps[i]); /* the last one is where it broke */
+		fflush(stdout);
+		kill_at(steps[i], victim);
+	}
+}
+
+static void predecessor_killed_at_any_step(void **state)
+{
+	kill_everywhere(PREDECESSOR);
+}
+
+static void successor_killed_at_any_step(void **state)
+{
+	kill_everywhere(SUCCESSOR);
+}
+
+static void supervisor_killed_at_any_step(void **state)
+{
+	kill_everywhere(SUPERVISOR);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(upgrades_in_a_row),
+		TEST(in_place),
+		TEST(a_crash_loses_nothing),
+		TEST(exits_at_once),
+		TEST(hangs_before_ready),
+		TEST(crashes_at_its_start),
+		TEST(crashes_after_the_grant),
+		TEST(hangs_after_the_grant),
+		TEST(is_no_program),
+		TEST(other_formats),
+		TEST(a_script),
+		cmocka_unit_test_teardown(predecessor_killed_at_any_step, tear_down),
+		cmocka_unit_test_teardown(successor_killed_at_any_step, tear_down),
+		cmocka_unit_test_teardown(supervisor_killed_at_any_step, tear_down),
+	};
+	int failed;
+
+	util_begin(argv[0]);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	util_end();
+	return failed;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* kho run, stop and status: restarts and their limit, adoption, names, signals, words. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define NAME "t"
+
+static const char *const plain[] = {"1", NULL};
+
+static int tear_down(void **state)
+{
+	end_children();
+	return 0;
+}
+
+static void dies_too_often(void **state)
+{
+	static const char *const options[] = {"--restarts", "3/60", NULL};
+	pid_t run = start_run(NAME, options, plain);
+	unsigned long long count = 0;
+	struct answer a;
+
+	for (int i = 0; i < 3; i++) {
+		a = ask(-1);
+		count = a.count;
+		kill_and_wait(a.pid);
+	}
+	await_status(NAME, "state", "failed");
+	await_status(NAME, "pid", "0");
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", "1", "exit", NULL),
+			 1);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "fixed", NULL), 0);
+	a = ask(-1);
+	assert_string_equal(a.release, "fixed");
+	assert_int_equal(a.count, count + 1); /* the arena was kept */
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+}
+
+static void stop_of_a_failed_one(void **state)
+{
+	static const char *const options[] = {"--restarts", "1/60", NULL};
+	pid_t run = start_run(NAME, options, plain);
+
+	kill_and_wait(ask(-1).pid);
+	await_status(NAME, "state", "failed");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+}
+
+static void the_server_outlives_its_supervisor(void **state)
+{
+	static const char *const adopting[] = {"--adopt", NULL};
+	pid_t run = start_run(NAME, NULL, plain);
+	struct answer a = ask(-1), b;
+	int conn = connect_server();
+
+	ask(conn);
+	kill_and_wait(run);
+	b = ask(conn);
+	assert_int_equal(b.pid, a.pid);
+	assert_int_equal(b.count, a.count + 2);
+	assert_int_equal(kho("status", NAME, NULL), 1);
+	run = start_run(NAME, adopting, plain);
+	assert_int_equal(atoi(status_field(NAME, "pid")), a.pid);
+	/* It holds arena and listening socket again: a crash is survived. */
+	a = ask(-1);
+	kill(a.pid, SIGKILL);
+	b = ask(-1);
+	assert_int_not_equal(b.pid, a.pid);
+	assert_int_equal(b.count, a.count + 1);
+	assert_int_equal(b.generation, a.generation + 1);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "2", NULL), 0);
+	assert_string_equal(ask(-1).release, "2");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+}
+
+static void nobody_to_adopt(void **state)
+{
+	assert_int_equal(kho("run", "--name", NAME, "--adopt", "--adopt-timeout", "50", server_path,
+			     NULL),
+			 1);
+	assert_non_null(strstr(kho_out, "no server registered"));
+}
+
+static void one_supervisor_a_name(void **state)
+{
+	pid_t run = start_run(NAME, NULL, plain);
+
+	assert_int_equal(kho("run", "--name", NAME, server_path, NULL), 1);
+	assert_non_null(strstr(kho_out, "supervised already"));
+	assert_string_equal(ask(-1).release, "1");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	await_child(run);
+}
+
+static void signals(void **state)
+{
+	pid_t run = start_run(NAME, NULL, plain);
+	pid_t server = ask(-1).pid;
+
+	kill(run, SIGTERM);
+	assert_int_equal(await_child(run), 0);
+	assert_int_equal(kill(server, 0), -1);
+	/* A signal that the server does not catch ends it, and it is started again. */
+	run = start_run(NAME, NULL, plain);
+	server = ask(-1).pid;
+	kill(run, SIGUSR1);
+	await_status(NAME, "restarts", "1");
+	await_status(NAME, "last_death", "killed by signal 10 (USR1)");
+	assert_int_not_equal(ask(-1).pid, server);
+	kill(run, SIGINT);
+	assert_int_equal(await_child(run), 0);
+}
+
+static void fresh(void **state)
+{
+	static const char *const options[] = {"--fresh", NULL};
+	struct answer a;
+
+	start_run(NAME, options, plain);
+	ask(-1);
+	a = ask(-1);
+	assert_true(a.count >= 2);
+	kill_and_wait(a.pid);
+	await_status(NAME, "restarts", "1");
+	a = ask(-1);
+	assert_int_equal(a.count, 1);
+	assert_int_equal(a.generation, 0);
+	kill_and_wait(a.pid); /* and again: the second new arena is watched like the first */
+	assert_int_equal(ask(-1).count, 1);
+}
+
+static void a_server_that_just_exits(void **state)
+{
+	const char *const argv[] = {tool_path, "run", "--name", NAME, "--", "true", NULL};
+	const char *const failing[] = {tool_path,    "run", "--name",	  NAME,
+				       "--restarts", "2/9", "/bin/false", NULL};
+	pid_t pid;
+
+	assert_int_equal(run_program(kho_out, sizeof(kho_out), argv), 0);
+	assert_non_null(strstr(kho_out, "exited by itself"));
+	pid = fork();
+	if (!pid) {
+		close(2);
+		execv(failing[0], (char *const *)failing);
+		_exit(99);
+	}
+	await_status(NAME, "state", "failed");
+	await_status(NAME, "last_death", "exited with status 1");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(pid), 0);
+}
+
+static void status_in_words_and_json(void **state)
+{
+	static const char *const odd[] = {"1\"\\\001\xff", NULL};
+	char pid[16], want[64];
+	struct answer a;
+
+	assert_int_equal(kho("status", "--json", NULL), 0);
+	assert_string_equal(kho_out, "[]\n");
+	start_run(NAME, NULL, odd);
+	a = ask(-1);
+	snprintf(pid, sizeof(pid), "%d", a.pid);
+	assert_int_equal(kho("status", pid, "--json", NULL), 0);
+	assert_non_null(strstr(kho_out, "\"release\": \"1\\\"\\\\?\\ufffd\""));
+	snprintf(want, sizeof(want), "\"pid\": %d,", a.pid);
+	assert_non_null(strstr(kho_out, want));
+	assert_non_null(strstr(kho_out, "\"state\": \"running\""));
+	assert_int_equal(kho("status", NULL), 0);
+	assert_non_null(strstr(kho_out, pid));
+	assert_int_equal(kho("stop", pid, NULL), 0);
+}
+
+static void words_for_mistakes(void **state)
+{
+	assert_int_equal(kho("nonsense", NULL), 2);
+	assert_non_null(strstr(kho_out, "--help"));
+	assert_int_equal(kho("run", "--help", NULL), 0);
+	assert_non_null(strstr(kho_out, "--restarts"));
+	assert_int_equal(kho("upgrade", "--help", NULL), 0);
+	assert_int_equal(kho("stop", "--help", NULL), 0);
+	assert_int_equal(kho("status", "--help", NULL), 0);
+	assert_int_equal(kho("run", "--restarts", "5", "x", NULL), 2);
+	assert_non_null(strstr(kho_out, "5/10"));
+	assert_int_equal(kho("run", "--arena-max", "1x", "x", NULL), 2);
+	assert_int_equal(kho("run", "--name", "../x", "x", NULL), 2);
+	assert_int_equal(kho("run", "--stop-timeout", "-1", "x", NULL), 2);
+	assert_int_equal(kho("run", NULL), 2);
+	assert_int_equal(kho("run", "--listen", "nowhere:nothing", "true", NULL), 1);
+	assert_int_equal(kho("run", "/nonexistent", NULL), 1);
+	assert_int_equal(kho("upgrade", NULL), 2);
+	assert_int_equal(kho("upgrade", "nobody", NULL), 1);
+	assert_non_null(strstr(kho_out, "kho status"));
+	assert_int_equal(kho("stop", "1", NULL), 1);
+	assert_int_equal(chmod(test_dir, 0777), 0);
+	assert_int_equal(kho("run", "true", NULL), 1);
+	assert_non_null(strstr(kho_out, "KHO_RUNDIR"));
+	assert_int_equal(chmod(test_dir, 0700), 0);
+}
+
+#define TEST(fn) cmocka_unit_test_teardown(fn, tear_down)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(dies_too_often),
+		TEST(stop_of_a_failed_one),
+		TEST(the_server_outlives_its_supervisor),
+		TEST(nobody_to_adopt),
+		TEST(one_supervisor_a_name),
+		TEST(signals),
+		TEST(fresh),
+		TEST(a_server_that_just_exits),
+		TEST(status_in_words_and_json),
+		TEST(words_for_mistakes),
+	};
+	int failed;
+
+	util_begin(argv[0]);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	util_end();
+	return failed;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * kho(1): programs whose memory and files outlive them.
+ */
+#include <string.h>
+
+#include "tool.h"
+
+static const struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *purpose;
+} commands[] = {
+	{"run", cmd_run, "run a server, keep its arena and listening sockets, restart it"},
+	{"upgrade", cmd_upgrade, "replace a running server by a new program"},
+	{"stop", cmd_stop, "stop a server and its supervisor"},
+	{"status", cmd_status, "show one server, or all"},
+};
+
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fputs("usage: kho COMMAND [OPTION]...\n\n", out);
+	for (size_t i = 0; i < NR_COMMANDS; i++)
+		fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].purpose);
+	fputs("\nkho COMMAND --help says more.\n", out);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+		usage(stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < NR_COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].main(argc - 1, argv + 1);
+	complain("unknown command \"%s\": kho --help lists them", argv[1]);
+	return 2;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Starting a server: vfork-style, by the fd of its binary, with exactly the fds it is to have.
+ *
+ * The numbers from FIRST_FD on are the server's: listening sockets, arena, supervisor's
+ * socket, channel. Ours stay above HIGH_FD, so that none is in the way.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <kho/abi/handover.h>
+
+#include "tool.h"
+
+#define FIRST_FD 3
+#define HIGH_FD 150 /* below the usual limit of 256 to 1024, above what servers get */
+#define STACK_SIZE 65536
+#define NR_VARS 6
+#define VAR_SIZE 192
+
+extern char **environ;
+
+struct child {
+	const struct launch *launch;
+	char **envp;
+	int binary;
+	bool script;
+	volatile int error;
+};
+
+int high_fd(int fd)
+{
+	int high;
+
+	if (fd < 0 || fd >= HIGH_FD)
+		return fd;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
+static char **allocate_argv(size_t nr)
+{
+	return calloc(nr + 1, sizeof(char *));
+}
+
+char **split_argv(const char *text, size_t len)
+{
+	size_t nr = 0, at = 0;
+	char **argv;
+
+	for (size_t i = 0; i < len; i++)
+		nr += !text[i];
+	argv = allocate_argv(nr);
+	for (size_t i = 0; argv && i < nr; i++) {
+		argv[i] = strdup(text + at);
+		if (!argv[i]) {
+			free_argv(argv);
+			return NULL;
+		}
+		at += strlen(text + at) + 1;
+	}
+	return argv;
+}
+
+void free_argv(char **argv)
+{
+	for (char **p = argv; p && *p; p++)
+		free(*p);
+	free(argv);
+}
+
+/* Runs on our memory, until exec: only system calls. */
+static void put(struct child *c, int fd, int number)
+{
+	if (fd >= 0 && !c->error && dup2(fd, number) < 0)
+		c->error = errno;
+}
+
+static int child_main(void *ctx)
+{
+	struct child *c = ctx;
+	const struct launch *l = c->launch;
+	int number = FIRST_FD;
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	sigaction(SIGPIPE, &dfl, NULL); /* the one that the supervisor ignores */
+	for (unsigned int i = 0; i < l->nr_listen; i++)
+		put(c, l->listen[i], number++);
+	put(c, l->arena, number++);
+	put(c, l->server, number++);
+	put(c, l->channel, number++);
+	if (c->script) {
+		put(c, c->binary, number);
+		c->binary = number;
+	}
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (!c->error) {
+		syscall(SYS_execveat, c->binary, "", l->program->argv, c->envp, AT_EMPTY_PATH);
+		c->error = errno;
+	}
+	_exit(127);
+}
+
+static bool is_ours(const char *var)
+{
+	static const char *const names[] = {
+		KHO_ENV_ARENA_FD "=",	KHO_ENV_SERVER_FD "=",	KHO_ENV_CHANNEL_FD "=",
+		KHO_ENV_LISTEN_FDS "=", KHO_ENV_SUPERVISOR "=", KHO_ENV_EXEC_FDS "=",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strncmp(var, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+static char **build_env(const struct launch *l, char (*vars)[VAR_SIZE])
+{
+	int number = FIRST_FD + (int)l->nr_listen, var = 0;
+	size_t nr = 0, at = 0;
+	char **envp;
+
+	while (environ && environ[nr])
+		nr++;
+	envp = allocate_argv(nr + NR_VARS);
+	if (!envp)
+		return NULL;
+	snprintf(vars[var++], VAR_SIZE, KHO_ENV_ARENA_FD "=%d", number++);
+	snprintf(vars[var++], VAR_SIZE, KHO_ENV_SERVER_FD "=%d", number++);
+	if (l->channel >= 0)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_CHANNEL_FD "=%d", number);
+	if (l->nr_listen)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_LISTEN_FDS "=%d:%u", FIRST_FD,
+			 l->nr_listen);
+	snprintf(vars[var++], VAR_SIZE, KHO_ENV_SUPERVISOR "=%s", l->supervisor);
+	if (l->arena_max)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_ARENA_MAX "=%llu",
+			 (unsigned long long)l->arena_max);
+	for (size_t i = 0; i < nr; i++)
+		if (!is_ours(environ[i]) &&
+		    !(l->arena_max &&
+		      !strncmp(environ[i], KHO_ENV_ARENA_MAX "=", strlen(KHO_ENV_ARENA_MAX "="))))
+			envp[at++] = environ[i];
+	for (int i = 0; i < var; i++)
+		envp[at++] = vars[i];
+	return envp;
+}
+
+int spawn(const struct launch *l, pid_t *pid, int *pidfd)
+{
+	struct child c = {.launch = l, .binary = l->program->binary};
+	char vars[NR_VARS][VAR_SIZE], magic[2];
+	char *stack = malloc(STACK_SIZE);
+	sigset_t all, old;
+	int r = -ENOMEM;
+
+	c.envp = build_env(l, vars);
+	c.script = pread(c.binary, magic, 2, 0) == 2 && magic[0] == '#' && magic[1] == '!';
+	if (stack && c.envp) {
+		/* No handler of ours may run in the child on our memory. */
+		sigfillset(&all);
+		sigprocmask(SIG_SETMASK, &all, &old);
+		*pid = clone(child_main, stack + STACK_SIZE,
+			     CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &c, pidfd);
+		r = *pid < 0 ? -errno : -c.error;
+		sigprocmask(SIG_SETMASK, &old, NULL);
+		if (r && *pid > 0)
+			close(*pidfd); /* the dead child is reaped like any other */
+		else if (!r)
+			*pidfd = high_fd(*pidfd);
+	}
+	free(c.envp);
+	free(stack);
+	return r;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * kho run's loop: everything that happens is an event on some fd, and nothing blocks for long.
+ * What a peer sends is checked by message.c and by who the kernel says it is.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proc.h"
+#include "supervisor.h"
+
+static const char *const states[] = {
+	[SUP_STARTING] = "starting", [SUP_RUNNING] = "running", [SUP_UPGRADING] = "upgrading",
+	[SUP_STOPPING] = "stopping", [SUP_FAILED] = "failed",	[SUP_ADOPTING] = "adopting",
+};
+
+static void hang_up(struct conn *c)
+{
+	close(c->fd);
+	c->fd = -1;
+	c->upgrades = c->stops = false;
+}
+
+void reply_upgrade(struct sup *s, int error, unsigned int step, const char *text)
+{
+	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++) {
+		if (c->fd < 0 || !c->upgrades)
+			continue;
+		kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, error, step, text);
+		hang_up(c);
+	}
+}
+
+void progress(struct sup *s, const char *text)
+{
+	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++)
+		if (c->fd >= 0 && c->upgrades)
+			kho_msg_say_(c->fd, KHO_MSG_CTL_PROGRESS, text);
+}
+
+/* ---- control connections ---- */
+
+static void status(struct sup *s, int fd)
+{
+	char text[4096];
+	struct stat st = {0};
+
+	if (s->arena >= 0)
+		fstat(s->arena, &st);
+	/* One "key value" a line; what people may have chosen freely comes last on its line. */
+	snprintf(text, sizeof(text),
+		 "name %s\nstate %s\nsupervisor %d\npid %d\nrelease %s\ngeneration %llu\n"
+		 "restarts %u\nuptime_ms %llu\narena_size %lld\narena_used %lld\nlisten %u\n"
+		 "program %s\nlast_upgrade %s\nlast_death %s\n",
+		 s->name, states[s->state], (int)getpid(), (int)s->cur.pid, s->cur.release,
+		 (unsigned long long)s->cur.generation, s->restarts,
+		 (unsigned long long)(s->cur.pid ? kho_now_ms_() - s->cur.since : 0),
+		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen,
+		 s->program.argv[0], s->last_upgrade, s->last_death);
+	kho_msg_result_(fd, KHO_MSG_CTL_REPLY, 0, 0, text);
+}
+
+static void serve_conn(struct sup *s, struct conn *c)
+{
+	int r = kho_msg_recv_(c->fd, &s->msg, 0);
+
+	if (r == -ETIMEDOUT)
+		return;
+	if (r) {
+		if (r != -EPIPE)
+			kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, r, 0, "message refused");
+		hang_up(c);
+		return;
+	}
+	switch (s->msg.type) {
+	case KHO_MSG_CTL_STATUS:
+		status(s, c->fd);
+		break;
+	case KHO_MSG_CTL_STOP:
+		c->stops = true;
+		stop_server(s);
+		break;
+	case KHO_MSG_CTL_UPGRADE:
+		begin_upgrade(s, c);
+		break;
+	case KHO_MSG_REGISTER:
+		if (adopt(s, c))
+			c->fd = -1; /* it is the server's now */
+		else
+			hang_up(c);
+		break;
+	default:
+		hang_up(c);
+	}
+	kho_msg_drop_(&s->msg);
+}
+
+static void accept_conn(struct sup *s)
+{
+	struct conn *c = s->conns;
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	int fd = accept4(s->control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	while (c < s->conns + MAX_CONNS && c->fd >= 0)
+		c++;
+	if (c == s->conns + MAX_CONNS || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
+	    (cred.uid && cred.uid != geteuid())) {
+		close(fd);
+		return;
+	}
+	*c = (struct conn){.fd = high_fd(fd)};
+}
+
+/* ---- signals ---- */
+
+static void reap(struct sup *s)
+{
+	int status;
+	pid_t pid;
+
+	/* Also what is not ours: as process 1 we are everybody's parent in the end. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		child_died(s, pid, status);
+}
+
+static void forward(struct sup *s, int sig)
+{
+	if (s->cur.pid && s->cur.pidfd >= 0)
+		kill(s->cur.pid, sig);
+}
+
+static void on_signal(struct sup *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGCHLD:
+			reap(s);
+			break;
+		case SIGTERM:
+		case SIGINT:
+			stop_server(s);
+			break;
+		default:
+			forward(s, (int)info.ssi_signo);
+		}
+	}
+}
+
+static int open_signals(struct sup *s)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	s->signals = high_fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+	return s->signals < 0 ? -errno : 0;
+}
+
+/* ---- time ---- */
+
+static int next_timeout(struct sup *s)
+{
+	__u64 first = s->deadline;
+
+	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++)
+		if (d->pid && d->kill_at && (!first || d->kill_at < first))
+			first = d->kill_at;
+	return first ? kho_left_ms_(first) : -1;
+}
+
+static void on_time(struct sup *s)
+{
+	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++) {
+		if (!d->pid || !d->kill_at || kho_left_ms_(d->kill_at))
+			continue;
+		kill(d->pid, SIGKILL); /* not reaped yet: the pid is still its own */
+		d->kill_at = 0;
+	}
+	if (!s->deadline || kho_left_ms_(s->deadline))
+		return;
+	s->deadline = 0;
+	if (s->state == SUP_UPGRADING) {
+		upgrade_timed_out(s);
+	} else if (s->state == SUP_STOPPING && s->cur.pid) {
+		complain("%s: process %d does not stop: killed", s->name, (int)s->cur.pid);
+		kill(s->cur.pid, SIGKILL);
+	} else if (s->state == SUP_STARTING && s->cur.pid) {
+		complain("%s: process %d was not ready in time: killed", s->name, (int)s->cur.pid);
+		kill(s->cur.pid, SIGKILL);
+	} else if (s->state == SUP_ADOPTING) {
+		complain("%s: no server registered within %u ms: is one running? Without --adopt a "
+			 "new one is started",
+			 s->name, s->adopt_ms);
+		s->exit_status = 1;
+		s->exiting = true;
+	}
+}
+
+/* ---- the loop ---- */
+
+static void turn(struct sup *s)
+{
+	struct pollfd p[6 + MAX_CONNS] = {
+		{s->signals, POLLIN, 0},
+		{s->control, POLLIN, 0},
+		{s->deathwatch, POLLIN, 0},
+		{s->cur.sock, POLLIN, 0},
+		{s->next.sock, POLLIN, 0},
+		{s->cur.pid && !s->cur.child ? s->cur.pidfd : -1, POLLIN, 0},
+	};
+
+	for (int i = 0; i < MAX_CONNS; i++)
+		p[6 + i] = (struct pollfd){s->conns[i].fd, POLLIN, 0};
+	if (poll(p, 6 + MAX_CONNS, next_timeout(s)) < 0)
+		return;
+	/* Words before deaths: a server says UPGRADED and exits. */
+	if (p[3].revents && s->cur.sock == p[3].fd)
+		serve(s, &s->cur);
+	if (p[4].revents && s->next.sock == p[4].fd)
+		serve(s, &s->next);
+	if (p[2].revents)
+		owner_died(s);
+	if (p[0].revents)
+		on_signal(s);
+	if (p[5].revents && s->cur.pidfd == p[5].fd)
+		adopted_died(s);
+	for (int i = 0; i < MAX_CONNS; i++)
+		if (p[6 + i].revents && s->conns[i].fd == p[6 + i].fd)
+			serve_conn(s, &s->conns[i]);
+	if (p[1].revents)
+		accept_conn(s);
+	on_time(s);
+}
+
+int supervise(struct sup *s)
+{
+	int r = open_signals(s) ?: watch_owner(s);
+
+	if (r) {
+		complain("%s: the supervisor cannot start: %s", s->name, strerror(-r));
+		return 1;
+	}
+	if (s->state == SUP_ADOPTING)
+		s->deadline = kho_now_ms_() + s->adopt_ms;
+	else if (start_server(s))
+		return 1;
+	while (!s->exiting)
+		turn(s);
+	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++) {
+		if (c->fd >= 0 && c->stops)
+			kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, 0, KHO_STEP_DONE, "");
+		else if (c->fd >= 0 && c->upgrades)
+			kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, -ESHUTDOWN, KHO_STEP_SPAWN,
+					"the supervisor stops");
+	}
+	return s->exit_status;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Private to kho run: one supervisor, one event loop.
+ *
+ *	supervisor.c	the loop: signals, control connections, time-outs
+ *	servers.c	start, death, restart, stop, adoption
+ *	upgrades.c	a hand-over as the supervisor sees it
+ */
+#ifndef KHO_TOOL_SUPERVISOR_H
+#define KHO_TOOL_SUPERVISOR_H
+
+#include <limits.h>
+
+#include <kho/abi/arena.h>
+#include <kho/abi/handover.h>
+
+#include "message.h"
+#include "tool.h"
+
+#define MAX_LISTEN 100
+#define MAX_CONNS 32
+#define MAX_DYING 16
+#define MAX_DEATHS 1000
+
+enum sup_state {
+	SUP_STARTING, /* spawned, kho_ready() has not returned */
+	SUP_RUNNING,
+	SUP_UPGRADING,
+	SUP_STOPPING,
+	SUP_FAILED, /* died too often: waits for kho upgrade or kho stop */
+	SUP_ADOPTING, /* waits for a server to register */
+};
+
+/**
+ * struct server - a server process; pid 0: none
+ * @child: ours, so that waitpid() tells; else only its pidfd does
+ * @sock: to its keeper, or -1
+ * @running: it said so: its kho_ready() returned
+ */
+struct server {
+	pid_t pid;
+	int pidfd;
+	int sock;
+	bool child;
+	bool running;
+	__u64 generation;
+	__u64 since;
+	char release[NAME_SIZE];
+};
+
+/* A process that is not a server of ours any more, but not reaped either. */
+struct dying {
+	pid_t pid;
+	int pidfd;
+	__u64 kill_at; /* ms, 0 = never */
+	bool was_server; /* its status is of interest */
+};
+
+/* A client of the control socket, or a server that connects again. */
+struct conn {
+	int fd; /* -1: free */
+	bool upgrades; /* waits for the upgrade's end */
+	bool stops; /* waits for our end */
+};
+
+struct sup {
+	/* options */
+	char name[NAME_SIZE];
+	__u64 arena_max;
+	unsigned int max_deaths, death_seconds;
+	unsigned int ready_ms, stop_ms, adopt_ms;
+	bool fresh;
+
+	enum sup_state state;
+	struct program program; /* what is started after a death */
+	struct program candidate; /* what the upgrade in progress starts */
+	struct server cur; /* the owner, as far as we know */
+	struct server next; /* successor, or rehearsal */
+	struct dying dying[MAX_DYING];
+	struct conn conns[MAX_CONNS];
+
+	char path[108];
+	int lock, control, signals;
+	int arena;
+	int listen[MAX_LISTEN];
+	unsigned int nr_listen;
+
+	struct kho_abi_owner *owner; /* page 1, once the arena is formatted */
+	int deathwatch; /* eventfd: the owner's word says that it died */
+
+	struct kho_abi_msg_upgrade up;
+	__u64 deadline; /* of what the state waits for; 0 = none */
+	__u64 deaths[MAX_DEATHS];
+	unsigned int nr_deaths;
+	unsigned int restarts;
+	bool reviving; /* started by kho upgrade after too many deaths: one chance */
+	bool exiting;
+	int exit_status;
+	char last_upgrade[256];
+	char last_death[256];
+	struct kho_msg msg;
+};
+
+/* ---- supervisor.c ---- */
+int supervise(struct sup *s);
+/* The upgrade is over: tell who waits for it. */
+void reply_upgrade(struct sup *s, int error, unsigned int step, const char *text);
+void progress(struct sup *s, const char *text);
+
+/* ---- servers.c ---- */
+int start_server(struct sup *s);
+void stop_server(struct sup *s);
+/* Something on the socket of @who. */
+void serve(struct sup *s, struct server *who);
+/* A connection said REGISTER: is it one that we take? It is in s->msg. */
+bool adopt(struct sup *s, struct conn *c);
+void adopt_listener(struct sup *s);
+void child_died(struct sup *s, pid_t pid, int status);
+void adopted_died(struct sup *s);
+/* The owner's word says that it died; waitpid() says so later. */
+void owner_died(struct sup *s);
+/* Count a death and start again, unless there were too many. */
+void restart_server(struct sup *s, const char *how);
+void forget_server(struct server *who);
+void add_dying(struct sup *s, struct server *who, unsigned int kill_ms, bool was_server);
+void describe_exit(int status, char *text, size_t size);
+int watch_owner(struct sup *s);
+
+/* ---- upgrades.c ---- */
+void begin_upgrade(struct sup *s, struct conn *c);
+/* What the predecessor says. */
+void upgraded(struct sup *s, int error, unsigned int step, const char *text);
+/* A server said RUNNING during an upgrade. */
+void upgrade_running(struct sup *s, struct server *who);
+/* The successor or the predecessor died. */
+void successor_died(struct sup *s, const char *how);
+bool predecessor_died(struct sup *s, const char *how);
+void upgrade_timed_out(struct sup *s);
+
+#endif

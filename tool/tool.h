@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Private to kho(1): what its commands share.
+ *
+ *	kho.c		main(): finds the command
+ *	options.c	numbers, sizes, names, sockets from the command line
+ *	paths.c		RUNDIR, control sockets, the lock of a name
+ *	output.c	messages, JSON
+ *	run.c		kho run: options; supervisor.c, servers.c, upgrades.c: its event loop
+ *	spawn.c		starts a server
+ *	control.c	kho upgrade, stop, status: the other end of the control socket
+ */
+#ifndef KHO_TOOL_H
+#define KHO_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include <kho/types.h>
+
+#define NAME_SIZE 32
+
+/* ---- commands: argv[0] is the command's name; return the exit status ---- */
+
+int cmd_run(int argc, char **argv);
+int cmd_upgrade(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+
+/* ---- options.c ---- */
+
+/* All return 0 or -EINVAL, and say what is wrong on stderr. @what: the option's name. */
+int parse_ms(const char *what, const char *text, unsigned int *ms);
+int parse_size(const char *what, const char *text, __u64 *size);
+int parse_restarts(const char *text, unsigned int *deaths, unsigned int *seconds);
+int parse_name(const char *text, char *name);
+/* [HOST:]PORT or unix:PATH: a listening socket. Return: the fd or negative. */
+int open_listener(const char *text);
+/* Open what the shell would execute for @name. Return: the fd or -errno. */
+int open_program(const char *name);
+
+/* ---- paths.c ---- */
+
+/* Where control sockets are; made when @make. Return: 0 or negative. */
+int run_dir(char *path, size_t size, bool make);
+/* RUNDIR/NAME.sock. Return: 0 or negative. */
+int socket_path(const char *name, char *path, size_t size, bool make);
+/* Exclude other supervisors of @name. Return: the lock's fd or negative. */
+int lock_name(const char *name);
+/* Listen at @path, which a dead supervisor may have left. Return: the fd or negative. */
+int open_control(const char *path);
+/* Connect. Return: the fd or -errno. */
+int connect_control(const char *path);
+
+/* ---- output.c ---- */
+
+/* "kho: ..." on stderr. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void json_string(FILE *out, const char *text);
+
+/* ---- spawn.c ---- */
+
+/**
+ * struct program - what to execute
+ * @binary: fd of the file itself: what was checked is what runs
+ */
+struct program {
+	int binary;
+	char **argv;
+};
+
+/**
+ * struct launch - what a new server inherits
+ * @channel: or -1
+ * @listen: their tokens are counted from KHO_FD_LISTEN; none for a successor
+ */
+struct launch {
+	const struct program *program;
+	int arena;
+	int server;
+	int channel;
+	const int *listen;
+	unsigned int nr_listen;
+	const char *supervisor;
+	__u64 arena_max;
+};
+
+/* Return: 0, or -errno of what failed, exec included. */
+int spawn(const struct launch *launch, pid_t *pid, int *pidfd);
+/* A close-on-exec duplicate out of the way of the numbers that a server gets. Closes @fd. */
+int high_fd(int fd);
+/* A copy of NUL-separated @text as argv; or of an argv. NULL without memory. */
+char **split_argv(const char *text, size_t len);
+void free_argv(char **argv);
+
+#endif

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * An upgrade as the supervisor sees it: it starts the successor and introduces the two to
+ * each other; they hand over between themselves. It learns the outcome from what they say
+ * and from who dies:
+ *
+ *	predecessor says UPGRADED	that is how it ended
+ *	predecessor dies, successor says (or said) RUNNING	it went on alone
+ *	predecessor dies, successor dies	restart, with the program of before
+ *	successor dies	the predecessor will say what it did about it
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <kho/abi/handover.h>
+
+#include "proc.h"
+#include "supervisor.h"
+
+#define SLACK_MS 15000 /* beyond the hand-over's own time-outs: kills, waits, roll-back */
+#define ORPHAN_MS 15000 /* a successor without predecessor to say RUNNING, or exit */
+#define RETIRE_MS 10000 /* a predecessor to exit after it said UPGRADED */
+#define REFUSED_MS 1000
+
+static unsigned int or_default(unsigned int value, unsigned int fallback)
+{
+	return value ? value : fallback;
+}
+
+static void drop_program(struct program *p)
+{
+	if (p->argv)
+		free_argv(p->argv);
+	if (p->argv && p->binary >= 0)
+		close(p->binary);
+	p->argv = NULL;
+	p->binary = -1;
+}
+
+static void use_candidate(struct sup *s)
+{
+	drop_program(&s->program);
+	s->program = s->candidate;
+	s->candidate = (struct program){.binary = -1};
+}
+
+static void finish(struct sup *s, int error, unsigned int step, const char *text)
+{
+	s->deadline = 0;
+	snprintf(s->last_upgrade, sizeof(s->last_upgrade), "%s%s%s",
+		 !error			 ? "ok"
+		 : step < KHO_STEP_GRANT ? "refused"
+					 : "rolled back",
+		 *text ? ": " : "", text);
+	for (char *p = s->last_upgrade; *p; p++)
+		if ((unsigned char)*p < 0x20)
+			*p = ' ';
+	drop_program(&s->candidate);
+	reply_upgrade(s, error, step, text);
+}
+
+static void refuse(struct sup *s, struct conn *c, int error, const char *text)
+{
+	kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, error, KHO_STEP_SPAWN, text);
+}
+
+/* The new program from the client's message; without a binary the same file name again. */
+static int take_candidate(struct sup *s)
+{
+	struct program *p = &s->candidate;
+	size_t skip = sizeof(s->up), at = 0, nr = 0;
+
+	while (s->program.argv[nr])
+		at += strlen(s->program.argv[nr++]) + 1;
+	if (s->msg.len > skip) {
+		p->argv = split_argv((const char *)s->msg.body + skip, s->msg.len - skip);
+	} else {
+		char *text = malloc(at), *to = text;
+
+		for (size_t i = 0; text && i < nr; i++)
+			to = stpcpy(to, s->program.argv[i]) + 1;
+		p->argv = text ? split_argv(text, at) : NULL;
+		free(text);
+	}
+	if (!p->argv || !p->argv[0])
+		return -ENOMEM;
+	if (s->msg.nr_fds) {
+		p->binary = high_fd(s->msg.fds[0]);
+		s->msg.fds[0] = -1;
+		return 0;
+	}
+	p->binary = high_fd(open_program(p->argv[0]));
+	return p->binary < 0 ? p->binary : 0;
+}
+
+/* A channel whose messages say who sent them. */
+static int open_channel(int *pair)
+{
+	int one = 1;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	for (int i = 0; i < 2; i++) {
+		pair[i] = high_fd(pair[i]);
+		setsockopt(pair[i], SOL_SOCKET, SO_PASSCRED, &one, sizeof(one));
+	}
+	return 0;
+}
+
+static int spawn_next(struct sup *s, int channel)
+{
+	struct launch launch = {.program = &s->candidate,
+				.arena = s->arena,
+				.channel = channel,
+				.supervisor = s->path,
+				.arena_max = s->arena_max};
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	launch.server = high_fd(pair[1]);
+	r = spawn(&launch, &s->next.pid, &s->next.pidfd);
+	close(launch.server);
+	if (r) {
+		close(pair[0]);
+		s->next = (struct server){.pidfd = -1, .sock = -1};
+		return r;
+	}
+	s->next.sock = high_fd(pair[0]);
+	s->next.child = true;
+	s->next.running = false;
+	s->next.since = kho_now_ms_();
+	return 0;
+}
+
+static int introduce(struct sup *s, int channel)
+{
+	bool exec = s->up.flags & KHO_UPGRADE_EXEC;
+	int fds[3] = {channel, s->next.pidfd, s->candidate.binary};
+	struct kho_msg_out out = {.type = KHO_MSG_UPGRADE,
+				  .head = &s->up,
+				  .head_len = sizeof(s->up),
+				  .fds = fds,
+				  .nr_fds = exec ? 3 : 2};
+	char args[KHO_ABI_MSG_MAX], *to = args;
+
+	for (char **p = s->candidate.argv; exec && *p; p++) {
+		if (strlen(*p) + 1 > sizeof(args) - sizeof(s->up) - 16 - (size_t)(to - args))
+			return -E2BIG;
+		to = stpcpy(to, *p) + 1;
+	}
+	out.text = args;
+	out.text_len = (size_t)(to - args);
+	s->up.successor = (__u32)s->next.pid;
+	return kho_msg_send_(s->cur.sock, &out, 1000);
+}
+
+static int start_upgrade(struct sup *s)
+{
+	int pair[2], r = open_channel(pair);
+	char text[64];
+
+	if (r)
+		return r;
+	r = spawn_next(s, pair[1]);
+	close(pair[1]);
+	if (!r) {
+		snprintf(text, sizeof(text), "started process %d", (int)s->next.pid);
+		progress(s, text);
+		r = introduce(s, pair[0]);
+		if (r)
+			kill(s->next.pid, SIGKILL);
+	}
+	close(pair[0]);
+	return r;
+}
+
+void begin_upgrade(struct sup *s, struct conn *c)
+{
+	char text[256];
+	int r;
+
+	if (s->state != SUP_RUNNING && s->state != SUP_FAILED) {
+		refuse(s, c, -EBUSY,
+		       s->state == SUP_UPGRADING ? "an upgrade is in progress"
+						 : "the server is not running yet");
+		return;
+	}
+	if (s->state == SUP_RUNNING && s->cur.sock < 0) {
+		refuse(s, c, -ENOTCONN, "the server does not talk to its supervisor");
+		return;
+	}
+	memcpy(&s->up, s->msg.body, sizeof(s->up));
+	r = take_candidate(s);
+	c->upgrades = !r;
+	if (!r && s->state == SUP_FAILED) {
+		use_candidate(s);
+		s->nr_deaths = 0;
+		s->reviving = true;
+		r = start_server(s);
+		if (r)
+			s->state = SUP_FAILED;
+	} else if (!r) {
+		r = start_upgrade(s);
+		if (!r) {
+			s->state = SUP_UPGRADING;
+			s->deadline = kho_now_ms_() + or_default(s->up.ready_ms, 60000) +
+				      or_default(s->up.freeze_ms, 1000) +
+				      or_default(s->up.healthy_ms, 10000) + SLACK_MS;
+		}
+	}
+	if (!r)
+		return;
+	snprintf(text, sizeof(text), "the new program cannot be executed: %s", strerror(-r));
+	c->upgrades = true;
+	finish(s, r, KHO_STEP_SPAWN, text);
+}
+
+static void promote(struct sup *s)
+{
+	s->cur = s->next;
+	s->cur.running = true; /* it says so itself a little later */
+	s->next = (struct server){.pidfd = -1, .sock = -1};
+	s->state = SUP_RUNNING;
+	use_candidate(s);
+	finish(s, 0, KHO_STEP_DONE, "");
+}
+
+void upgraded(struct sup *s, int error, unsigned int step, const char *text)
+{
+	if (s->state != SUP_UPGRADING)
+		return;
+	if (!error && s->next.pid && !(s->up.flags & KHO_UPGRADE_EXEC)) {
+		add_dying(s, &s->cur, RETIRE_MS, false);
+		promote(s);
+		return;
+	}
+	if (!error && !(s->up.flags & KHO_UPGRADE_EXEC)) {
+		/* Healthy, and died since: the predecessor does not take back what is proven. */
+		add_dying(s, &s->cur, RETIRE_MS, false);
+		use_candidate(s);
+		finish(s, 0, KHO_STEP_DONE, "");
+		restart_server(s, s->last_death);
+		return;
+	}
+	/* Cancelled or rolled back; the predecessor told the successor, or killed it. */
+	if (s->next.pid)
+		add_dying(s, &s->next, REFUSED_MS, false);
+	s->state = SUP_RUNNING;
+	finish(s, error ? error : -EPROTO, step, text);
+}
+
+void upgrade_running(struct sup *s, struct server *who)
+{
+	if (who == &s->next && !s->cur.pid) {
+		promote(s); /* the predecessor died after the grant */
+	} else if (who == &s->cur && s->up.flags & KHO_UPGRADE_EXEC) {
+		if (s->next.pid)
+			add_dying(s, &s->next, REFUSED_MS, false);
+		s->state = SUP_RUNNING;
+		s->cur.since = kho_now_ms_();
+		use_candidate(s);
+		finish(s, 0, KHO_STEP_DONE, "");
+	}
+}
+
+void successor_died(struct sup *s, const char *how)
+{
+	char text[256];
+
+	if (s->state == SUP_STOPPING && !s->cur.pid) {
+		s->exiting = true;
+		return;
+	}
+	if (s->state != SUP_UPGRADING)
+		return;
+	if (!(s->up.flags & KHO_UPGRADE_EXEC)) { /* there it is the end of the rehearsal */
+		snprintf(text, sizeof(text), "process of the new program %s", how);
+		progress(s, text);
+		snprintf(s->last_death, sizeof(s->last_death), "%s", how);
+	}
+	if (s->cur.pid)
+		return; /* it says UPGRADED */
+	snprintf(text, sizeof(text), "both predecessor and successor died; successor: %s", how);
+	finish(s, -ECHILD, KHO_STEP_GRANT, text);
+	restart_server(s, text);
+}
+
+bool predecessor_died(struct sup *s, const char *how)
+{
+	if (s->up.flags & KHO_UPGRADE_EXEC) {
+		if (s->next.pid)
+			add_dying(s, &s->next, REFUSED_MS, false);
+		s->state = SUP_RUNNING;
+		finish(s, -ECHILD, KHO_STEP_GRANT, "the program died after exec");
+		return false;
+	}
+	if (!s->next.pid) {
+		s->state = SUP_RUNNING;
+		finish(s, -ECHILD, KHO_STEP_GRANT, "both predecessor and successor died");
+		return false;
+	}
+	if (s->next.running) {
+		promote(s);
+		return true;
+	}
+	/* Granted, it says RUNNING soon; not granted, it exits. */
+	s->deadline = kho_now_ms_() + ORPHAN_MS;
+	return true;
+}
+
+void upgrade_timed_out(struct sup *s)
+{
+	if (s->next.pid)
+		kill(s->next.pid, SIGKILL);
+	if (!s->cur.pid)
+		return; /* its death is the next event */
+	s->state = SUP_RUNNING;
+	if (s->next.pid)
+		add_dying(s, &s->next, 0, false);
+	finish(s, -ETIMEDOUT, KHO_STEP_HEALTHY, "the predecessor did not say how it ended");
+}
