@@ -33,3 +33,6 @@ check-kill: $(O)/tests/host/test_kill $(O)/tests/host/test_step
 
 check-corrupt: $(O)/tests/host/test_corrupt
 	KHO_CORRUPT=full KHO_CORRUPT_JSON=$(O)/corrupt.json $<
+
+# Not run by anything: the golden images stay as they are.
+$(O)/tests/host/make_golden: tests/host/make_golden.c
