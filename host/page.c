@@ -503,10 +503,12 @@ kho_pa_t kho_pages_alloc_(__u64 nr, unsigned int align_order)
 	if (!rc)
 		return pfn << KHO_PAGE_SHIFT;
 	kho_fail_(-ENOMEM,
-		  "arena: no %llu free pages (limit %llu bytes%s%s): raise --arena-max or free "
+		  "arena: no %llu free pages (limit %llu bytes%s%s%s%s): raise --arena-max or free "
 		  "memory",
 		  (unsigned long long)nr, (unsigned long long)kho_arena_.size,
-		  pfn != HBITMAP_NONE ? ", " : "", pfn != HBITMAP_NONE ? strerror(-rc) : "");
+		  pfn != HBITMAP_NONE ? ", " : "", pfn != HBITMAP_NONE ? strerror(-rc) : "",
+		  pages.fault ? "; a part of it is not used: " : "",
+		  pages.fault ? khoc_fault_text(-pages.fault) : "");
 	return 0;
 }
 

@@ -286,16 +286,58 @@ static int check_range(kho_pa_t lo, kho_pa_t hi, int (*agrees)(kho_pa_t, unsigne
 	return khoc_radix_iter_error(&iter);
 }
 
+#define OVERLAP_STEP (4096 * KHO_PAGE_SIZE) /* 512 bytes of bitmap */
+
+/* Pages that are in any block of [@lo, @hi), at most OVERLAP_STEP bytes. */
+static int count_union(kho_pa_t lo, kho_pa_t hi, __u64 *pages)
+{
+	__u64 bitmap[OVERLAP_STEP / KHO_PAGE_SIZE / 64];
+	__u64 words = ((hi - lo) / KHO_PAGE_SIZE + 63) / 64;
+	int rc = khoc_radix_union(&kho_arena_.tree, lo, words * 64, bitmap);
+
+	for (__u64 i = 0; !rc && i < words; i++)
+		*pages += (__u64)__builtin_popcountll(bitmap[i]);
+	return rc;
+}
+
+/* A page has one owner: two blocks that share pages would be freed twice. */
+static int check_overlap(kho_pa_t lo, kho_pa_t hi)
+{
+	struct khoc_report report = {.fault = KHO_E_OVERLAP,
+				     .structure = KHOC_S_RADIX_LEAF,
+				     .field = "block",
+				     .addr = lo};
+	struct khoc_radix_iter iter;
+	struct khoc_run run;
+	__u64 sum = 0, any = 0;
+	int rc = 0;
+
+	khoc_radix_iter_init(&iter, &kho_arena_.tree, lo, hi, 0, khoc_max_order(KHO_PAGE_SHIFT));
+	while (khoc_radix_iter_next(&iter, &run)) {
+		kho_pa_t end = run.pa + (run.nr << (KHO_PAGE_SHIFT + run.order));
+
+		sum += ((end < hi ? end : hi) - (run.pa > lo ? run.pa : lo)) >> KHO_PAGE_SHIFT;
+	}
+	for (kho_pa_t at = lo; !rc && at < hi; at += OVERLAP_STEP)
+		rc = count_union(at, hi - at < OVERLAP_STEP ? hi : at + OVERLAP_STEP, &any);
+	report.value = sum;
+	report.limit = any;
+	return rc || sum == any ? rc : kho_fail_report_(&report);
+}
+
 int kho_preserve_check_section_(kho_pa_t pa)
 {
-	kho_pa_t hi = pa + KHO_SECTION_SIZE;
+	kho_pa_t hi = pa + KHO_SECTION_SIZE < kho_arena_.size ? pa + KHO_SECTION_SIZE
+							      : kho_arena_.size;
 
-	return check_range(pa, hi < kho_arena_.size ? hi : kho_arena_.size, block_agrees);
+	return check_range(pa, hi, block_agrees) ?: check_overlap(pa, hi);
 }
 
 int kho_preserve_check_all_(bool live)
 {
-	return check_range(0, kho_arena_.size, live ? block_settles : block_agrees);
+	if (live)
+		return check_range(0, kho_arena_.size, block_settles);
+	return check_range(0, kho_arena_.size, block_agrees) ?: check_overlap(0, kho_arena_.size);
 }
 
 /* ---- Linux's calls ---- */

@@ -326,6 +326,7 @@ struct folio *kho_restore_folio(kho_pa_t phys);
 struct page *kho_alloc_pages(size_t nr);
 void kho_free_pages(struct page *page, size_t nr);
 void *kho_page_address(struct page *page);
+/* Return: 0; -EINVAL (not handed out as pages here); -EBUSY (shares pages with another preserved range); -ENOMEM. */
 int kho_preserve_pages(struct page *page, size_t nr);
 void kho_unpreserve_pages(struct page *page, size_t nr);
 struct page *kho_restore_pages(kho_pa_t phys, size_t nr);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* Folios and runs: preserved, unpreserved, restored, and every way of asking for the wrong thing. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "arena_fixture.h"
@@ -156,6 +157,29 @@ static void a_damaged_descriptor_is_told(void **state)
 	assert_int_equal(kho_preserve_check_all_(false), 0);
 }
 
+/* Whoever made such an image: freeing both blocks would free the pages twice. */
+static void blocks_that_share_pages_are_told(void **state)
+{
+	struct folio *folio = kho_folio_alloc(3);
+	kho_pa_t pa = kho_virt_to_phys(folio), inside = pa + 2 * KHO_PAGE_SIZE;
+	int fd;
+
+	assert_int_equal(kho_preserve_folio(folio), 0);
+	assert_int_equal(kho_block_preserve_(inside, 1, KHO_ABI_DESC_FOLIO), 0);
+	assert_int_equal(kho_preserve_check_all_(false), -KHO_E_OVERLAP);
+	fd = fcntl(kho_arena_.fd, F_DUPFD_CLOEXEC, 0);
+	kho_arena_unmap_();
+	assert_int_equal(kho_arena_map_(fd, true), 0);
+	assert_int_equal(kho_arena_own_(), 0);
+	assert_int_equal(kho_pages_discover_all_(), -KHO_E_OVERLAP);
+	assert_non_null(strstr(kho_error(), "tree leaf"));
+	/* Nothing is handed out of such a section, and the refusal says why. */
+	assert_int_equal(kho_pages_alloc_(1, 0), 0);
+	assert_non_null(strstr(kho_error(), "overlaps"));
+	kho_block_unpreserve_(inside, 1);
+	arena_crash();
+}
+
 static void runs_of_any_length_survive(void **state)
 {
 	static const size_t nr[] = {1, 2, 3, 5, 7, 13, 64, 100, 1001};
@@ -294,6 +318,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(blocks_are_not_restored_as_something_else, fresh,
 						drop),
 		cmocka_unit_test_setup_teardown(a_damaged_descriptor_is_told, fresh, drop),
+		cmocka_unit_test_setup_teardown(blocks_that_share_pages_are_told, fresh, drop),
 		cmocka_unit_test_setup_teardown(runs_of_any_length_survive, fresh, drop),
 		cmocka_unit_test_setup_teardown(runs_are_restored_as_they_were_preserved, fresh,
 						drop),
