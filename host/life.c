@@ -283,6 +283,22 @@ int kho_healthy(void)
 	return 0;
 }
 
+int kho_alive(void)
+{
+	struct kho_msg_out out = {.type = KHO_MSG_ALIVE};
+	int r;
+
+	if (kho_forked_())
+		return forked();
+	pthread_mutex_lock(&kho_life_.lock);
+	r = kho_life_.channel >= 0;
+	/* If the channel is full, the predecessor has signs enough to read. */
+	if (r && kho_life_.reader == KHO_READER_KEEPER && !kho_life_.healthy)
+		kho_msg_send_(kho_life_.channel, &out, 0);
+	pthread_mutex_unlock(&kho_life_.lock);
+	return r;
+}
+
 int kho_close(void)
 {
 	if (kho_forked_())

@@ -31,9 +31,12 @@
 #define FREEZE_MS 1000
 #define TAKEN_MS 1000
 #define HEALTHY_MS 10000
+#define ALIVE_MS 1000
 #define SEND_MS 1000
 #define DISMISS_MS 200 /* to exit on its own after a CANCEL */
 #define LINGER_POLL_MS 2 /* how soon the lock's word is looked at: sooner than a pidfd tells */
+#define SILENCE_STEP_MS                                                                            \
+	20 /* one look counts for no more: a machine that starves us starves it, too */
 
 static struct kho_handover handover; /* one at a time, and too large for a stack */
 
@@ -60,6 +63,8 @@ static void progress(struct kho_handover *h, const char *text)
 /* The next message of the successor. A CANCEL is an error here, with its reason in words. */
 static int next_msg(struct kho_handover *h, __u64 deadline)
 {
+	bool gone = false;
+
 	for (;;) {
 		struct pollfd p[2] = {{h->channel, POLLIN, 0}, {h->pidfd, POLLIN, 0}};
 		int r = kho_msg_recv_(h->channel, &h->msg, 0);
@@ -71,10 +76,12 @@ static int next_msg(struct kho_handover *h, __u64 deadline)
 					 kho_msg_text_(&h->msg, 0));
 		if (r != -ETIMEDOUT)
 			return r;
+		if (gone)
+			return kho_fail_(-EPIPE, "the successor exited");
 		if (!kho_left_ms_(deadline))
 			return -ETIMEDOUT;
-		if (poll(p, 2, kho_left_ms_(deadline)) > 0 && p[1].revents && !p[0].revents)
-			return kho_fail_(-EPIPE, "the successor exited");
+		/* What it said before it went is heard first. */
+		gone = poll(p, 2, kho_left_ms_(deadline)) > 0 && p[1].revents;
 	}
 }
 
@@ -236,39 +243,83 @@ static int grant(struct kho_handover *h)
 	return kho_msg_send_(h->channel, &out, SEND_MS);
 }
 
-/* One look while lingering. Return: 1 = healthy, 0 = go on waiting, negative. */
-static int linger_once(struct kho_handover *h, bool *taken, __u64 deadline)
-{
-	int left = kho_left_ms_(deadline);
-	int r = next_msg(h, kho_now_ms_() + (left < LINGER_POLL_MS ? left : LINGER_POLL_MS));
+/**
+ * struct vigil - what is known of a successor that was granted the arena
+ * @looked: when we looked for the last time, ms
+ * @silent_ms: how long it has said nothing since, if @signs
+ * @taken, @signs: it said TAKEN; it shows signs of life
+ */
+struct vigil {
+	__u64 granted;
+	__u64 looked;
+	unsigned int silent_ms;
+	bool taken;
+	bool signs;
+};
 
-	if (r == -ETIMEDOUT && kho_owner_died_())
-		return kho_fail_(-EPIPE, "the successor died");
-	if (r == -ETIMEDOUT && !left)
-		return kho_fail_(r, "the successor did not say %s in time",
-				 *taken ? "HEALTHY" : "TAKEN");
-	if (r)
-		return r == -ETIMEDOUT ? 0 : r;
-	if (h->msg.type == KHO_MSG_TAKEN && !*taken) {
-		*taken = true;
+/* Return: 1 = healthy, 0 = go on waiting, negative. */
+static int hear(struct kho_handover *h, struct vigil *v)
+{
+	v->silent_ms = 0;
+	if (h->msg.type == KHO_MSG_TAKEN && !v->taken) {
+		v->taken = true;
 		return 0;
 	}
-	if (h->msg.type == KHO_MSG_HEALTHY && *taken)
+	if (h->msg.type == KHO_MSG_ALIVE && v->taken) {
+		v->signs = true;
+		return 0;
+	}
+	if (h->msg.type == KHO_MSG_HEALTHY && v->taken)
 		return 1;
 	return kho_fail_(-KHO_E_STATE, "the successor said message %u after the grant",
 			 h->msg.type);
 }
 
+/* It said nothing between @v->looked and @now. Return: 0 = go on waiting, negative. */
+static int miss(struct kho_handover *h, struct vigil *v, __u64 now, int left)
+{
+	__u64 step = now - v->looked;
+
+	if (!left)
+		return kho_fail_(-ETIMEDOUT, "the successor did not say %s in time",
+				 v->taken ? "HEALTHY" : "TAKEN");
+	v->silent_ms += step < SILENCE_STEP_MS ? (unsigned int)step : SILENCE_STEP_MS;
+	if (v->signs && v->silent_ms >= h->up.alive_ms)
+		return kho_fail_(-ETIMEDOUT, "the successor showed no sign of life for %u ms",
+				 h->up.alive_ms);
+	return 0;
+}
+
+/*
+ * One look while lingering. Time and death are asked for before the channel is: all that was
+ * said by then has been heard when it is judged. Return: 1 = healthy, 0 = go on waiting, negative.
+ */
+static int linger_once(struct kho_handover *h, struct vigil *v)
+{
+	int left = kho_left_ms_(v->granted + (v->taken ? h->up.healthy_ms : h->up.taken_ms));
+	bool died = kho_owner_died_();
+	__u64 now = kho_now_ms_();
+	int wait = died ? 0 : left < LINGER_POLL_MS ? left : LINGER_POLL_MS;
+	int r = next_msg(h, now + (unsigned int)wait);
+
+	if (!r)
+		r = hear(h, v);
+	else if (r == -ETIMEDOUT)
+		r = died ? kho_fail_(-EPIPE, "the successor died") : miss(h, v, now, left);
+	v->looked = now;
+	return r;
+}
+
 static int linger(struct kho_handover *h, __u64 frozen_at)
 {
-	__u64 granted = kho_now_ms_();
-	bool taken = false, told = false;
+	struct vigil v = {.granted = kho_now_ms_(), .looked = kho_now_ms_()};
+	bool told = false;
 	char text[128];
 	int r;
 
 	do {
-		r = linger_once(h, &taken, granted + (taken ? h->up.healthy_ms : h->up.taken_ms));
-		if (taken && !told) {
+		r = linger_once(h, &v);
+		if (v.taken && !told) {
 			told = true;
 			h->step = KHO_STEP_HEALTHY;
 			snprintf(text, sizeof(text),
@@ -389,6 +440,7 @@ static void set_up(struct kho_handover *h, struct kho_msg *up)
 	h->up.freeze_ms = or_default(h->up.freeze_ms, FREEZE_MS);
 	h->up.taken_ms = or_default(h->up.taken_ms, TAKEN_MS);
 	h->up.healthy_ms = or_default(h->up.healthy_ms, HEALTHY_MS);
+	h->up.alive_ms = or_default(h->up.alive_ms, ALIVE_MS);
 	h->args_len = up->len - sizeof(h->up);
 	memcpy(h->args, up->body + sizeof(h->up), h->args_len);
 	h->channel = up->fds[0];

@@ -239,7 +239,8 @@ static int await_grant(void)
 
 int kho_successor_ready_(void)
 {
-	struct kho_msg_out ready = {.type = KHO_MSG_READY}, taken = {.type = KHO_MSG_TAKEN};
+	struct kho_msg_out ready = {.type = KHO_MSG_READY}, taken = {.type = KHO_MSG_TAKEN},
+			   alive = {.type = KHO_MSG_ALIVE};
 	int r;
 
 	kho_life_.reader = KHO_READER_CALLER;
@@ -256,6 +257,9 @@ int kho_successor_ready_(void)
 	kho_life_.ready = true;
 	kho_step_("successor-taken");
 	kho_msg_send_(kho_life_.channel, &taken, 0); /* EPIPE: the predecessor died; we go on */
+	if (kho_life_.config.flags & KHO_START_ALIVE)
+		kho_msg_send_(kho_life_.channel, &alive,
+			      0); /* from now on silence means something */
 	kho_life_.reader = KHO_READER_KEEPER; /* it looks by itself: no kick in the blackout */
 	return 0;
 }

@@ -179,6 +179,7 @@ static const char upgrade_help[] =
 	"  --freeze-timeout TIME  for the old one's workers to park (default 1s)\n"
 	"  --taken-timeout TIME   to take the arena over (default 1s)\n"
 	"  --healthy-timeout TIME to prove itself (default 10s)\n"
+	"  --alive-timeout TIME   without a sign of life, if it shows any (default 1s)\n"
 	"  --quiet                no progress\n"
 	"  --help\n"
 	"\n"
@@ -194,6 +195,7 @@ enum {
 	OPT_FREEZE,
 	OPT_TAKEN,
 	OPT_HEALTHY,
+	OPT_ALIVE,
 	OPT_QUIET,
 	OPT_JSON,
 	OPT_HELP,
@@ -208,6 +210,7 @@ static const struct option upgrade_options[] = {
 	{"freeze-timeout", required_argument, NULL, OPT_FREEZE},
 	{"taken-timeout", required_argument, NULL, OPT_TAKEN},
 	{"healthy-timeout", required_argument, NULL, OPT_HEALTHY},
+	{"alive-timeout", required_argument, NULL, OPT_ALIVE},
 	{"quiet", no_argument, NULL, OPT_QUIET},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
@@ -258,6 +261,8 @@ static int upgrade_option(struct upgrade *u, int opt)
 		return parse_ms("--taken-timeout", optarg, &u->up.taken_ms);
 	case OPT_HEALTHY:
 		return parse_ms("--healthy-timeout", optarg, &u->up.healthy_ms);
+	case OPT_ALIVE:
+		return parse_ms("--alive-timeout", optarg, &u->up.alive_ms);
 	case OPT_QUIET:
 		u->quiet = true;
 		return 0;

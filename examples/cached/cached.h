@@ -156,7 +156,14 @@ int workers_init(void); /* epolls, so that connections may be added */
 int workers_start(void); /* threads, which wait for workers_go() */
 void workers_go(void);
 void workers_stop(void);
-bool workers_went_round(void); /* since the last call that returned true */
+
+/* Rounds that workers had gone when all were seen to have gone one for the last time. */
+struct rounds {
+	__u64 before[MAX_WORKERS];
+};
+
+/* Since the last call with @rounds that returned true? */
+bool workers_went_round(struct rounds *rounds);
 
 /* ---- items: item.c ---- */
 
@@ -245,7 +252,8 @@ unsigned int conns_count(void);
 /* Live objects of root "conns". */
 __u64 conns_objects(void);
 
-/* In probation a hand-over may be taken back: then say what is being served. */
+/* In probation a hand-over may be taken back: then say what is being served. It ends when the
+ * predecessor has gone, which is later than when we said that we are healthy. */
 bool conns_probation(void);
 void conns_set_probation(bool on);
 void conns_serving(struct worker *w, __u64 token);
@@ -264,6 +272,9 @@ int listen_fd(unsigned int i);
 int survive_start(void);
 int survive_ready(void);
 void survive_healthy(void);
+/* In probation: show that we live, at most every ALIVE_MS. */
+#define ALIVE_MS 50
+void survive_alive(void);
 void survive_stop(void);
 
 /* Numbers that no program gives twice. @limit is in the arena, the rest is private. */

@@ -174,15 +174,18 @@ static void *housekeeping(void *arg)
 	kho_worker_enter();
 	while (!__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
 		/* A hand-over waits for us: one step is a few microseconds. */
-		while (housekeeping_step(w) && !__atomic_load_n(&stopping, __ATOMIC_ACQUIRE))
+		while (housekeeping_step(w) && !__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
 			kho_checkpoint();
+			survive_alive();
+		}
 		clock_tell(w, true);
 		/* If the table could not be doubled, asking again at once is of no use. */
 		if (clock_items() <= table_buckets())
 			__atomic_store_n(&awake, false, __ATOMIC_RELAXED);
 		kho_blocking();
-		poll(&pollfd, 1, 1000);
+		poll(&pollfd, 1, conns_probation() ? ALIVE_MS : 1000);
 		kho_unblocked();
+		survive_alive();
 		if (pollfd.revents)
 			eventfd_read(wake, &ignored);
 	}

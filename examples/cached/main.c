@@ -85,11 +85,12 @@ static int prepare(void)
 
 static void on_timer(void)
 {
+	static struct rounds rounds;
 	__u64 ticks;
 
 	if (read(timer_fd, &ticks, sizeof(ticks)) != sizeof(ticks))
 		return;
-	if (workers_went_round())
+	if (workers_went_round(&rounds))
 		survive_healthy();
 	else
 		set_timer(HEALTHY_AGAIN_MS);

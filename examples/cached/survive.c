@@ -9,6 +9,7 @@
  *	kho_ready()	a successor waits here until the predecessor has stopped
  *	frozen()	we are the predecessor: what is private and should go along, is stored
  *	thaw()		the successor failed: look everything up again
+ *	kho_alive()	it goes round; and may the predecessor still come back?
  *	kho_healthy()	it works: the predecessor may go
  */
 #include <errno.h>
@@ -83,6 +84,7 @@ int survive_start(void)
 	config.release = CACHED_VERSION;
 	config.formats = formats;
 	config.nr_formats = sizeof(formats) / sizeof(formats[0]);
+	config.flags = KHO_START_ALIVE;
 	config.frozen = frozen;
 	config.thaw = thaw;
 	config.fd = fd_changed;
@@ -127,8 +129,27 @@ int survive_ready(void)
 /* Every worker has gone round since we began to serve. */
 void survive_healthy(void)
 {
-	conns_set_probation(false);
 	kho_healthy();
+}
+
+/* Only housekeeping calls this. */
+void survive_alive(void)
+{
+	static struct rounds rounds;
+	static __u64 next;
+	struct timespec ts;
+	__u64 now;
+
+	if (!conns_probation())
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (__u64)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	if (now < next || !workers_went_round(&rounds))
+		return;
+	next = now + ALIVE_MS;
+	/* Until then what was said to be served counts: a roll-back closes those connections. */
+	if (kho_alive() != 1)
+		conns_set_probation(false);
 }
 
 /* All threads have stopped. */

@@ -112,9 +112,9 @@ void workers_go(void)
 	pthread_mutex_unlock(&gate_lock);
 }
 
-bool workers_went_round(void)
+bool workers_went_round(struct rounds *rounds)
 {
-	static __u64 before[MAX_WORKERS];
+	__u64 *before = rounds->before;
 	unsigned int i;
 
 	for (i = 0; i < options.threads; i++)

@@ -82,9 +82,10 @@ enum kho_thaw {
  * @thaw: predecessor, before the workers go on: see enum kho_thaw. After a roll-back
  *	every pointer that did not come from a root is stale and every reserved object gone;
  *	workers see it as the result of kho_unblocked(). Optional.
- * @fd: successor: a preserved fd came after READY was said (@fd >= 0), or went (@fd < 0).
- *	Called in the thread that waits in kho_ready(), before it returns. Optional: the fd
- *	table has it all the same.
+ * @fd: successor: a preserved fd came after READY was said (@fd >= 0), or went (@fd < 0): its
+ *	token names nothing any more, but our fd of it is open until the callback returns,
+ *	and closed then, not shut down. Called in the thread that waits in kho_ready(), before
+ *	it returns. Optional: the fd table has it all the same.
  * @stop: asked to stop (kho stop, SIGTERM of the supervisor). Must not block; typically
  *	writes to an eventfd. Optional: without it the process gets SIGTERM.
  * @retired: predecessor, its successor is healthy: last words before _exit(0). Optional.
@@ -115,6 +116,7 @@ struct kho_config {
 
 #define KHO_START_DUMPABLE                                                                         \
 	1u /* leave the arena in core dumps (they then hold the owner's lock for long) */
+#define KHO_START_ALIVE 2u /* a successor calls kho_alive() from kho_ready() on */
 
 /* What kho_start() found. */
 enum kho_how {
@@ -158,6 +160,19 @@ int kho_ready(void);
  * passes. Elsewhere a no-op. Return: 0.
  */
 int kho_healthy(void);
+
+/**
+ * kho_alive() - the server went round its loops
+ *
+ * With KHO_START_ALIVE a successor that hangs is rolled back when it has been silent for the
+ * hand-over's alive time-out (1 s by default) instead of at the end of the much longer time that it
+ * has to prove itself. Call it several times within that, from kho_ready() until kho_healthy(),
+ * and only if every thread that matters has made progress since the last call. Without the flag
+ * the first call begins the watch.
+ *
+ * Return: 1: a predecessor may still take the arena back; 0: not any more, or there is none.
+ */
+int kho_alive(void);
 
 /* Stop on purpose: the arena stays whole for the next start. Ends the keeper. Return: 0. */
 int kho_close(void);

@@ -7,6 +7,8 @@ keeps asking on its own.
 """
 import os
 import random
+import selectors
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,8 @@ from server import BUILD, free_port
 from talk import Talk, must
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-ARGS = ["-t", "2", "-m", "64", "--debug", "--healthy-after=100"]
+THREADS = 2
+ARGS = ["-t", str(THREADS), "-m", "64", "--debug", "--healthy-after=100"]
 DATA = os.urandom(600000)
 
 # How a successor fails, and what kho upgrade has to say about it.
@@ -27,7 +30,7 @@ MODES = {
     "hang": "did not say READY in time",
     "layout": "we write version 1, the successor reads 99 to 99",
     "crash": "rolled back",
-    "hang-granted": "did not say HEALTHY in time",
+    "hang-granted": "showed no sign of life for 1000 ms",
 }
 
 
@@ -61,7 +64,7 @@ class Supervised:
 
     def upgrade(self, program, *args, way=(), ready=20000):
         result = subprocess.run([BUILD + "/kho", "upgrade", "--exec", BUILD + "/" + program,
-                                 *way, "--ready-timeout", str(ready), "--healthy-timeout", "2500", self.name,
+                                 *way, "--ready-timeout", str(ready), "--healthy-timeout", "10000", self.name,
                                  "--", *args, *ARGS], capture_output=True, text=True, timeout=60)
         self.said = result.stdout + result.stderr
         return result.returncode
@@ -194,6 +197,89 @@ def failures(server):
         sound(server)
 
 
+class Crowd(threading.Thread):
+    """Many connections, each with a request under way that keeps a worker busy for a while."""
+    PATIENCE = 2 # seconds that no request may wait, ever
+    REQUEST = b"get nothing\r\n" * 3000 + b"get crowd\r\n"
+
+    def __init__(self, server, nr):
+        super().__init__()
+        self.server, self.error, self.running = server, None, True
+        self.answers, self.closed = 0, 0
+        Talk(server).lines(b"set crowd 0 0 600\r\n" + DATA[:600] + b"\r\n", b"STORED")
+        self.want = b"END\r\n" * 3000 + b"VALUE crowd 0 600\r\n" + DATA[:600] + b"\r\nEND\r\n"
+        self.selector = selectors.DefaultSelector()
+        self.asked = {}
+        for _ in range(nr):
+            self.open()
+        self.start()
+
+    def open(self):
+        sock = socket.create_connection(("127.0.0.1", self.server.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.selector.register(sock, selectors.EVENT_READ, bytearray())
+        self.ask(sock)
+
+    def ask(self, sock):
+        self.asked[sock] = time.monotonic()
+        sock.sendall(self.REQUEST)
+
+    def hang_up(self, sock):
+        del self.asked[sock]
+        self.selector.unregister(sock)
+        sock.close()
+
+    def hear(self, sock, got):
+        try:
+            data = sock.recv(1 << 16)
+            got += data
+            if len(got) >= len(self.want):
+                must(got == self.want, "crowd got", bytes(got))
+                got.clear()
+                self.answers += 1
+                self.ask(sock)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self.hang_up(sock)
+            self.closed += 1
+            self.open()
+
+    def run(self):
+        try:
+            while self.running:
+                for key, _ in self.selector.select(0.1):
+                    self.hear(key.fileobj, key.data)
+                now = time.monotonic()
+                slow = [sock for sock in self.asked if now - self.asked[sock] > self.PATIENCE]
+                must(not slow, len(slow), "connections were neither answered nor closed")
+        except BaseException as error:
+            self.error = error
+        for sock in list(self.asked):
+            self.hang_up(sock)
+
+    def stop(self):
+        self.running = False
+        self.join()
+        must(self.error is None, "crowd:", self.error)
+
+
+def lost_requests(server):
+    """What a successor read and did not answer before it died: its connection is closed, no other."""
+    crowd = Crowd(server, 48)
+    for _ in range(10):
+        closed, answers = crowd.closed, crowd.answers
+        must(server.upgrade("cached-bad", "--misbehave=crash") == 1, "crash did not fail")
+        must(MODES["crash"] in server.said, server.said)
+        time.sleep(0.2)
+        must(crowd.error is None, "crowd:", crowd.error)
+        must(crowd.closed - closed <= THREADS, crowd.closed - closed, "connections were closed")
+        must(crowd.answers - answers > 100, "crowd got", crowd.answers - answers, "answers")
+    time.sleep(Crowd.PATIENCE)
+    crowd.stop()
+    sound(server)
+
+
 def crashes(server):
     for _ in range(3 * ROUNDS):
         loaders = [Loader(server, i + 20, True) for i in range(2)]
@@ -214,5 +300,6 @@ def crashes(server):
 with Supervised() as supervised:
     upgrades(supervised)
     failures(supervised)
+    lost_requests(supervised)
     crashes(supervised)
     upgrades(supervised)

@@ -5,8 +5,10 @@
  *
  *	server [RELEASE [FORMAT-VERSION [FAULT]]]
  *
- * FAULT, of a successor only: exit, hang, crash-granted, hang-granted, slow-healthy;
- * of any start: crash-start. "none" otherwise.
+ * FAULT, of a successor only: exit, hang, crash-granted, hang-granted, slow-healthy; silent, which
+ * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
+ * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE.
+ * Of any start: crash-start. "none" otherwise.
  */
 #include <errno.h>
 #include <signal.h>
@@ -16,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <kho/host.h>
@@ -28,6 +31,13 @@ static struct kho_format format = {"counter", 1, 1, 1};
 static int epoll, stop_fd;
 static __u64 *counter;
 static __u64 next_token = 1;
+
+#define NR_KNOWN 256
+static int known[NR_KNOWN]; /* fds of tokens */
+static int gone_fd = -1;
+static struct stat gone_file;
+static unsigned int nr_gone;
+static char gone_text[16];
 
 static bool faulty(const char *what)
 {
@@ -47,10 +57,24 @@ static void watch(int fd, __u64 token)
 	epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
+/* Its token is nobody's, its fd still ours. */
+static void on_gone(__u64 token)
+{
+	gone_fd = token < NR_KNOWN ? known[token] : -1;
+	if (fstat(gone_fd, &gone_file) || kho_fd_get(token) != -ENOENT)
+		abort();
+	nr_gone++;
+}
+
 static void on_fd(void *ctx, __u64 token, int fd)
 {
-	if (fd >= 0)
-		watch(fd, token);
+	if (fd < 0) {
+		on_gone(token);
+		return;
+	}
+	watch(fd, token);
+	if (token < NR_KNOWN)
+		known[token] = fd;
 	if (token < KHO_FD_LISTEN && token >= next_token)
 		next_token = token + 1;
 }
@@ -128,10 +152,26 @@ static void serve(void)
 	}
 }
 
+static void show_life(unsigned int times, unsigned int ms)
+{
+	while (times--) {
+		usleep(ms * 1000);
+		if (kho_alive() != 1)
+			abort();
+	}
+	kho_healthy();
+	for (times = 0; kho_alive(); times++) {
+		if (times == 2000)
+			abort();
+		usleep(1000);
+	}
+}
+
 static void start(void)
 {
 	struct kho_config config = KHO_CONFIG_INIT;
 	unsigned int pos = 0;
+	struct stat now;
 	__u64 token;
 	int how, fd;
 
@@ -140,6 +180,7 @@ static void start(void)
 	config.formats = &format;
 	config.nr_formats = 1;
 	config.arena_max = 128ULL << 20;
+	config.flags = KHO_START_ALIVE * (faulty("silent") || faulty("sleepy") || faulty("steady"));
 	config.fd = on_fd;
 	config.stop = on_stop;
 	how = kho_start(&config);
@@ -161,6 +202,14 @@ static void start(void)
 		die("ready");
 	if (faulty("crash-granted"))
 		kill(getpid(), SIGKILL);
+	if (faulty("silent"))
+		pause();
+	if (faulty("gone")) {
+		if (!fstat(gone_fd, &now) && now.st_ino == gone_file.st_ino)
+			abort(); /* not another one under that number, but still the same */
+		snprintf(gone_text, sizeof(gone_text), "gone%u", nr_gone);
+		release = gone_text;
+	}
 	if (how == KHO_SUCCESSOR)
 		find_counter();
 }
@@ -182,6 +231,10 @@ int main(int argc, char **argv)
 	start();
 	if (faulty("slow-healthy"))
 		usleep(200000);
+	if (faulty("sleepy"))
+		show_life(4, 300);
+	if (faulty("steady"))
+		show_life(60, 20);
 	if (!faulty("hang-granted"))
 		kho_healthy();
 	serve();

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "util.h"
@@ -163,6 +164,43 @@ static void hangs_after_the_grant(void **state)
 	bad("1", "hang-granted", "rolled back: the successor did not say HEALTHY in time", false);
 }
 
+static __u64 now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (__u64)ts.tv_sec * 1000 + (__u64)ts.tv_nsec / 1000000;
+}
+
+/* Long before the time that it has to prove itself is over. */
+static void shows_no_sign_of_life(void **state)
+{
+	unsigned long long count = ask(-1).count;
+	__u64 began = now_ms();
+
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--healthy-timeout", "20s",
+			     "--alive-timeout", "300", "--", "2", "1", "silent", NULL),
+			 1);
+	assert_non_null(
+		strstr(kho_out, "rolled back: the successor showed no sign of life for 300 ms"));
+	assert_true(now_ms() - began >= 300);
+	assert_true(now_ms() - began < 10000);
+	assert_string_equal(next(&count, -1).release, "1");
+}
+
+static void sleeps_now_and_then(void **state)
+{
+	unsigned long long count = ask(-1).count;
+
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--alive-timeout", "1s", "--",
+			     "2", "1", "sleepy", NULL),
+			 0);
+	assert_string_equal(next(&count, -1).release, "2");
+	/* Signs of life that nobody promised: the first one begins the watch. */
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "3", NULL), 0);
+	assert_string_equal(next(&count, -1).release, "3");
+}
+
 static void is_no_program(void **state)
 {
 	char path[128];
@@ -214,7 +252,7 @@ static void a_script(void **state)
 
 /* ---- SIGKILL at every step ---------------------------------------------------------- */
 
-static pid_t begin_upgrade(void)
+static pid_t begin_upgrade(const char *fault)
 {
 	pid_t pid = fork();
 
@@ -224,7 +262,8 @@ static pid_t begin_upgrade(void)
 		snprintf(log, sizeof(log), "%s/upgrade.log", test_dir);
 		if (!freopen(log, "w", stdout) || !freopen(log, "a", stderr))
 			_exit(99);
-		execl(tool_path, "kho", "upgrade", NAME, "--exec", server_path, "--", "2", NULL);
+		execl(tool_path, "kho", "upgrade", NAME, "--exec", server_path, "--alive-timeout",
+		      "300", "--", "2", "1", fault, NULL);
 		_exit(99);
 	}
 	return pid;
@@ -246,6 +285,51 @@ static pid_t find_other(pid_t other)
 	if (f)
 		fclose(f);
 	return pid;
+}
+
+/* A machine that stands still is no reason to give a successor up. */
+static void all_stand_still(void **state)
+{
+	unsigned long long count = ask(-1).count;
+	pid_t old = ask(-1).pid, upgrade, new;
+	int status;
+
+	count++;
+	hold("predecessor-taken");
+	upgrade = begin_upgrade("steady");
+	assert_int_equal(await_held("predecessor-taken"), old);
+	new = find_other(old);
+	assert_true(new > 1);
+	let_go("predecessor-taken");
+	usleep(300000);
+	kill(old, SIGSTOP);
+	kill(new, SIGSTOP);
+	usleep(600000);
+	kill(old, SIGCONT);
+	usleep(10000);
+	kill(new, SIGCONT);
+	status = await_child(upgrade);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+	assert_string_equal(next(&count, -1).release, "2");
+}
+
+/* A connection that goes while the successor waits for the grant. */
+static void an_fd_goes(void **state)
+{
+	unsigned long long count = ask(-1).count;
+	int conn = connect_server(), status;
+	pid_t upgrade;
+
+	next(&count, conn);
+	hold("successor-ready");
+	upgrade = begin_upgrade("gone");
+	await_held("successor-ready");
+	close(conn);
+	next(&count, -1); /* the server has seen it by now */
+	let_go("successor-ready");
+	status = await_child(upgrade);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+	assert_string_equal(next(&count, -1).release, "gone1");
 }
 
 enum victim { PREDECESSOR, SUCCESSOR, SUPERVISOR, NR_VICTIMS };
@@ -272,7 +356,7 @@ static void kill_at(const char *step, enum victim victim)
 	old = ask(-1).pid;
 	count++;
 	hold(step);
-	upgrade = begin_upgrade();
+	upgrade = begin_upgrade("none");
 	held = await_held(step);
 	if (victim == SUPERVISOR)
 		dead = run;
@@ -337,6 +421,10 @@ int main(int argc, char **argv)
 		TEST(crashes_at_its_start),
 		TEST(crashes_after_the_grant),
 		TEST(hangs_after_the_grant),
+		TEST(shows_no_sign_of_life),
+		TEST(sleeps_now_and_then),
+		TEST(all_stand_still),
+		TEST(an_fd_goes),
 		TEST(is_no_program),
 		TEST(other_formats),
 		TEST(a_script),

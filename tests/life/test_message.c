@@ -96,7 +96,7 @@ static void bad_heads(void **state)
 	packet.head.len = 65535;
 	assert_int_equal(refused(len, 0), -KHO_E_TRUNCATED);
 	for (unsigned int type = 0; type < 65536; type++) {
-		bool known = (type >= 1 && type <= 10) || (type >= 32 && type <= 38) ||
+		bool known = (type >= 1 && type <= 11) || (type >= 32 && type <= 38) ||
 			     (type >= 64 && type <= 68);
 
 		make(type, "", 0);
@@ -199,26 +199,26 @@ static void upgrade_messages(void **state)
 		char args[8];
 	} u = {{0}, "prog\0-x"};
 
-	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 24), 0), -KHO_E_FORMAT);
-	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 24), 4), -KHO_E_RANGE);
-	send_raw(&packet, make(KHO_MSG_UPGRADE, &u, 24), 2);
+	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 28), 0), -KHO_E_FORMAT);
+	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 28), 4), -KHO_E_RANGE);
+	send_raw(&packet, make(KHO_MSG_UPGRADE, &u, 28), 2);
 	assert_int_equal(kho_msg_recv_(pair[1], &msg, 1000), 0);
 	kho_msg_drop_(&msg);
 	u.up.flags = KHO_UPGRADE_EXEC;
-	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 24), 3), -KHO_E_FORMAT);
-	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 32), 2), -KHO_E_FORMAT);
-	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 31), 3), -KHO_E_FORMAT);
-	send_raw(&packet, make(KHO_MSG_UPGRADE, &u, 32), 3);
+	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 28), 3), -KHO_E_FORMAT);
+	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 36), 2), -KHO_E_FORMAT);
+	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 35), 3), -KHO_E_FORMAT);
+	send_raw(&packet, make(KHO_MSG_UPGRADE, &u, 36), 3);
 	assert_int_equal(kho_msg_recv_(pair[1], &msg, 1000), 0);
 	kho_msg_drop_(&msg);
 	u.up.flags = 0x80;
-	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 24), 2), -KHO_E_VERSION);
+	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 28), 2), -KHO_E_VERSION);
 }
 
 /* Honest messages with some bytes changed: any answer is right but a crash or a leaked fd. */
 static void mutations(void **state)
 {
-	static const unsigned char types[] = {1, 2, 3, 5, 6, 10, 32, 34, 35, 37, 64, 67};
+	static const unsigned char types[] = {1, 2, 3, 5, 6, 10, 11, 32, 34, 35, 37, 64, 67};
 	unsigned int fds = count_fds(), taken = 0;
 
 	for (int i = 0; i < 20000; i++) {

@@ -17,6 +17,7 @@
  *		          <--  FD, FD_GONE  as they come and go, until the grant
  *		          <--  GRANT        the successor is the writer
  *		   TAKEN  -->               it has the lock
+ *		   ALIVE  -->               now and then; see @alive_ms
  *		   HEALTHY -->
  *		          <--  RETIRE       the predecessor exits now
  *		   either side: CANCEL with a reason, or end of file, at any time
@@ -59,6 +60,7 @@ enum kho_abi_msg_type {
 	KHO_MSG_HEALTHY = 8,
 	KHO_MSG_RETIRE = 9,
 	KHO_MSG_CANCEL = 10,
+	KHO_MSG_ALIVE = 11,
 
 	KHO_MSG_REGISTER =
 		32, /* server -> supervisor: struct kho_abi_msg_register; fd 0: arena when adopted */
@@ -162,18 +164,20 @@ struct kho_abi_msg_upgrade {
 	__u32 healthy_ms; /* GRANT to HEALTHY; default 10000 */
 	__u32 flags; /* KHO_UPGRADE_* */
 	__u32 successor; /* pid of the successor, 0 = as the credentials of its HELLO say */
+	__u32 alive_ms; /* from one ALIVE to the next; default 1000. Counts from the first one on. */
 };
 
 #define KHO_UPGRADE_FORCE 1u /* do not hold the formats against each other */
 #define KHO_UPGRADE_EXEC 2u /* exec in place */
 
-KHO_ABI_SIZE(struct kho_abi_msg_upgrade, 24);
+KHO_ABI_SIZE(struct kho_abi_msg_upgrade, 28);
 KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, ready_ms, 0);
 KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, freeze_ms, 4);
 KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, taken_ms, 8);
 KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, healthy_ms, 12);
 KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, flags, 16);
 KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, successor, 20);
+KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, alive_ms, 24);
 
 /* How something ended: @error 0 or negative; @step where; text (not NUL-terminated) follows. */
 struct kho_abi_msg_result {
