@@ -321,6 +321,7 @@ int kho_arena_map_(int fd, bool writable)
 		kho_arena_unmap_();
 		return rc;
 	}
+	kho_metadata_take_();
 	if (!writable)
 		kho_pages_survey_();
 	return 0;

@@ -162,5 +162,9 @@ struct kho_fd_entry {
 
 /* May the caller write? Return: true, or false with errno EPERM / EOWNERDEAD and kho_error(). */
 bool kho_may_write_(void);
+/* The same as a result. Return: 0, -EPERM, -EOWNERDEAD. */
+int kho_writer_error_(void);
+/* May the caller read the arena? Return: 0; -EOWNERDEAD in a child of fork(); -ENODEV without an arena. */
+int kho_reader_error_(void);
 
 #endif

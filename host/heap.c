@@ -121,8 +121,18 @@ void kho_heap_destroy_(void)
 	kho_slabs_destroy_();
 }
 
+void kho_heap_release_(void)
+{
+	if (!kho_heap_tls_)
+		return;
+	pthread_setspecific(exit_key, NULL);
+	thread_exits(kho_heap_tls_);
+}
+
 void kho_heap_forked_(void)
 {
+	if (kho_heap_tls_)
+		pthread_setspecific(exit_key, NULL);
 	kho_heap_tls_ = NULL;
 }
 
@@ -457,7 +467,7 @@ size_t kho_usable_size(const void *ptr)
 	const struct kho_abi_large *large;
 	struct slab *slab;
 
-	if (!ptr || !kho_arena_.mapped)
+	if (!ptr || kho_reader_error_())
 		return 0;
 	slab = kho_slab_of_(ptr);
 	if (slab)
@@ -545,8 +555,8 @@ int kho_heap_stats(struct kho_heap_stats *stats, bool scan)
 	kho_pa_t pos = 0;
 
 	memset(stats, 0, sizeof(*stats));
-	if (!a->mapped)
-		return kho_fail_(-ENODEV, "no arena: call kho_start() first");
+	if (kho_reader_error_())
+		return kho_reader_error_();
 	stats->arena_max = a->size;
 	stats->arena_size = kho_file_size_();
 	stats->arena_used = kho_pages_used_();

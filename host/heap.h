@@ -102,6 +102,8 @@ static inline struct heap *kho_heap_get_(void)
 /* Private state of all heaps: set up, and dropped. */
 int kho_heap_init_(void);
 void kho_heap_destroy_(void);
+/* The calling thread's heap, slabs and all, goes to whichever thread needs one next. */
+void kho_heap_release_(void);
 /* In a child of fork(): the calling thread has no heap. */
 void kho_heap_forked_(void);
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,6 +78,18 @@ bool kho_may_write_(void)
 	return false;
 }
 
+int kho_writer_error_(void)
+{
+	return kho_may_write_() ? 0 : -errno;
+}
+
+int kho_reader_error_(void)
+{
+	if (kho_forked_())
+		return forked();
+	return kho_arena_.mapped ? 0 : kho_fail_(-ENODEV, "no arena: call kho_start() first");
+}
+
 void kho_life_given_up_(void)
 {
 	_exit(0);
@@ -96,10 +109,15 @@ int kho_life_begin_(__u64 generation)
 
 void kho_life_settle_(void)
 {
+	static _Atomic bool told;
+
 	if (!atomic_exchange(&kho_life_.metadata_due, false))
 		return;
-	/* A release that is not noted keeps nobody from serving. */
-	kho_arena_set_metadata_(kho_life_.release, (unsigned int)kho_arena_generation_());
+	/* For whoever comes next. What cannot be noted keeps nobody from serving. */
+	if (kho_arena_set_metadata_(kho_life_.release, (unsigned int)kho_arena_generation_() + 1) &&
+	    !atomic_exchange(&told, true))
+		fprintf(stderr, "libkho: %s: the next program will not learn who we are: %s\n",
+			kho_life_.name, kho_error());
 }
 
 /* ---- kho_start() ------------------------------------------------------------ */
@@ -168,13 +186,22 @@ static int check_magic(int fd)
 	return 0;
 }
 
+void kho_life_mapped_(void)
+{
+	if (kho_life_.config.flags & KHO_START_DUMPABLE)
+		madvise(kho_arena_.base, kho_arena_.size, MADV_DODUMP);
+}
+
 static int own(int fd, bool fresh)
 {
 	int r = kho_owner_acquire_(0);
 
 	if (r < 0)
 		return r;
-	r = kho_arena_map_(fd, true) ?: kho_arena_own_();
+	r = kho_arena_map_(fd, true);
+	if (!r)
+		kho_life_mapped_();
+	r = r ?: kho_arena_own_();
 	r = r ?: kho_life_begin_(kho_arena_generation_() + (fresh ? 0 : 1));
 	if (r)
 		kho_owner_release_();
@@ -239,6 +266,7 @@ int kho_start(const struct kho_config *config)
 		return r;
 	}
 	kho_environ_forget_();
+	kho_life_.debug_freeze = getenv("KHO_DEBUG_FREEZE");
 	kho_life_.server = env.server;
 	strcpy(kho_life_.supervisor, env.supervisor);
 	r = env.channel >= 0 ? kho_successor_start_(&env) : start_owner(&env);

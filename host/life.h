@@ -47,6 +47,7 @@ enum kho_reader {
  * @supervisor: path to connect to again, or ""
  * @channel: successor: socket to the predecessor until that is gone, or -1
  * @mask: signal mask of the thread that started us, for exec
+ * @debug_freeze: KHO_DEBUG_FREEZE is set: a granted arena is write-protected
  * @registered, @announced: the supervisor heard of us; that kho_ready() passed
  */
 struct kho_life {
@@ -58,6 +59,7 @@ struct kho_life {
 	_Atomic bool healthy; /* successor: it told the predecessor so */
 	_Atomic bool closing;
 	_Atomic bool metadata_due;
+	bool debug_freeze;
 	_Atomic int reader;
 	pthread_mutex_t lock;
 	pthread_mutex_t busy;
@@ -139,6 +141,8 @@ void kho_keeper_tell_(unsigned int type, int error, unsigned int step, const cha
 int kho_life_begin_(__u64 generation);
 /* What that leaves for later: the metadata. With @busy held, or before anybody else runs. */
 void kho_life_settle_(void);
+/* The arena was just mapped: what the configuration says about its memory. */
+void kho_life_mapped_(void);
 /* Exit status 0 of a successor that was given up. */
 void kho_life_given_up_(void) __attribute__((noreturn));
 

@@ -391,7 +391,7 @@ void *kho_folio_address(struct folio *folio)
 
 int kho_preserve_folio(struct folio *folio)
 {
-	int order = kho_may_write_() ? folio_order(folio) : -EPERM;
+	int order = kho_writer_error_() ?: folio_order(folio);
 
 	if (order < 0)
 		return order;
@@ -401,7 +401,7 @@ int kho_preserve_folio(struct folio *folio)
 
 void kho_unpreserve_folio(struct folio *folio)
 {
-	int order = kho_may_write_() ? folio_order(folio) : -EPERM;
+	int order = kho_writer_error_() ?: folio_order(folio);
 
 	if (order >= 0)
 		kho_block_unpreserve_(kho_virt_to_phys(folio), (unsigned int)order);
@@ -409,7 +409,7 @@ void kho_unpreserve_folio(struct folio *folio)
 
 void kho_folio_put(struct folio *folio)
 {
-	int order = kho_may_write_() ? folio_order(folio) : -EPERM;
+	int order = kho_writer_error_() ?: folio_order(folio);
 	kho_pa_t pa = kho_virt_to_phys(folio);
 
 	if (order < 0)
@@ -421,13 +421,13 @@ void kho_folio_put(struct folio *folio)
 struct folio *kho_restore_folio(kho_pa_t phys)
 {
 	unsigned int type = 0, order = 0;
-	int rc = kho_may_write_() ? 0 : -EPERM;
+	int rc = kho_writer_error_();
 
 	if (!rc && phys < kho_arena_.size)
 		kho_block_desc_(phys & ~(KHO_PAGE_SIZE - 1), &type, &order);
 	rc = rc ?: kho_block_restore_(phys, order, KHO_ABI_DESC_FOLIO);
 	if (rc) {
-		errno = EINVAL;
+		errno = rc == -EOWNERDEAD ? EOWNERDEAD : EINVAL;
 		return NULL;
 	}
 	kho_pages_set_kind_(phys, 1ULL << order, PAGE_KIND_FOLIO);
@@ -454,8 +454,8 @@ static int check_pages(struct page *page, size_t nr)
 {
 	kho_pa_t pa = kho_virt_to_phys(page);
 
-	if (!kho_may_write_())
-		return -EPERM;
+	if (kho_writer_error_())
+		return kho_writer_error_();
 	if (!pa || pa & (KHO_PAGE_SIZE - 1) || !nr || nr > (kho_arena_.size - pa) >> KHO_PAGE_SHIFT)
 		return kho_fail_(-EINVAL, "%p, %zu pages: not a run of pages of the arena",
 				 (void *)page, nr);
@@ -521,11 +521,11 @@ void kho_unpreserve_pages(struct page *page, size_t nr)
 
 struct page *kho_restore_pages(kho_pa_t phys, size_t nr)
 {
-	int rc = kho_may_write_() ? 0 : -EPERM;
+	int rc = kho_writer_error_();
 
 	rc = rc ?: kho_run_restore_(phys, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES);
 	if (rc) {
-		errno = EINVAL;
+		errno = rc == -EOWNERDEAD ? EOWNERDEAD : EINVAL;
 		return NULL;
 	}
 	kho_pages_set_kind_(phys, nr, PAGE_KIND_PAGES);

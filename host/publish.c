@@ -162,8 +162,8 @@ static int publish(__u64 *slot, __u64 value, void *new_object, void *old, bool k
 	struct kho_abi_intent *intent;
 	int rc;
 
-	if (!kho_arena_.writer && !kho_may_write_())
-		return -EPERM;
+	if (!kho_arena_.writer)
+		return kho_writer_error_();
 	heap = kho_heap_get_();
 	if (!heap || (!heap->intent && !(heap->intent = kho_intent_get_())))
 		return -ENOMEM;

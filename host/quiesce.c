@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "heap.h"
 #include "life.h"
 #include "proc.h"
 
@@ -95,6 +96,8 @@ static void leave(void *worker)
 {
 	struct worker *w = worker;
 
+	if (kho_forked_()) /* the list's lock may be held for ever */
+		return;
 	park(w);
 	pthread_mutex_lock(&list_lock);
 	*w->link = w->next;
@@ -116,7 +119,7 @@ int kho_worker_enter(void)
 	struct worker *w;
 
 	if (kho_forked_())
-		return -EOWNERDEAD;
+		return kho_fail_(-EOWNERDEAD, "a forked child has no workers");
 	if (me)
 		return kho_fail_(-EALREADY, "the thread is a worker already");
 	pthread_once(&exit_once, make_key);
@@ -144,6 +147,7 @@ void kho_worker_exit(void)
 	if (!me || kho_forked_())
 		return;
 	pthread_setspecific(exit_key, NULL);
+	kho_heap_release_(); /* while it still counts as running */
 	leave(me);
 }
 
@@ -155,7 +159,7 @@ void kho_blocking(void)
 
 int kho_unblocked(void)
 {
-	if (!me)
+	if (!me || kho_forked_())
 		return 0;
 	unpark(me);
 	return news(me);
@@ -163,7 +167,7 @@ int kho_unblocked(void)
 
 int kho_checkpoint(void)
 {
-	if (!me || !atomic_load(&frozen))
+	if (!me || !atomic_load(&frozen) || kho_forked_())
 		return 0;
 	park(me);
 	unpark(me);

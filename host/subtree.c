@@ -13,6 +13,7 @@
 #include "subtree.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kho_abi_metadata incoming; /* as it was when the arena was attached */
 
 /* Where a change is put together: under the lock. */
 static struct {
@@ -162,10 +163,16 @@ static int take_effect(const struct kho_abi_metadata *metadata)
 	kho_pa_t to = from == KHO_ABI_FDT_SLOT_PA ? from + KHO_ABI_FDT_SLOT_SIZE
 						  : KHO_ABI_FDT_SLOT_PA;
 	struct khoc_subtree node = metadata_node(to);
+	static const struct kho_abi_metadata none = {.version = KHO_ABI_METADATA_VERSION};
 	int rc;
 
 	rc = khoc_root_remove(scratch.edited, scratch.stripped, sizeof(scratch.stripped),
 			      KHO_ABI_METADATA_NODE);
+	if (rc == -ENOENT) { /* not our own FDT: it gets the node now */
+		memcpy(scratch.stripped, scratch.edited, sizeof(scratch.stripped));
+		metadata = metadata ?: &none;
+		rc = 0;
+	}
 	rc = rc ?: khoc_root_add(scratch.stripped, a->base + to, KHO_ABI_FDT_MAX, &node);
 	if (rc)
 		return kho_fail_(
@@ -211,21 +218,36 @@ int kho_arena_set_metadata_(const char *release, unsigned int count)
 	return rc;
 }
 
+/* The owner may be at work: a slot that is in force before and after was not written meanwhile. */
+void kho_metadata_take_(void)
+{
+	static const struct kho_abi_metadata none = {.version = KHO_ABI_METADATA_VERSION};
+	struct khoc_subtree node;
+	kho_pa_t slot;
+	int tries = 0;
+
+	pthread_mutex_lock(&lock);
+	do {
+		slot = current_slot();
+		memcpy(scratch.check, kho_arena_.base + slot, sizeof(scratch.check));
+		memcpy(&incoming, kho_arena_.base + slot + KHO_ABI_FDT_MAX, sizeof(incoming));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	} while (current_slot() != slot && ++tries < 8);
+	if (khoc_root_find(scratch.check, KHO_ABI_METADATA_NODE, &node))
+		incoming = none;
+	pthread_mutex_unlock(&lock);
+}
+
 int kho_metadata(char *release, unsigned int *count)
 {
-	struct kho_abi_metadata metadata;
-
-	if (!kho_arena_.mapped)
-		return kho_fail_(-ENODEV, "no arena: call kho_start() first");
-	pthread_mutex_lock(&lock);
-	memcpy(&metadata, kho_arena_.base + current_slot() + KHO_ABI_FDT_MAX, sizeof(metadata));
-	pthread_mutex_unlock(&lock);
-	if (metadata.version != KHO_ABI_METADATA_VERSION)
+	if (kho_reader_error_())
+		return kho_reader_error_();
+	if (incoming.version != KHO_ABI_METADATA_VERSION)
 		return kho_fail_(-KHO_E_VERSION, "kexec-metadata: version %u, not %u",
-				 metadata.version, KHO_ABI_METADATA_VERSION);
-	memcpy(release, metadata.previous_release, sizeof(metadata.previous_release));
-	release[sizeof(metadata.previous_release) - 1] = 0;
-	*count = metadata.kexec_count;
+				 incoming.version, KHO_ABI_METADATA_VERSION);
+	memcpy(release, incoming.previous_release, sizeof(incoming.previous_release));
+	release[sizeof(incoming.previous_release) - 1] = 0;
+	*count = incoming.kexec_count;
 	return 0;
 }
 
@@ -236,8 +258,8 @@ int kho_add_subtree(const char *name, void *blob, size_t size)
 	struct khoc_subtree node = {.name = name, .data = kho_virt_to_phys(blob), .size = size};
 	int rc;
 
-	if (!kho_may_write_())
-		return -EPERM;
+	if (kho_writer_error_())
+		return kho_writer_error_();
 	/* Held against the file's end, as whoever attaches will do. */
 	if (node.data < kho_arena_.header->data_pa || node.data >= kho_file_size_() ||
 	    size > kho_file_size_() - node.data)
@@ -271,8 +293,9 @@ int kho_retrieve_subtree(const char *name, kho_pa_t *phys, size_t *size)
 	struct khoc_subtree node;
 	int rc;
 
-	if (!kho_arena_.mapped)
-		return kho_fail_(-ENODEV, "no arena: call kho_start() first");
+	rc = kho_reader_error_();
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&lock);
 	rc = khoc_root_find(current_fdt(), name, &node);
 	if (!rc && phys)
@@ -333,11 +356,12 @@ void **kho_root(const char *name, const char *type, __u32 version)
 {
 	struct khoc_subtree node;
 	kho_pa_t pa = 0;
-	int rc = 0;
+	int rc = kho_reader_error_();
 
-	if (!kho_arena_.mapped || !name || !type) {
-		errno = kho_arena_.mapped ? -kho_fail_(-EINVAL, "root: without name or type")
-					  : -kho_fail_(-ENODEV, "no arena: call kho_start() first");
+	if (!rc && (!name || !type))
+		rc = kho_fail_(-EINVAL, "root: without name or type");
+	if (rc) {
+		errno = -rc;
 		return NULL;
 	}
 	pthread_mutex_lock(&lock);
@@ -362,8 +386,9 @@ int kho_root_remove(const char *name)
 	struct khoc_subtree node;
 	int rc;
 
-	if (!kho_may_write_())
-		return -EPERM;
+	rc = kho_writer_error_();
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&lock);
 	rc = khoc_root_find(current_fdt(), name, &node);
 	if (rc || !node.type)

@@ -12,4 +12,7 @@ __s64 kho_root_format_(char *base, kho_pa_t tree_root);
 /* Check the FDT in force, and what it names. @live: it may change meanwhile. Return: 0 or a fault. */
 int kho_root_check_(void);
 
+/* Remember for kho_metadata() who handed over: what is in the checked FDT now. */
+void kho_metadata_take_(void);
+
 #endif

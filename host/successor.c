@@ -128,6 +128,8 @@ int kho_successor_start_(const struct kho_environ *env)
 	if (r)
 		return r;
 	r = kho_arena_map_(env->arena, false);
+	if (!r)
+		kho_life_mapped_();
 	r = r ?: kho_owner_open_(kho_arena_.fd);
 	r = r ?: receive_fds();
 	if (r)

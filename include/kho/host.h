@@ -115,7 +115,7 @@ struct kho_config {
 	}
 
 #define KHO_START_DUMPABLE                                                                         \
-	1u /* leave the arena in core dumps (they then hold the owner's lock for long) */
+	1u /* have the arena in core dumps (they then hold the owner's lock for long) */
 #define KHO_START_ALIVE 2u /* a successor calls kho_alive() from kho_ready() on */
 
 /* What kho_start() found. */
@@ -203,7 +203,10 @@ __u64 kho_generation(void);
 /* Become a worker. Return: 0; -EALREADY; -ENOMEM. */
 int kho_worker_enter(void);
 
-/* Be one no longer; the thread keeps no arena memory reserved. */
+/*
+ * Be one no longer. What the thread's heap kept at hand goes to whichever thread needs memory next,
+ * at once; otherwise that happens when the thread ends. Objects that it reserved stay reserved.
+ */
 void kho_worker_exit(void);
 
 /* From here on the thread touches neither arena nor preserved fds. Must be a worker. */
@@ -313,7 +316,12 @@ void kho_remove_subtree(void *blob);
 /* Find one. @phys and @size may be NULL. Return: 0, -ENOENT. */
 int kho_retrieve_subtree(const char *name, kho_pa_t *phys, size_t *size);
 
-/* Who handed over, and how often. @release: 65 bytes. */
+/*
+ * Who handed over to us, and how often that has happened to this arena; as it was when
+ * kho_start() attached it. An arena that came from nobody: "" and 0. Crashes and restarts count, too: the
+ * program that ended is the one that handed over.
+ * @release: 65 bytes. Return: 0, -ENODEV, -KHO_E_VERSION.
+ */
 int kho_metadata(char *release, unsigned int *count);
 
 /* ---- pages, as in Linux ------------------------------------------------------- */

@@ -4,7 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "arena_fixture.h"
+#include "life.h"
 #include "preserve.h"
 
 #define MIB (1ULL << 20)
@@ -125,6 +129,10 @@ static void metadata_is_kept_over_changes(void **state)
 	assert_string_equal(release, "");
 	assert_int_equal(count, 0);
 	assert_int_equal(kho_arena_set_metadata_("server 1.4", 7), 0);
+	/* Of who handed over to us: what we write is for the next one. */
+	assert_int_equal(kho_metadata(release, &count), 0);
+	assert_string_equal(release, "");
+	assert_int_equal(count, 0);
 	for (int i = 0; i < 5; i++) {
 		char *a = blob();
 
@@ -135,6 +143,67 @@ static void metadata_is_kept_over_changes(void **state)
 		assert_int_equal(count, 7);
 		kho_remove_subtree(a);
 	}
+}
+
+/* An FDT that somebody else wrote, without the node; with @full no room for it. */
+static void without_metadata(bool full)
+{
+	static __u64 a[KHO_ABI_FDT_MAX / 8], b[KHO_ABI_FDT_MAX / 8];
+	struct khoc_subtree node = {.data = kho_virt_to_phys(blob()), .size = 8};
+	char name[64];
+	int n = 0;
+
+	assert_int_equal(khoc_root_create(a, sizeof(a), kho_arena_.header->tree_root_pa), 0);
+	for (size_t len = full ? 63 : 0; len; len--) {
+		node.name = name;
+		do {
+			snprintf(name, sizeof(name), "%0*d", (int)len, n++ % 10000);
+			memcpy(b, a, sizeof(b));
+		} while (!khoc_root_add(b, a, sizeof(a), &node) || !memcpy(a, b, sizeof(b)));
+		memcpy(a, b, sizeof(a));
+		if (len < 5)
+			break;
+	}
+	memcpy(kho_arena_.base + slot_in_force(), a, sizeof(a));
+}
+
+static void metadata_of_a_foreign_arena(void **state)
+{
+	char release[65], *a = blob();
+	unsigned int count = 1;
+
+	without_metadata(false);
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), 0);
+	assert_string_equal(release, "");
+	assert_int_equal(count, 0);
+	assert_int_equal(kho_add_subtree("a", a, 8), 0);
+	assert_int_equal(kho_arena_set_metadata_("2", 3), 0);
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), 0);
+	assert_string_equal(release, "2");
+	assert_int_equal(count, 3);
+}
+
+static void metadata_that_cannot_be_written_is_told_once(void **state)
+{
+	int old = dup(2), file = memfd_create("stderr", MFD_CLOEXEC);
+	char text[1024] = "";
+
+	without_metadata(true);
+	arena_crash();
+	assert_int_equal(kho_arena_set_metadata_("x", 1), -ENOSPC);
+	dup2(file, 2);
+	for (int i = 0; i < 2; i++) {
+		kho_life_.metadata_due = true;
+		kho_life_settle_();
+	}
+	dup2(old, 2);
+	close(old);
+	assert_true(pread(file, text, sizeof(text) - 1, 0) > 0);
+	close(file);
+	assert_non_null(strstr(text, "root FDT"));
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 }
 
 static void roots_have_a_type_and_a_version(void **state)
@@ -245,6 +314,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_blob_ends_where_the_file_ends, fresh, drop),
 		cmocka_unit_test_setup_teardown(slots_take_turns, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_is_kept_over_changes, fresh, drop),
+		cmocka_unit_test_setup_teardown(metadata_of_a_foreign_arena, fresh, drop),
+		cmocka_unit_test_setup_teardown(metadata_that_cannot_be_written_is_told_once, fresh,
+						drop),
 		cmocka_unit_test_setup_teardown(roots_have_a_type_and_a_version, fresh, drop),
 		cmocka_unit_test_setup_teardown(a_root_in_use_is_not_removed, fresh, drop),
 		cmocka_unit_test_setup_teardown(a_cell_takes_addresses_only, fresh, drop),

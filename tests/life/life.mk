@@ -2,6 +2,7 @@
 # check-life: ownership, quiescing, preserved fds, messages, hand-over, supervision
 LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise
 LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
+TEST_LIFE_SERVER := $(O)/tests/life/server
 LIFE_HELPERS := $(O)/tests/life/util.o
 
 $(O)/tests/life/%.o: tests/life/%.c

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * A server for the tests: counts requests in the arena and answers each with
- * "COUNT GENERATION PID RELEASE". Connections go along in a hand-over.
+ * "COUNT GENERATION PID RELEASE PREDECESSOR HANDOVERS", the last two as kho_metadata() has
+ * them. Connections go along in a hand-over.
  *
  *	server [RELEASE [FORMAT-VERSION [FAULT]]]
  *
  * FAULT, of a successor only: exit, hang, crash-granted, hang-granted, slow-healthy; silent, which
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
  * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE.
- * Of any start: crash-start. "none" otherwise.
+ * Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
+ * "none" otherwise. In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,7 +108,8 @@ static void find_counter(void)
 static void answer(__u64 token)
 {
 	int fd = kho_fd_get(token);
-	char buf[64], text[128];
+	char buf[64], text[256], before[65];
+	unsigned int handovers;
 	ssize_t n = read(fd, buf, sizeof(buf));
 
 	if (n <= 0) {
@@ -113,8 +117,11 @@ static void answer(__u64 token)
 		return;
 	}
 	++*counter;
-	snprintf(text, sizeof(text), "%llu %llu %d %s\n", (unsigned long long)*counter,
-		 (unsigned long long)kho_generation(), (int)getpid(), release);
+	if (kho_metadata(before, &handovers))
+		die("metadata");
+	snprintf(text, sizeof(text), "%llu %llu %d %s %s %u\n", (unsigned long long)*counter,
+		 (unsigned long long)kho_generation(), (int)getpid(), release,
+		 before[0] ? before : "-", handovers);
 	if (write(fd, text, strlen(text)) < 0)
 		kho_fd_close(token);
 }
@@ -167,6 +174,21 @@ static void show_life(unsigned int times, unsigned int ms)
 	}
 }
 
+static void *rogue(void *unused)
+{
+	for (;; usleep(1000))
+		__atomic_fetch_or(counter, 0, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void on_frozen(void *ctx)
+{
+	pthread_t thread;
+
+	if (faulty("rogue") && pthread_create(&thread, NULL, rogue, NULL))
+		abort();
+}
+
 static void start(void)
 {
 	struct kho_config config = KHO_CONFIG_INIT;
@@ -183,12 +205,15 @@ static void start(void)
 	config.flags = KHO_START_ALIVE * (faulty("silent") || faulty("sleepy") || faulty("steady"));
 	config.fd = on_fd;
 	config.stop = on_stop;
+	config.frozen = on_frozen;
+	if (getenv("KHO_TEST_DUMPABLE"))
+		config.flags |= KHO_START_DUMPABLE;
 	how = kho_start(&config);
 	if (how < 0)
 		die("start");
 	if (faulty("crash-start"))
 		abort();
-	if (how != KHO_SUCCESSOR)
+	if (how != KHO_SUCCESSOR && !faulty("rogue"))
 		fault = "none";
 	if (faulty("hang"))
 		pause();

@@ -71,6 +71,115 @@ static void upgrades_in_a_row(void **state)
 	assert_int_equal(await_child(run), 0);
 }
 
+static void the_one_before_is_known(void **state)
+{
+	struct answer a = ask(-1);
+
+	assert_string_equal(a.before, "-");
+	assert_int_equal(a.handovers, 0);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "two", NULL), 0);
+	a = ask(-1);
+	assert_string_equal(a.before, "1");
+	assert_int_equal(a.handovers, 1);
+	/* One that fails is nobody's predecessor, and the program before it keeps its own. */
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--force", "--", "three", "1",
+			     "crash-granted", NULL),
+			 1);
+	assert_string_equal(ask(-1).before, "1");
+	kill_and_wait(a.pid);
+	a = ask(-1);
+	assert_string_equal(a.before, "two");
+	assert_int_equal(a.handovers, a.generation);
+	assert_int_equal(
+		kho("upgrade", NAME, "--in-place", "--exec", server_path, "--", "four", NULL), 0);
+	a = ask(-1);
+	assert_string_equal(a.before, "two");
+	assert_int_equal(a.handovers, a.generation);
+}
+
+/* Is the arena of a process left out of core dumps? */
+static bool left_out(pid_t pid)
+{
+	char path[64], line[512];
+	bool arena = false, out = false, seen = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (strchr(line, '-') && strchr(line, '-') < strchr(line, ' '))
+			arena = !strncmp(line, "550000000000-", 13);
+		if (!arena || strncmp(line, "VmFlags:", 8))
+			continue;
+		seen = true;
+		out = strstr(line, " dd");
+	}
+	fclose(f);
+	assert_true(seen);
+	return out;
+}
+
+static void in_core_dumps_if_wanted(void **state)
+{
+	static const char *const args[] = {"1", NULL};
+
+	assert_true(left_out(ask(-1).pid));
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, NULL), 0);
+	assert_true(left_out(ask(-1).pid));
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	await_child(run);
+	setenv("KHO_TEST_DUMPABLE", "1", 1);
+	run = start_run(NAME, NULL, args);
+	unsetenv("KHO_TEST_DUMPABLE");
+	assert_false(left_out(ask(-1).pid));
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, NULL), 0);
+	assert_false(left_out(ask(-1).pid));
+}
+
+static void restart_run(const char *fault, const char *debug)
+{
+	const char *const args[] = {"1", "1", fault, NULL};
+
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	await_child(run);
+	if (debug)
+		setenv("KHO_DEBUG_FREEZE", debug, 1);
+	run = start_run(NAME, NULL, args);
+	unsetenv("KHO_DEBUG_FREEZE");
+}
+
+static void a_frozen_one_that_writes_is_caught(void **state)
+{
+	struct answer a, b;
+
+	restart_run("rogue", "1");
+	a = ask(-1);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "2", "1", "slow-healthy",
+			     NULL),
+			 0);
+	b = ask(-1);
+	assert_string_equal(b.release, "2");
+	assert_int_equal(b.count, a.count + 1);
+	await_status(NAME, "last_death", "killed by signal 11 (SEGV)");
+	await_status(NAME, "restarts", "0");
+	/* Rolled back, it may write again. */
+	a = ask(-1);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "3", "1",
+			     "crash-granted", NULL),
+			 1);
+	b = ask(-1);
+	assert_int_equal(b.pid, a.pid);
+	assert_int_equal(b.count, a.count + 1);
+	/* Without it nobody is caught: the program that goes says goodbye. */
+	restart_run("rogue", NULL);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "2", "1", "slow-healthy",
+			     NULL),
+			 0);
+	assert_string_equal(ask(-1).release, "2");
+	assert_null(strstr(status_field(NAME, "last_death"), "SEGV"));
+}
+
 static void in_place(void **state)
 {
 	struct answer a = ask(-1), b;
@@ -414,6 +523,9 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(upgrades_in_a_row),
+		TEST(the_one_before_is_known),
+		TEST(in_core_dumps_if_wanted),
+		TEST(a_frozen_one_that_writes_is_caught),
 		TEST(in_place),
 		TEST(a_crash_loses_nothing),
 		TEST(exits_at_once),

@@ -266,7 +266,7 @@ int connect_server(void)
 static bool ask_on(int fd, struct answer *a, unsigned int timeout_ms)
 {
 	struct pollfd p = {fd, POLLIN, 0};
-	char buf[128];
+	char buf[256];
 	ssize_t n;
 
 	if (send(fd, "?", 1, MSG_NOSIGNAL) != 1 || poll(&p, 1, (int)timeout_ms) != 1)
@@ -275,8 +275,8 @@ static bool ask_on(int fd, struct answer *a, unsigned int timeout_ms)
 	if (n <= 0)
 		return false;
 	buf[n] = '\0';
-	return sscanf(buf, "%llu %llu %d %31s", &a->count, &a->generation, &a->pid, a->release) ==
-	       4;
+	return sscanf(buf, "%llu %llu %d %31s %64s %u", &a->count, &a->generation, &a->pid,
+		      a->release, a->before, &a->handovers) == 6;
 }
 
 bool try_ask(struct answer *a, unsigned int timeout_ms)

@@ -22,6 +22,8 @@ struct answer {
 	unsigned long long generation;
 	int pid;
 	char release[32];
+	char before[65]; /* release of the predecessor, "-" for none */
+	unsigned int handovers;
 };
 
 extern char tool_path[256]; /* kho(1) */
