@@ -89,8 +89,10 @@ static int check_register(const struct kho_msg *msg)
 static int check_upgrade(const struct kho_msg *msg)
 {
 	const struct kho_abi_msg_upgrade *up = (const void *)msg->body;
+	__u32 known = KHO_UPGRADE_FORCE | KHO_UPGRADE_EXEC |
+		      (msg->type == KHO_MSG_CTL_UPGRADE ? KHO_UPGRADE_OLD_ARGS : 0);
 
-	if (up->flags & ~(KHO_UPGRADE_FORCE | KHO_UPGRADE_EXEC))
+	if (up->flags & ~known)
 		return kho_fail_(-KHO_E_VERSION, "UPGRADE: unknown flags %#x", up->flags);
 	if (msg->len > sizeof(*up) && msg->body[msg->len - 1])
 		return kho_fail_(-KHO_E_FORMAT, "UPGRADE: the last argument does not end");

@@ -274,7 +274,7 @@ static int upgrade_option(struct upgrade *u, int opt)
 	}
 }
 
-/* argv[0], then what was given, or NULL for the old arguments. */
+/* argv[0], then what was given. */
 static int put_argv0(struct upgrade *u, const char *path)
 {
 	char old[sizeof(u->args)];
@@ -306,6 +306,8 @@ static int send_upgrade(struct upgrade *u, int fd, const char *path)
 				  .head_len = sizeof(u->up),
 				  .fds = &binary};
 
+	if (u->exec && !u->args_len)
+		u->up.flags |= KHO_UPGRADE_OLD_ARGS;
 	if (u->exec || u->args_len)
 		r = put_argv0(u, path);
 	if (!r && u->exec) {

@@ -93,6 +93,7 @@ struct sup {
 	__u64 deaths[MAX_DEATHS];
 	unsigned int nr_deaths;
 	unsigned int restarts;
+	bool rehearsed; /* exec in place: RUNNING comes from the new program from now on */
 	bool reviving; /* started by kho upgrade after too many deaths: one chance */
 	bool exiting;
 	int exit_status;

@@ -68,24 +68,38 @@ static void refuse(struct sup *s, struct conn *c, int error, const char *text)
 	kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, error, KHO_STEP_SPAWN, text);
 }
 
+/* What the client gave, then what is left of the old arguments from number @old on. */
+static char **candidate_argv(const struct sup *s, const char *given, size_t len, size_t old)
+{
+	char **from = s->program.argv, **argv, *text, *to;
+	size_t size = len;
+
+	for (size_t i = 0; from[i]; i++)
+		size += i < old ? 0 : strlen(from[i]) + 1;
+	text = malloc(size);
+	if (!text)
+		return NULL;
+	memcpy(text, given, len);
+	to = text + len;
+	for (size_t i = 0; from[i]; i++)
+		if (i >= old)
+			to = stpcpy(to, from[i]) + 1;
+	argv = split_argv(text, size);
+	free(text);
+	return argv;
+}
+
 /* The new program from the client's message; without a binary the same file name again. */
 static int take_candidate(struct sup *s)
 {
+	const char *given = (const char *)s->msg.body + sizeof(s->up);
+	size_t len = s->msg.len - sizeof(s->up), old = 0;
 	struct program *p = &s->candidate;
-	size_t skip = sizeof(s->up), at = 0, nr = 0;
 
-	while (s->program.argv[nr])
-		at += strlen(s->program.argv[nr++]) + 1;
-	if (s->msg.len > skip) {
-		p->argv = split_argv((const char *)s->msg.body + skip, s->msg.len - skip);
-	} else {
-		char *text = malloc(at), *to = text;
-
-		for (size_t i = 0; text && i < nr; i++)
-			to = stpcpy(to, s->program.argv[i]) + 1;
-		p->argv = text ? split_argv(text, at) : NULL;
-		free(text);
-	}
+	if (len)
+		old = s->up.flags & KHO_UPGRADE_OLD_ARGS ? 1 : SIZE_MAX;
+	s->up.flags &= ~KHO_UPGRADE_OLD_ARGS; /* between the client and us */
+	p->argv = candidate_argv(s, given, len, old);
 	if (!p->argv || !p->argv[0])
 		return -ENOMEM;
 	if (s->msg.nr_fds) {
@@ -208,6 +222,7 @@ void begin_upgrade(struct sup *s, struct conn *c)
 		r = start_upgrade(s);
 		if (!r) {
 			s->state = SUP_UPGRADING;
+			s->rehearsed = false;
 			s->deadline = kho_now_ms_() + or_default(s->up.ready_ms, 60000) +
 				      or_default(s->up.freeze_ms, 1000) +
 				      or_default(s->up.healthy_ms, 10000) + SLACK_MS;
@@ -254,11 +269,15 @@ void upgraded(struct sup *s, int error, unsigned int step, const char *text)
 	finish(s, error ? error : -EPROTO, step, text);
 }
 
+/*
+ * A server that came by the last upgrade may say RUNNING only now; then it is not the result of
+ * this one. It says so before anything about this one.
+ */
 void upgrade_running(struct sup *s, struct server *who)
 {
 	if (who == &s->next && !s->cur.pid) {
 		promote(s); /* the predecessor died after the grant */
-	} else if (who == &s->cur && s->up.flags & KHO_UPGRADE_EXEC) {
+	} else if (who == &s->cur && s->up.flags & KHO_UPGRADE_EXEC && s->rehearsed) {
 		if (s->next.pid)
 			add_dying(s, &s->next, REFUSED_MS, false);
 		s->state = SUP_RUNNING;

@@ -246,7 +246,7 @@ int main(int argc, char **argv)
 	err = carry_through(&demo);
 	demo_progress_end();
 	if (demo.verify) {
-		kept = demo_show(&demo) && !err;
+		kept = demo_show(&demo, !err);
 		if (demo_write_json(&demo))
 			perror(demo.options.json);
 	}

@@ -77,6 +77,7 @@ struct demo {
 	unsigned int core_files;
 	const char *core_note; /* why there are none, or NULL */
 	bool paused; /* the load rests */
+	uint64_t prober_stuck; /* its requests that nobody answered */
 };
 
 /* ---- show.c -------------------------------------------------------------------- */
@@ -87,8 +88,8 @@ void demo_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same, for steps of one thing; elsewhere than on a terminal nothing. */
 void demo_progress_step(const char *what, uint64_t done, uint64_t total);
 void demo_progress_end(void);
-/* Return: whether all promises were kept. */
-bool demo_show(struct demo *demo);
+/* @complete: it got to its end. Return: whether all promises were kept. */
+bool demo_show(struct demo *demo, bool complete);
 int demo_write_json(struct demo *demo);
 
 /* ---- server.c ------------------------------------------------------------------- */

@@ -48,6 +48,7 @@ static int end(struct demo *demo, struct demo_kind *kind, unsigned long dropped)
 	}
 	load_verify_blame(demo->verify, LOAD_BLAME_UPGRADE);
 	load_samples_add(&kind->gap_us, (double)window.gap / LOAD_US);
+	demo->prober_stuck += window.stuck;
 	kind->times++;
 	kind->dropped += dropped_so_far(demo) - dropped;
 	demo->events_done++;

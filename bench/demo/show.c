@@ -132,7 +132,12 @@ static void copied_text(const struct demo_copied *copied, char *text, size_t siz
 		 load_bytes(copied->private_after), load_bytes(copied->private_empty));
 }
 
-bool demo_show(struct demo *demo)
+static unsigned long stuck(struct demo *demo)
+{
+	return atomic_load(&load_verify_counts(demo->verify)->stuck) + demo->prober_stuck;
+}
+
+bool demo_show(struct demo *demo, bool complete)
 {
 	struct load_counts *counts = load_verify_counts(demo->verify);
 	unsigned long dropped = atomic_load(&counts->dropped[LOAD_BLAME_UPGRADE]);
@@ -161,8 +166,8 @@ bool demo_show(struct demo *demo)
 	kept &= demo->copied.known;
 	snprintf(text, sizeof(text), "%u of %u rolled back", demo->rollbacks, DEMO_BAD);
 	kept &= show_promise("bad successors that stayed", DEMO_BAD - demo->rollbacks, text);
-	show_promise("connections left unanswered", atomic_load(&counts->stuck),
-		     "given up after 8 s, and counted as lost");
+	kept &= show_promise("connections left unanswered", stuck(demo),
+			     "given up after 8 s, and counted as lost");
 	kept &= show_promise("answers that are errors", atomic_load(&counts->errors), "");
 	kept &= demo->upgrade.good == demo->options.upgrades;
 	if (demo->core_note)
@@ -170,6 +175,9 @@ bool demo_show(struct demo *demo)
 	else
 		printf("  %-30s %5u  %swritten while a successor started, and removed%s\n",
 		       "core dumps", demo->core_files, DIM, PLAIN);
+	if (!complete)
+		printf("  %sthe demo did not get to its end%s\n", RED, PLAIN);
+	kept &= complete;
 	printf("\n  %s%s%s\n\n", kept ? GREEN : RED,
 	       kept ? "All promises kept." : "PROMISES BROKEN: see above.", PLAIN);
 	return kept;
@@ -217,7 +225,7 @@ int demo_write_json(struct demo *demo)
 	fprintf(f, "  \"conns_dropped_upgrade\": %lu,\n  \"conns_dropped_kill\": %lu,\n",
 		atomic_load(&counts->dropped[LOAD_BLAME_UPGRADE]),
 		atomic_load(&counts->dropped[LOAD_BLAME_KILL]));
-	fprintf(f, "  \"stuck\": %lu,\n", atomic_load(&counts->stuck));
+	fprintf(f, "  \"stuck\": %lu,\n", stuck(demo));
 	fprintf(f, "  \"copied_bytes\": %llu,\n  \"writes\": %lu,\n  \"reads\": %lu,\n",
 		(unsigned long long)demo->copied.bytes, atomic_load(&counts->writes),
 		atomic_load(&counts->reads));

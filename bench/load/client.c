@@ -19,6 +19,8 @@
 #define BUF_FIRST 2048
 #define LINE_MAX_BYTES 512 /* an answer's line is shorter, or it is none */
 
+uint64_t load_patience = 8 * LOAD_NS;
+
 struct sockaddr_in load_addr(unsigned int port)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};

@@ -206,11 +206,12 @@ struct load_counts {
 	atomic_ulong wrong;
 	atomic_ulong refused; /* connections */
 	atomic_ulong errors; /* answers that are errors */
-	atomic_ulong stuck; /* connections given up after LOAD_PATIENCE; dropped as well */
+	atomic_ulong stuck; /* connections given up after load_patience; dropped as well */
 	atomic_ulong dropped[LOAD_NR_BLAME];
 };
 
-#define LOAD_PATIENCE (8 * LOAD_NS)
+/* How long an answer may take before its connection is given up: 8 s. Tests shorten it. */
+extern uint64_t load_patience;
 
 struct load_verify_config {
 	unsigned int port;
@@ -271,6 +272,7 @@ struct load_window {
 	uint64_t bad; /* answers with other bytes */
 	uint64_t breaks; /* connections broken */
 	uint64_t refused;
+	uint64_t stuck; /* of @breaks: given up after load_patience */
 };
 
 /* Return: NULL with errno. */

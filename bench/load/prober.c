@@ -34,6 +34,7 @@ struct load_prober {
 	_Atomic uint64_t bad;
 	_Atomic uint64_t breaks;
 	_Atomic uint64_t refused;
+	_Atomic uint64_t stuck;
 };
 
 /*
@@ -69,7 +70,7 @@ static bool probe_connect(struct load_prober *prober)
 /* Return: the whole answer came; false: the connection is of no use any more. */
 static bool probe_receive(struct load_prober *prober)
 {
-	uint64_t end = load_now() + LOAD_PATIENCE;
+	uint64_t end = load_now() + load_patience;
 	size_t have = 0;
 	ssize_t n;
 
@@ -79,6 +80,8 @@ static bool probe_receive(struct load_prober *prober)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR) && load_now() < end)
 			continue;
 		if (n <= 0) {
+			if (n < 0 && (errno == EAGAIN || errno == EINTR))
+				bump(&prober->stuck);
 			bump(&prober->breaks);
 			return false;
 		}
@@ -103,6 +106,7 @@ static void probe_count(struct load_prober *prober)
 		atomic_store(&prober->bad, 0);
 		atomic_store(&prober->breaks, 0);
 		atomic_store(&prober->refused, 0);
+		atomic_store(&prober->stuck, 0);
 		atomic_store(&prober->reset, false);
 	} else if (last && gap > atomic_load(&prober->gap)) {
 		atomic_store(&prober->gap, gap);
@@ -214,5 +218,6 @@ int load_prober_end(struct load_prober *prober, uint64_t timeout, struct load_wi
 	window->bad = atomic_load(&prober->bad);
 	window->breaks = atomic_load(&prober->breaks);
 	window->refused = atomic_load(&prober->refused);
+	window->stuck = atomic_load(&prober->stuck);
 	return err;
 }

@@ -35,6 +35,7 @@ enum lie {
 	MISPLACES, /* another key's value */
 	ERRS, /* SERVER_ERROR */
 	PAUSES, /* does nothing for PAUSE, once */
+	SWALLOWS, /* takes a request and forgets it, once */
 };
 
 #define PAUSE (60 * LOAD_MS)
@@ -148,6 +149,8 @@ static size_t command(struct server *s, int i, char *in, size_t len)
 	s->commands++;
 	if (s->lie == PAUSES && s->commands == 2000)
 		load_sleep(PAUSE);
+	if (s->lie == SWALLOWS && s->commands == 2000)
+		return verb[0] == 's' ? need + bytes + 2 : need;
 	if (lies_now(s, BREAKS)) {
 		if (verb[0] == 's' && s->commands & 1) {
 			memcpy(s->entries[index].bytes, in + need, bytes);
@@ -352,6 +355,29 @@ static void the_prober_sees_a_pause(void **state)
 	server_stop(s);
 }
 
+static void what_is_never_answered_is_counted(void **state)
+{
+	struct server *s = server_start(SWALLOWS);
+	struct load_prober_config config = {.port = s->port, .index = 5, .shape = shape};
+	uint64_t patience = load_patience;
+	struct load_prober *prober;
+	struct load_window window;
+
+	load_patience = 300 * LOAD_MS;
+	prober = load_prober_start(&config);
+	assert_non_null(prober);
+	assert_int_equal(load_prober_begin(prober, 10 * LOAD_NS), 0);
+	while (s->commands < 2000)
+		load_sleep(LOAD_MS);
+	assert_int_equal(load_prober_end(prober, 10 * LOAD_NS, &window), 0);
+	load_prober_stop(prober);
+	server_stop(s);
+	load_patience = patience;
+	assert_int_equal(window.stuck, 1);
+	assert_int_equal(window.breaks, 1);
+	assert_true(window.gap >= 300 * LOAD_MS);
+}
+
 static void the_prober_takes_the_right_bytes_only(void **state)
 {
 	struct server *s = server_start(HONEST);
@@ -475,6 +501,7 @@ int main(void)
 		cmocka_unit_test(wrong_values_are_found),
 		cmocka_unit_test(errors_are_counted),
 		cmocka_unit_test(the_prober_sees_a_pause),
+		cmocka_unit_test(what_is_never_answered_is_counted),
 		cmocka_unit_test(the_prober_takes_the_right_bytes_only),
 	};
 

@@ -342,7 +342,7 @@ static bool tend(struct load_verify *v, uint64_t now)
 				client_open(v, client);
 		} else if (conn->nr) {
 			under_way = true;
-			if (now > conn->ops[conn->head].sent + LOAD_PATIENCE) {
+			if (now > conn->ops[conn->head].sent + load_patience) {
 				count(&v->counts.stuck);
 				client_broken(v, client, -ETIMEDOUT);
 			}
@@ -526,8 +526,8 @@ int load_verify_finish(struct load_verify *v,
 {
 	uint64_t end = load_now() + 120 * LOAD_NS;
 
-	if (!wait_quiet(v, MODE_PAUSE, 2 * LOAD_PATIENCE) ||
-	    !wait_quiet(v, MODE_TOUCH, 2 * LOAD_PATIENCE))
+	if (!wait_quiet(v, MODE_PAUSE, 2 * load_patience) ||
+	    !wait_quiet(v, MODE_TOUCH, 2 * load_patience))
 		return -ETIMEDOUT;
 	atomic_store(&v->quiet, -1);
 	atomic_store(&v->mode, MODE_SWEEP);

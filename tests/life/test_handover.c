@@ -5,6 +5,7 @@
  * or doubled state.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -344,6 +345,55 @@ static void other_formats(void **state)
 	assert_string_equal(next(&count, -1).release, "x");
 }
 
+/* Arguments of a process as "a|b|c|". */
+static void read_cmdline(int pid, char *text, size_t size)
+{
+	char path[48];
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	n = fread(text, 1, size - 1, f);
+	fclose(f);
+	text[n] = 0;
+	for (size_t i = 0; i < n; i++)
+		if (!text[i])
+			text[i] = '|';
+}
+
+static void expect_cmdline(unsigned long long *count, const char *program, const char *args)
+{
+	char text[512], want[512];
+
+	read_cmdline(next(count, -1).pid, text, sizeof(text));
+	snprintf(want, sizeof(want), "%s|%s", program, args);
+	assert_string_equal(text, want);
+}
+
+static void the_old_arguments(void **state)
+{
+	unsigned long long count = ask(-1).count;
+	char other[128], real[PATH_MAX];
+
+	snprintf(other, sizeof(other), "%s/other", test_dir);
+	unlink(other);
+	assert_non_null(realpath(server_path, real));
+	assert_int_equal(symlink(real, other), 0);
+	expect_cmdline(&count, server_path, "1|");
+	assert_int_equal(kho("upgrade", NAME, "--", "two words", "1", "none", "", NULL), 0);
+	expect_cmdline(&count, server_path, "two words|1|none||");
+	assert_int_equal(kho("upgrade", NAME, "--exec", other, NULL), 0);
+	expect_cmdline(&count, other, "two words|1|none||");
+	assert_int_equal(kho("upgrade", NAME, NULL), 0);
+	expect_cmdline(&count, other, "two words|1|none||");
+	assert_int_equal(kho("upgrade", NAME, "--in-place", "--exec", server_path, NULL), 0);
+	expect_cmdline(&count, server_path, "two words|1|none||");
+	assert_int_equal(kho("upgrade", NAME, "--exec", other, "--args", "new", NULL), 0);
+	expect_cmdline(&count, other, "new|");
+}
+
 static void a_script(void **state)
 {
 	unsigned long long count = ask(-1).count;
@@ -539,6 +589,7 @@ int main(int argc, char **argv)
 		TEST(an_fd_goes),
 		TEST(is_no_program),
 		TEST(other_formats),
+		TEST(the_old_arguments),
 		TEST(a_script),
 		cmocka_unit_test_teardown(predecessor_killed_at_any_step, tear_down),
 		cmocka_unit_test_teardown(successor_killed_at_any_step, tear_down),

@@ -211,6 +211,11 @@ static void upgrade_messages(void **state)
 	send_raw(&packet, make(KHO_MSG_UPGRADE, &u, 36), 3);
 	assert_int_equal(kho_msg_recv_(pair[1], &msg, 1000), 0);
 	kho_msg_drop_(&msg);
+	u.up.flags = KHO_UPGRADE_OLD_ARGS; /* a client's, never the supervisor's */
+	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 28), 2), -KHO_E_VERSION);
+	send_raw(&packet, make(KHO_MSG_CTL_UPGRADE, &u, 36), 1);
+	assert_int_equal(kho_msg_recv_(pair[1], &msg, 1000), 0);
+	kho_msg_drop_(&msg);
 	u.up.flags = 0x80;
 	assert_int_equal(refused(make(KHO_MSG_UPGRADE, &u, 28), 2), -KHO_E_VERSION);
 }

@@ -169,6 +169,8 @@ struct kho_abi_msg_upgrade {
 
 #define KHO_UPGRADE_FORCE 1u /* do not hold the formats against each other */
 #define KHO_UPGRADE_EXEC 2u /* exec in place */
+#define KHO_UPGRADE_OLD_ARGS                                                                       \
+	4u /* CTL_UPGRADE only: the server's old arguments follow those given */
 
 KHO_ABI_SIZE(struct kho_abi_msg_upgrade, 28);
 KHO_ABI_OFFSET(struct kho_abi_msg_upgrade, ready_ms, 0);
