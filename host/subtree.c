@@ -306,6 +306,19 @@ int kho_retrieve_subtree(const char *name, kho_pa_t *phys, size_t *size)
 	return rc ? kho_fail_(rc, "subtree \"%s\": does not exist", name) : 0;
 }
 
+bool kho_subtree_within_(kho_pa_t pa, __u64 len)
+{
+	struct khoc_subtree node;
+	bool found = false;
+	int pos = 0;
+
+	pthread_mutex_lock(&lock);
+	while (!found && !khoc_root_next(current_fdt(), &pos, &node))
+		found = node.data < pa + len && node.data + (node.size ?: 1) > pa;
+	pthread_mutex_unlock(&lock);
+	return found;
+}
+
 /* ---- named roots ---- */
 
 static struct kho_abi_cell *cell_at(kho_pa_t pa)
