@@ -359,6 +359,7 @@ void serve(struct sup *s, struct server *who)
 	} else if (s->msg.type == KHO_MSG_LISTEN) {
 		adopt_listener(s);
 	} else if (s->msg.type == KHO_MSG_PROGRESS && who == &s->cur) {
+		s->heeded = true;
 		progress(s, kho_msg_text_(&s->msg, sizeof(*res)));
 	} else if (s->msg.type == KHO_MSG_UPGRADED && who == &s->cur) {
 		upgraded(s, res->error, res->step, kho_msg_text_(&s->msg, sizeof(*res)));

@@ -94,6 +94,7 @@ struct sup {
 	unsigned int nr_deaths;
 	unsigned int restarts;
 	bool reviving; /* started by kho upgrade after too many deaths: one chance */
+	bool heeded; /* the server said that it follows the order of this upgrade */
 	bool exiting;
 	int exit_status;
 	char last_upgrade[256];

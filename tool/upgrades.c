@@ -195,6 +195,7 @@ void begin_upgrade(struct sup *s, struct conn *c)
 		return;
 	}
 	memcpy(&s->up, s->msg.body, sizeof(s->up));
+	s->heeded = false;
 	r = take_candidate(s);
 	c->upgrades = !r;
 	if (!r && s->state == SUP_FAILED) {
@@ -258,7 +259,8 @@ void upgrade_running(struct sup *s, struct server *who)
 {
 	if (who == &s->next && !s->cur.pid) {
 		promote(s); /* the predecessor died after the grant */
-	} else if (who == &s->cur && s->up.flags & KHO_UPGRADE_EXEC) {
+	} else if (who == &s->cur && s->up.flags & KHO_UPGRADE_EXEC && s->heeded) {
+		/* Before that it was the program of before, on the last upgrade. */
 		if (s->next.pid)
 			add_dying(s, &s->next, REFUSED_MS, false);
 		s->state = SUP_RUNNING;
