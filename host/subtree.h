@@ -4,6 +4,7 @@
 #define KHO_HOST_SUBTREE_H
 
 #include <kho/types.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Write the first root FDT to slot 0 of the file that is mapped at @base. Return: its pa or negative. */
@@ -14,5 +15,8 @@ int kho_root_check_(void);
 
 /* Remember for kho_metadata() who handed over: what is in the checked FDT now. */
 void kho_metadata_take_(void);
+
+/* Does a byte of a subtree's blob lie in [@pa, @pa + @len)? */
+bool kho_subtree_within_(kho_pa_t pa, __u64 len);
 
 #endif

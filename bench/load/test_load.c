@@ -36,6 +36,7 @@ enum lie {
 	ERRS, /* SERVER_ERROR */
 	PAUSES, /* does nothing for PAUSE, once */
 	SWALLOWS, /* takes a request and forgets it, once */
+	FLIPS, /* a bit of every value that it reads */
 };
 
 #define PAUSE (60 * LOAD_MS)
@@ -46,9 +47,9 @@ struct entry {
 };
 
 struct server {
-	enum lie lie;
+	_Atomic enum lie lie;
 	unsigned int port;
-	unsigned int commands;
+	atomic_uint commands;
 	int listener;
 	atomic_bool stop;
 	pthread_t thread;
@@ -93,6 +94,8 @@ static void do_get(struct server *s, int i, uint64_t index)
 	n = (size_t)sprintf(out, "VALUE key:%010llu 0 %u\r\n", (unsigned long long)index,
 			    entry->len);
 	memcpy(out + n, entry->bytes, entry->len);
+	if (s->lie == FLIPS)
+		out[n + 35] ^= 1;
 	memcpy(out + n + entry->len, "\r\nEND\r\n", 7);
 	say(s, i, out, n + entry->len + 7);
 }
@@ -385,11 +388,11 @@ static void the_prober_takes_the_right_bytes_only(void **state)
 	struct load_prober *prober;
 	struct load_window window;
 
-	s->entries[5].bytes[35] ^= 1;
+	s->lie = FLIPS;
 	prober = load_prober_start(&config);
 	assert_non_null(prober);
 	assert_int_equal(load_prober_begin(prober, 50 * LOAD_MS), -ETIMEDOUT);
-	s->entries[5].bytes[35] ^= 1;
+	s->lie = HONEST;
 	assert_int_equal(load_prober_begin(prober, 10 * LOAD_NS), 0);
 	assert_int_equal(load_prober_end(prober, 10 * LOAD_NS, &window), 0);
 	load_prober_stop(prober);

@@ -354,6 +354,31 @@ int kho_preserve_pages(struct page *page, size_t nr);
 void kho_unpreserve_pages(struct page *page, size_t nr);
 struct page *kho_restore_pages(kho_pa_t phys, size_t nr);
 
+/**
+ * kho_for_each_unclaimed() - folios and pages that came in and that nobody restored yet
+ * @fn: called for each block of 2^@order pages; @what is "folio" or "pages" (a range of
+ *	kho_preserve_pages() may be several blocks). Another result than 0 stops. It may not
+ *	call kho_release_unclaimed().
+ *
+ * Not among them: the heap's memory, and blocks in which a subtree's blob lies. After a
+ * roll-back nothing counts as restored. O(what is preserved).
+ *
+ * Return: 0; what @fn returned; -EPERM, -EOWNERDEAD: not the owner.
+ */
+int kho_for_each_unclaimed(int (*fn)(void *ctx, kho_pa_t pa, unsigned int order, const char *what),
+			   void *ctx);
+
+/**
+ * kho_release_unclaimed() - free them all
+ *
+ * For a program that has restored everything that it wants: what only its own data
+ * points to is not seen to be in use. A successor calls kho_healthy() first: until then
+ * the predecessor may have to take the arena back; this waits, at most a second, until it has retired.
+ *
+ * Return: bytes freed; with errno EPERM, EOWNERDEAD or a fault if that was not, or not all, possible.
+ */
+__u64 kho_release_unclaimed(void);
+
 /* ---- files: preserved fds under tokens ------------------------------------------ */
 
 /**

@@ -384,7 +384,8 @@ static void try_byte(enum region region, __u64 at)
 /* Nobody else is to be next to the arena. (The thread sanitizer lets nobody be below it at all.) */
 static void guard(void)
 {
-	char *lo = (char *)KHO_ARENA_BASE - (1 << 20), *hi = (char *)KHO_ARENA_BASE + TEMPLATE_MAX;
+	char *lo __attribute__((unused)) = (char *)KHO_ARENA_BASE - (1 << 20),
+		 *hi = (char *)KHO_ARENA_BASE + TEMPLATE_MAX;
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
 
 #ifndef __SANITIZE_THREAD__

@@ -412,6 +412,35 @@ static void threads_publish_over_each_other(void **state)
 	}
 }
 
+static void *reserve(void *ctx)
+{
+	*(void **)ctx = kho_malloc(3000);
+	return NULL;
+}
+
+static void workers_that_exit_leave_their_slabs(void **state)
+{
+	void *first, *second, *third;
+	pthread_t thread;
+
+	assert_int_equal(kho_worker_enter(), 0);
+	first = kho_malloc(3000);
+	kho_worker_exit();
+	/* The thread lives; another one uses what is left of its slab. */
+	pthread_create(&thread, NULL, reserve, &second);
+	pthread_join(thread, NULL);
+	assert_non_null(first);
+	assert_non_null(second);
+	assert_ptr_not_equal(first, second);
+	assert_int_equal((uintptr_t)first >> 16, (uintptr_t)second >> 16);
+	/* No worker any more, and still a thread like others. */
+	third = kho_malloc(3000);
+	assert_non_null(third);
+	kho_free(first);
+	kho_free(second);
+	kho_free(third);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +464,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(inherited_large_objects_can_be_exchanged, fresh,
 						drop),
 		cmocka_unit_test_setup_teardown(an_object_does_not_replace_itself, fresh, drop),
+		cmocka_unit_test_setup_teardown(workers_that_exit_leave_their_slabs, fresh, drop),
 		cmocka_unit_test_setup_teardown(no_slab_is_handed_out_twice, fresh, drop),
 		cmocka_unit_test_setup_teardown(threads_publish_over_each_other, fresh, drop),
 	};

@@ -10,7 +10,11 @@
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
  * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE.
  * Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
- * "none" otherwise. In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps.
+ * "none" otherwise.
+ *
+ * In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps; KHO_TEST_PAIRS=N, preserve so
+ * many socket pairs; KHO_TEST_DROP, become nobody after kho_start(). A request of another letter than
+ * "?" is answered with one number.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,11 +26,15 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <kho/host.h>
 
 #include "hold.h"
+
+#define PAIRS (1ULL << 40) /* tokens of socket pairs */
+#define NOBODY 65534
 
 static const char *release = "1";
 static const char *fault = "none";
@@ -71,6 +79,8 @@ static void on_gone(__u64 token)
 
 static void on_fd(void *ctx, __u64 token, int fd)
 {
+	if (token >= PAIRS && token < KHO_FD_LISTEN)
+		return;
 	if (fd < 0) {
 		on_gone(token);
 		return;
@@ -105,6 +115,164 @@ static void find_counter(void)
 	counter = *slot;
 }
 
+/* ---- other requests than for a count ---- */
+
+static __u64 pair_token(int i, int end)
+{
+	return PAIRS + 2 * (__u64)i + (__u64)end;
+}
+
+/* Preserve socket pairs: KHO_TEST_PAIRS of them. */
+static void make_pairs(void)
+{
+	const char *text = getenv("KHO_TEST_PAIRS");
+	int n = text ? atoi(text) : 0;
+
+	for (int i = 0; i < n; i++) {
+		int pair[2];
+
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) ||
+		    kho_fd_preserve(pair_token(i, 0), pair[0]) ||
+		    kho_fd_preserve(pair_token(i, 1), pair[1]))
+			die("pairs");
+	}
+}
+
+/* How many pairs are whole: what goes in at one end comes out at the other. */
+static int count_pairs(void)
+{
+	int i, got;
+
+	for (i = 0; kho_fd_get(pair_token(i, 0)) >= 0; i++)
+		if (write(kho_fd_get(pair_token(i, 0)), &i, sizeof(i)) != sizeof(i) ||
+		    read(kho_fd_get(pair_token(i, 1)), &got, sizeof(got)) != sizeof(got) ||
+		    got != i)
+			return -1;
+	return i;
+}
+
+/* Leave a process behind whose parent is gone. */
+static int make_orphan(void)
+{
+	pid_t child = fork();
+
+	if (!child) {
+		if (!fork()) {
+			usleep(20000);
+			_exit(7);
+		}
+		_exit(0);
+	}
+	return waitpid(child, NULL, 0) == child ? 0 : -1;
+}
+
+static int none(void *ctx, kho_pa_t pa, unsigned int order, const char *what)
+{
+	return 0;
+}
+
+/* Every call in a child of fork(). Return: 0, or the line of what did not say so. */
+static int forked_child(void)
+{
+	struct kho_config config = KHO_CONFIG_INIT;
+	struct kho_heap_stats stats;
+	char release_[65];
+	unsigned int pos = 0, nr;
+	__u64 token, *at = counter;
+	void **slot = (void **)at;
+
+#define WANT(e)                                                                                    \
+	do {                                                                                       \
+		errno = 0;                                                                         \
+		if (!(e))                                                                          \
+			return __LINE__;                                                           \
+	} while (0)
+#define DEAD(e) WANT((e) == -EOWNERDEAD && strstr(kho_error(), "fork"))
+#define NONE(e) WANT(!(e) && errno == EOWNERDEAD)
+	DEAD(kho_start(&config));
+	DEAD(kho_ready());
+	DEAD(kho_healthy());
+	DEAD(kho_close());
+	DEAD(kho_worker_enter());
+	kho_blocking();
+	WANT(!kho_unblocked());
+	WANT(!kho_checkpoint());
+	kho_worker_exit();
+	NONE(kho_malloc(10));
+	NONE(kho_malloc(100000));
+	NONE(kho_calloc(10, 10));
+	NONE(kho_memalign(64, 10));
+	NONE(kho_realloc(at, 10));
+	kho_free(at);
+	WANT(!kho_usable_size(at));
+	DEAD(kho_publish(slot, NULL, at));
+	DEAD(kho_publish_tagged(at, 1, NULL, NULL));
+	DEAD(kho_exchange(slot, NULL, at));
+	DEAD(kho_heap_stats(&stats, true));
+	NONE(kho_root("counter", "counter", 1));
+	DEAD(kho_root_remove("counter"));
+	DEAD(kho_add_subtree("x", at, 8));
+	kho_remove_subtree(at);
+	DEAD(kho_retrieve_subtree("x", NULL, NULL));
+	DEAD(kho_metadata(release_, &nr));
+	NONE(kho_folio_alloc(0));
+	kho_folio_put((void *)at);
+	DEAD(kho_preserve_folio((void *)at));
+	kho_unpreserve_folio((void *)at);
+	NONE(kho_restore_folio(kho_virt_to_phys(at)));
+	NONE(kho_alloc_pages(2));
+	kho_free_pages((void *)at, 1);
+	DEAD(kho_preserve_pages((void *)at, 1));
+	kho_unpreserve_pages((void *)at, 1);
+	NONE(kho_restore_pages(kho_virt_to_phys(at), 1));
+	DEAD(kho_for_each_unclaimed(none, NULL));
+	NONE(kho_release_unclaimed());
+	DEAD(kho_fd_preserve(77, 0));
+	DEAD(kho_fd_unpreserve(77));
+	DEAD(kho_fd_close(77));
+	DEAD(kho_fd_get(77));
+	DEAD(kho_fd_next(&pos, &token));
+	WANT(!kho_generation());
+	return 0;
+}
+
+/* Return: what a child's child of this, too, found; -1: it died. */
+static int ask_child(void)
+{
+	int status, p[2], line = -1;
+	pid_t child;
+
+	if (pipe(p))
+		return -1;
+	child = fork();
+	if (!child) {
+		line = forked_child();
+		_exit(write(p[1], &line, sizeof(line)) != sizeof(line));
+	}
+	close(p[1]);
+	if (read(p[0], &line, sizeof(line)) != sizeof(line))
+		line = -1;
+	close(p[0]);
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? line : -1;
+}
+
+/* One number for a request of another letter. */
+static int special(char request)
+{
+	switch (request) {
+	case 'p':
+		return count_pairs();
+	case 'o':
+		return make_orphan();
+	case 'f':
+		return ask_child();
+	case 'u':
+		return (int)geteuid();
+	}
+	return -1;
+}
+
 static void answer(__u64 token)
 {
 	int fd = kho_fd_get(token);
@@ -114,6 +282,12 @@ static void answer(__u64 token)
 
 	if (n <= 0) {
 		kho_fd_close(token);
+		return;
+	}
+	if (buf[0] != '?') {
+		snprintf(text, sizeof(text), "%d\n", special(buf[0]));
+		if (write(fd, text, strlen(text)) < 0)
+			kho_fd_close(token);
 		return;
 	}
 	++*counter;
@@ -217,12 +391,16 @@ static void start(void)
 		fault = "none";
 	if (faulty("hang"))
 		pause();
+	if (getenv("KHO_TEST_DROP") && (setgid(NOBODY) || setuid(NOBODY)))
+		die("privileges");
 	while ((fd = kho_fd_next(&pos, &token)) >= 0)
 		on_fd(NULL, token, fd);
 	if (kho_worker_enter())
 		die("worker");
 	if (how != KHO_SUCCESSOR)
 		find_counter();
+	if (how == KHO_FRESH)
+		make_pairs();
 	if (kho_ready())
 		die("ready");
 	if (faulty("crash-granted"))
