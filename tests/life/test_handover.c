@@ -382,14 +382,14 @@ static void the_old_arguments(void **state)
 	assert_non_null(realpath(server_path, real));
 	assert_int_equal(symlink(real, other), 0);
 	expect_cmdline(&count, server_path, "1|");
-	assert_int_equal(kho("upgrade", NAME, "--", "two words", "1", "none", "", NULL), 0);
-	expect_cmdline(&count, server_path, "two words|1|none||");
+	assert_int_equal(kho("upgrade", NAME, "--", "v1", "1", "none", "two words", "", NULL), 0);
+	expect_cmdline(&count, server_path, "v1|1|none|two words||");
 	assert_int_equal(kho("upgrade", NAME, "--exec", other, NULL), 0);
-	expect_cmdline(&count, other, "two words|1|none||");
+	expect_cmdline(&count, other, "v1|1|none|two words||");
 	assert_int_equal(kho("upgrade", NAME, NULL), 0);
-	expect_cmdline(&count, other, "two words|1|none||");
+	expect_cmdline(&count, other, "v1|1|none|two words||");
 	assert_int_equal(kho("upgrade", NAME, "--in-place", "--exec", server_path, NULL), 0);
-	expect_cmdline(&count, server_path, "two words|1|none||");
+	expect_cmdline(&count, server_path, "v1|1|none|two words||");
 	assert_int_equal(kho("upgrade", NAME, "--exec", other, "--args", "new", NULL), 0);
 	expect_cmdline(&count, other, "new|");
 }
