@@ -68,9 +68,9 @@ static void subtrees_are_found_after_a_crash(void **state)
 
 static void bad_subtrees_are_refused(void **state)
 {
-	static const char *const names[] = {"", "a b", "a/b", "\xc3\xa4",
-					    "0123456789012345678901234567890123456789"
-					    "012345678901234567890123"};
+	static const char too_long[] = "0123456789012345678901234567890123456789"
+				       "012345678901234567890123";
+	static const char *const names[] = {"", "a b", "a/b", "\xc3\xa4", too_long};
 	char *a = blob();
 	int local;
 

@@ -107,7 +107,7 @@ static void find_counter(void)
 	if (!slot)
 		die("root");
 	if (!*slot) {
-		__u64 *fresh = kho_calloc(1, sizeof(*fresh));
+		__u64 *fresh = kho_calloc(2, sizeof(*fresh));
 
 		if (!fresh || kho_publish(slot, fresh, NULL))
 			die("publish");
@@ -351,7 +351,7 @@ static void show_life(unsigned int times, unsigned int ms)
 static void *rogue(void *unused)
 {
 	for (;; usleep(1000))
-		__atomic_fetch_or(counter, 0, __ATOMIC_RELAXED);
+		__atomic_fetch_add(counter + 1, 1, __ATOMIC_RELAXED); /* not the count itself */
 	return NULL;
 }
 
