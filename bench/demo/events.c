@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* Upgrades, kills and bad successors, each with its measurements. */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -127,15 +128,27 @@ int demo_upgrades(struct demo *demo)
 	return err;
 }
 
-/* Not a zombie: what it had open is open still. */
+/*
+ * Does it still hold what it had open? Its first thread may be a zombie long before its last
+ * one has gone.
+ */
 static bool is_alive(pid_t pid)
 {
 	char path[64], text[512];
-	bool alive = false;
+	unsigned int tasks = 0;
+	struct dirent *entry;
+	bool zombie = false;
 	size_t n;
 	char *p;
 	FILE *f;
+	DIR *d;
 
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	while (d && (entry = readdir(d)))
+		tasks += entry->d_name[0] != '.';
+	if (d)
+		closedir(d);
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	f = fopen(path, "re");
 	if (!f)
@@ -143,9 +156,9 @@ static bool is_alive(pid_t pid)
 	n = fread(text, 1, sizeof(text) - 1, f);
 	text[n] = '\0';
 	p = strrchr(text, ')');
-	alive = p && p[1] == ' ' && p[2] != 'Z' && p[2] != 'X';
+	zombie = !p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X';
 	fclose(f);
-	return alive;
+	return tasks > 1 || !zombie;
 }
 
 static int one_kill(struct demo *demo, unsigned int nth)
