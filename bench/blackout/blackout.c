@@ -7,6 +7,10 @@
  * The same prober asks in all of them. Its figure is the time between two answers, so it
  * holds the prober's own interval of 50 microseconds and the machine's noise; the
  * noise floor is the same server and prober with nothing going on, in windows as long.
+ *
+ *	blackout_us	the longest time between two answers while the event lasted, noise included
+ *	change_us	from the last answer of the old program to the first of the new one: the
+ *			hand-over alone. Two builds take turns, and the prober asks for the version.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -133,10 +137,13 @@ static int fill(struct run *run, const struct subject *subject)
 }
 
 static int measure(struct run *run, const struct subject *subject, unsigned int n,
-		   struct load_samples *samples, struct load_samples *took)
+		   struct load_samples *samples, struct load_samples *change,
+		   struct load_samples *took)
 {
-	struct load_prober_config config = {
-		.port = run->port, .proto = subject->proto, .shape = {64, 64}};
+	struct load_prober_config config = {.port = run->port,
+					    .proto = subject->proto,
+					    .shape = {64, 64},
+					    .version = subject->versions};
 	struct load_prober *prober = load_prober_start(&config);
 	struct load_window window;
 	uint64_t start;
@@ -157,6 +164,8 @@ static int measure(struct run *run, const struct subject *subject, unsigned int 
 			err = load_prober_end(prober, ANSWER_TIMEOUT, &window);
 		if (!err)
 			load_samples_add(samples, (double)window.gap / LOAD_US);
+		if (!err && window.change)
+			load_samples_add(change, (double)window.change / LOAD_US);
 	}
 	load_prober_stop(prober);
 	return err;
@@ -183,7 +192,7 @@ static void one(const struct subject *subject, uint64_t state, unsigned int n)
 			  .keys = state / (len + 14),
 			  .shape = {len, len},
 			  .port = load_free_port()};
-	struct load_samples samples = {0}, took = {0};
+	struct load_samples samples = {0}, change = {0}, took = {0};
 	uint64_t free_bytes = load_meminfo("MemAvailable"), need = subject->need(state);
 	char why[128];
 	int err;
@@ -202,7 +211,7 @@ static void one(const struct subject *subject, uint64_t state, unsigned int n)
 	if (!err && !subject->fills_itself)
 		err = fill(&run, subject);
 	if (!err)
-		err = measure(&run, subject, n, &samples, &took);
+		err = measure(&run, subject, n, &samples, &change, &took);
 	subject->stop(&run);
 	load_rmtree(run.dir);
 	if (subject == &subject_kho && took.nr)
@@ -212,9 +221,13 @@ static void one(const struct subject *subject, uint64_t state, unsigned int n)
 		load_report_skip(report, size_now, subject->name, "blackout_us", "us", why);
 	} else {
 		load_report_add(report, size_now, subject->name, "blackout_us", "us", &samples);
+		if (change.nr)
+			load_report_add(report, size_now, subject->name, "change_us", "us",
+					&change);
 		load_report_add(report, size_now, subject->name, "whole_event_ms", "ms", &took);
 	}
 	load_samples_free(&samples);
+	load_samples_free(&change);
 	load_samples_free(&took);
 }
 

@@ -29,6 +29,7 @@ struct subject {
 	const char *name;
 	enum load_proto proto;
 	bool slow; /* seconds each: few of them */
+	bool versions; /* each event changes the version that it tells */
 	bool fills_itself; /* has the state from the start */
 	/* Memory that it takes at its peak. */
 	uint64_t (*need)(uint64_t state);

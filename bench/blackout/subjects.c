@@ -175,11 +175,13 @@ static int noise_event(struct run *run)
 }
 
 const struct subject subject_kho = {.name = "libkho",
+				    .versions = true,
 				    .need = need_once,
 				    .start = kho_start_server,
 				    .event = kho_spawn_event,
 				    .stop = kho_stop_server};
 const struct subject subject_kho_exec = {.name = "libkho-exec",
+					 .versions = true,
 					 .need = need_once,
 					 .start = kho_start_server,
 					 .event = kho_exec_event,

@@ -262,12 +262,15 @@ struct load_prober_config {
 	uint64_t index; /* version 1 is expected */
 	struct load_shape shape;
 	uint64_t interval; /* 0: 50 microseconds */
+	bool version; /* ask for the server's version, too: who answers? */
 };
 
 struct load_prober;
 
 struct load_window {
 	uint64_t gap; /* longest time between two answers, the second in the window */
+	uint64_t
+		change; /* between the last answer of one version and the first of another; 0: none */
 	uint64_t answers;
 	uint64_t bad; /* answers with other bytes */
 	uint64_t breaks; /* connections broken */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -14,6 +15,7 @@
 
 #define PROBER_INTERVAL (50 * LOAD_US)
 #define PROBER_RETRY (200 * LOAD_US) /* between attempts to connect, and after a bad answer */
+#define VERSION_LEN 80
 #define PROBER_POLL (200 * LOAD_US) /* of the thread that looks for a window's answer */
 
 struct load_prober {
@@ -25,11 +27,14 @@ struct load_prober {
 	char *answer;
 	char *got;
 	size_t answer_len;
+	char said[VERSION_LEN]; /* of the version; the one before is @known */
+	char known[VERSION_LEN];
 	atomic_bool stop;
 	_Atomic uint64_t last; /* the last answer's time; 0 = none yet */
 	/* The window. The prober's thread writes; reset is the one word that others write. */
 	atomic_bool reset;
 	_Atomic uint64_t gap;
+	_Atomic uint64_t change;
 	_Atomic uint64_t answers;
 	_Atomic uint64_t bad;
 	_Atomic uint64_t breaks;
@@ -67,15 +72,35 @@ static bool probe_connect(struct load_prober *prober)
 	return false;
 }
 
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Is it all there? Behind the answer comes the version's line, if it was asked for. */
+static bool probe_done(struct load_prober *prober, size_t have)
+{
+	size_t len = have - prober->answer_len;
+
+	if (have < prober->answer_len || !prober->config.version)
+		return have == prober->answer_len;
+	if (!len || len >= VERSION_LEN || prober->got[have - 1] != '\n')
+		return false;
+	memcpy(prober->said, prober->got + prober->answer_len, len);
+	prober->said[len] = '\0';
+	return true;
+}
+
 /* Return: the whole answer came; false: the connection is of no use any more. */
 static bool probe_receive(struct load_prober *prober)
 {
+	size_t room = prober->answer_len + (prober->config.version ? VERSION_LEN : 0);
 	uint64_t end = load_now() + load_patience;
 	size_t have = 0;
 	ssize_t n;
 
-	while (have < prober->answer_len && !atomic_load(&prober->stop)) {
-		n = recv(prober->fd, prober->got + have, prober->answer_len - have, 0);
+	while (!probe_done(prober, have) && !atomic_load(&prober->stop)) {
+		n = recv(prober->fd, prober->got + have, room - have, 0);
 		/* A server that took the request and forgot it would be waited for for ever. */
 		if (n < 0 && (errno == EAGAIN || errno == EINTR) && load_now() < end)
 			continue;
@@ -86,14 +111,15 @@ static bool probe_receive(struct load_prober *prober)
 			return false;
 		}
 		/* At once: an answer of another kind may be shorter. */
-		if (memcmp(prober->got + have, prober->answer + have, (size_t)n)) {
+		if (have < prober->answer_len && memcmp(prober->got + have, prober->answer + have,
+							least(n, prober->answer_len - have))) {
 			bump(&prober->bad);
 			load_sleep(PROBER_RETRY);
 			return false;
 		}
 		have += (size_t)n;
 	}
-	return have == prober->answer_len;
+	return probe_done(prober, have);
 }
 
 static void probe_count(struct load_prober *prober)
@@ -102,6 +128,7 @@ static void probe_count(struct load_prober *prober)
 
 	if (atomic_load(&prober->reset)) {
 		atomic_store(&prober->gap, 0);
+		atomic_store(&prober->change, 0);
 		atomic_store(&prober->answers, 0);
 		atomic_store(&prober->bad, 0);
 		atomic_store(&prober->breaks, 0);
@@ -110,6 +137,11 @@ static void probe_count(struct load_prober *prober)
 		atomic_store(&prober->reset, false);
 	} else if (last && gap > atomic_load(&prober->gap)) {
 		atomic_store(&prober->gap, gap);
+	}
+	if (strcmp(prober->known, prober->said)) {
+		if (prober->known[0])
+			atomic_store(&prober->change, gap);
+		memcpy(prober->known, prober->said, sizeof(prober->known));
 	}
 	bump(&prober->answers);
 	atomic_store(&prober->last, now);
@@ -149,7 +181,7 @@ struct load_prober *load_prober_start(const struct load_prober_config *config)
 {
 	struct load_prober *prober = calloc(1, sizeof(*prober));
 	struct load_op op = {.index = config->index, .version = 1, .kind = LOAD_GET};
-	size_t size = 256 + config->shape.max;
+	size_t size = 256 + VERSION_LEN + config->shape.max;
 
 	if (!prober)
 		return NULL;
@@ -164,6 +196,9 @@ struct load_prober *load_prober_start(const struct load_prober_config *config)
 		goto fail;
 	prober->request_len =
 		load_request(prober->request, size, config->proto, &op, &config->shape);
+	if (config->version)
+		prober->request_len +=
+			(size_t)sprintf(prober->request + prober->request_len, "version\r\n");
 	prober->answer_len = load_answer(prober->answer, size, config->proto, &op, &config->shape);
 	errno = pthread_create(&prober->thread, NULL, probe_main, prober);
 	if (!errno)
@@ -214,6 +249,7 @@ int load_prober_end(struct load_prober *prober, uint64_t timeout, struct load_wi
 		load_sleep(PROBER_POLL);
 	}
 	window->gap = atomic_load(&prober->gap);
+	window->change = atomic_load(&prober->change);
 	window->answers = atomic_load(&prober->answers);
 	window->bad = atomic_load(&prober->bad);
 	window->breaks = atomic_load(&prober->breaks);
