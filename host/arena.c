@@ -110,12 +110,23 @@ int kho_arena_format_(int fd, __u64 max_size)
 {
 	struct kho_abi_arena_header header = {0};
 	char *base;
+	struct stat st;
 	int rc = fill_header(&header, max_size);
 
 	if (rc)
 		return rc;
+	if (fstat(fd, &st))
+		return kho_fail_(-errno, "arena: %s", strerror(errno));
+	/* Left by somebody who died before the last store of this; sealed files do not shrink. */
+	if ((__u64)st.st_size > header.max_size)
+		return kho_fail_(
+			-EINVAL,
+			"arena: its file has %lld bytes already, more than a limit of %llu: "
+			"raise --arena-max",
+			(long long)st.st_size, (unsigned long long)header.max_size);
 	/* Everything below the nodes, and the tree's root, is written without further ado. */
-	if (ftruncate(fd, (off_t)first_size(&header)) ||
+	if (((__u64)st.st_size < first_size(&header) &&
+	     ftruncate(fd, (off_t)first_size(&header))) ||
 	    fallocate(fd, 0, 0, (off_t)(header.nodes_pa + KHO_PAGE_SIZE)))
 		return kho_fail_(-errno, "arena: no memory for its first %llu bytes: %s",
 				 (unsigned long long)first_size(&header), strerror(errno));
@@ -233,8 +244,8 @@ static int check_image(bool live)
 	do {
 		rc = check_tree();
 		rc = rc ?: kho_root_check_();
+		rc = rc ?: kho_intents_check_();
 	} while (rc && live && ++tries < 8 && check_file_grown() > 0);
-	rc = rc ?: kho_intents_check_();
 	return rc || !live ? rc : kho_preserve_check_all_(true);
 }
 

@@ -200,6 +200,17 @@ static struct slab *take_partial(struct heap *heap, unsigned int class)
 	return slab;
 }
 
+/* Nothing to hand out: full. Return: false: freed meanwhile by a thread that did not see that it is. */
+static bool set_aside(struct slab *slab)
+{
+	kho_slab_set_full_(slab, true);
+	if (!__atomic_load_n(&slab->remote, __ATOMIC_SEQ_CST))
+		return true;
+	kho_slab_set_full_(slab, false);
+	kho_slab_collect_(slab);
+	return false;
+}
+
 /* A slab with free objects out of a heap whose thread is gone. */
 static struct slab *take_from_idle(struct heap *heap, unsigned int class)
 {
@@ -214,10 +225,8 @@ static struct slab *take_from_idle(struct heap *heap, unsigned int class)
 		if (!slab && idle->current[class] != &no_slab) {
 			slab = idle->current[class];
 			idle->current[class] = &no_slab;
-			if (!kho_slab_collect_(slab)) {
-				kho_slab_set_full_(slab, true);
+			if (!kho_slab_collect_(slab) && set_aside(slab))
 				slab = NULL;
-			}
 		}
 		if (slab)
 			kho_slab_set_owner_(slab, heap);
@@ -311,16 +320,8 @@ void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class)
 
 		if (object)
 			return object;
-		if (slab != &no_slab) {
-			if (kho_slab_collect_(slab))
-				continue;
-			kho_slab_set_full_(slab, true);
-			/* Freed meanwhile by a thread that did not see that it is full. */
-			if (__atomic_load_n(&slab->remote, __ATOMIC_SEQ_CST)) {
-				kho_slab_set_full_(slab, false);
-				continue;
-			}
-		}
+		if (slab != &no_slab && (kho_slab_collect_(slab) || !set_aside(slab)))
+			continue;
 		heap->current[class] = &no_slab;
 		slab = next_slab(heap, class);
 		if (!slab) {

@@ -302,6 +302,7 @@ int kho_keeper_start_(void)
 	pthread_sigmask(SIG_SETMASK, &kho_life_.mask, NULL);
 	if (r) {
 		close(kho_life_.kick);
+		kho_life_.kick = -1;
 		return kho_fail_(-r, "the keeper thread cannot be started");
 	}
 	while (sem_wait(&started))

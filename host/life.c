@@ -16,6 +16,8 @@
 #include "life.h"
 #include "owner.h"
 
+#define HEALTHY_SEND_MS 1000
+
 struct kho_life kho_life_ = {.lock = PTHREAD_MUTEX_INITIALIZER,
 			     .busy = PTHREAD_MUTEX_INITIALIZER,
 			     .server = -1,
@@ -298,17 +300,21 @@ int kho_ready(void)
 int kho_healthy(void)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_HEALTHY};
+	int r = 0;
 
 	if (kho_forked_())
 		return forked();
 	kho_step_("successor-healthy");
 	pthread_mutex_lock(&kho_life_.lock);
 	if (kho_life_.channel >= 0 && kho_life_.reader == KHO_READER_KEEPER) {
-		kho_life_.healthy = true;
-		kho_msg_send_(kho_life_.channel, &out, 1000);
+		r = kho_msg_send_(kho_life_.channel, &out, HEALTHY_SEND_MS);
+		/* A predecessor that has gone needs no telling. */
+		if (r == -EPIPE)
+			r = 0;
+		kho_life_.healthy = !r;
 	}
 	pthread_mutex_unlock(&kho_life_.lock);
-	return 0;
+	return r;
 }
 
 int kho_alive(void)

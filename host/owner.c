@@ -22,6 +22,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -202,6 +203,9 @@ static enum holder recorded(const struct kho_abi_owner *owner, const struct kho_
 	if (owner->pid == self->pid && owner->start_time == self->start_time)
 		return ALIVE;
 	r = kho_proc_start_time_((pid_t)owner->pid, &start);
+	/* /proc may hide a living process (hidepid); a signal that may not be sent finds it. */
+	if (r == -ESRCH && (!kill((pid_t)owner->pid, 0) || errno != ESRCH))
+		return ALIVE;
 	if (r == -ESRCH || (!r && start != owner->start_time))
 		return STALE;
 	r = kho_proc_exiting_((pid_t)owner->pid, owner->start_time);

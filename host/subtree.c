@@ -110,7 +110,7 @@ static int check_subtrees(const void *fdt, kho_pa_t slot)
 
 	while (!rc && !khoc_root_next(fdt, &pos, &subtree)) {
 		if (!strcmp(subtree.name, KHO_ABI_METADATA_NODE))
-			rc = subtree.data == slot + KHO_ABI_FDT_MAX &&
+			rc = !subtree.type && subtree.data == slot + KHO_ABI_FDT_MAX &&
 					     subtree.size == sizeof(struct kho_abi_metadata)
 				     ? 0
 				     : fault(KHO_E_RANGE, KHOC_S_METADATA, "preserved-data", slot,

@@ -73,7 +73,7 @@ static int take_fds(bool tell)
 	return 0;
 }
 
-static int lose_fds(void)
+static int lose_fds(bool tell)
 {
 	const struct kho_abi_msg_fds *head = (const void *)incoming.body;
 	const __u64 *tokens = (const void *)(head + 1);
@@ -84,7 +84,7 @@ static int lose_fds(void)
 
 		if (fd < 0)
 			continue; /* came and went before it could be sent */
-		if (config->fd)
+		if (tell && config->fd)
 			config->fd(config->ctx, tokens[i], -1);
 		close(fd);
 	}
@@ -107,8 +107,13 @@ static int receive_fds(void)
 			return kho_fail_(r, "the predecessor did not send its fds in time");
 		if (!r && incoming.type == KHO_MSG_FDS_DONE)
 			return 0;
-		if (!r)
-			r = incoming.type == KHO_MSG_FD ? take_fds(false) : unexpected();
+		/* The predecessor serves meanwhile: what was sent may be gone before all is sent. */
+		if (!r && incoming.type == KHO_MSG_FD)
+			r = take_fds(false);
+		else if (!r && incoming.type == KHO_MSG_FD_GONE)
+			r = lose_fds(false);
+		else if (!r)
+			r = unexpected();
 		kho_msg_drop_(&incoming);
 		if (r)
 			return r;
@@ -230,7 +235,7 @@ static int await_grant(void)
 		if (!r && incoming.type == KHO_MSG_FD)
 			r = take_fds(true);
 		else if (!r && incoming.type == KHO_MSG_FD_GONE)
-			r = lose_fds();
+			r = lose_fds(true);
 		else if (!r)
 			r = unexpected();
 		kho_msg_drop_(&incoming);

@@ -401,6 +401,10 @@ bool adopt(struct sup *s, struct conn *c)
 		return false;
 	if (s->state != SUP_ADOPTING || s->cur.pid || s->msg.nr_fds != 1)
 		return false; /* somebody else's, or one that we gave up */
+	/* We map it: nobody may cut it off under us. */
+	if (!(fcntl(s->msg.fds[0], F_GET_SEALS) & F_SEAL_SHRINK) ||
+	    fcntl(s->msg.fds[0], F_GET_SEALS) < 0)
+		return false;
 	pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
 	if (pidfd < 0)
 		return false;

@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <kho/host.h>
 
@@ -59,8 +60,11 @@ static void frozen(void *ctx)
 static void thaw(void *ctx, enum kho_thaw why)
 {
 	if (why == KHO_THAW_ROLLED_BACK) {
-		if (conns_adopt_all() || attach(true))
+		/* What we know is stale, and cannot be looked up: the next start finds it all. */
+		if (conns_adopt_all() || attach(true)) {
 			fprintf(stderr, "cached: after the roll-back: %s\n", kho_error());
+			_exit(1);
+		}
 	}
 	stats_unpark();
 }

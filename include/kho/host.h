@@ -157,7 +157,9 @@ int kho_ready(void);
  * kho_healthy() - the successor has proven itself: the predecessor may go
  *
  * Until then it can be rolled back, at the latest when the hand-over's time-out
- * passes. Elsewhere a no-op. Return: 0.
+ * passes. Elsewhere a no-op.
+ *
+ * Return: 0; -ETIMEDOUT or another error of the channel: not said, may be tried again.
  */
 int kho_healthy(void);
 
