@@ -182,8 +182,6 @@ struct slab *kho_slab_inherited_(struct heap *heap, unsigned int class);
 unsigned char *kho_slab_state_of_(const void *ptr);
 /* The arena is full: adopt what came in, for @heap, and give back the pages of empty slabs. Return: whether there were any. */
 bool kho_slabs_give_back_(struct heap *heap);
-/* Bytes of the arena in which inherited slabs have not been looked for. */
-__u64 kho_slabs_unseen_(void);
 /* The next object never looked at that is free, or NULL. */
 void *kho_slab_scan_(struct slab *slab);
 /* Take the objects that other threads freed. Return: whether there is something to hand out. */

@@ -433,16 +433,6 @@ bool kho_slabs_give_back_(struct heap *heap)
 	return any;
 }
 
-__u64 kho_slabs_unseen_(void)
-{
-	__u64 unseen;
-
-	pthread_mutex_lock(&adopt_lock);
-	unseen = kho_arena_.size - inherited.pos;
-	pthread_mutex_unlock(&adopt_lock);
-	return unseen;
-}
-
 /* ---- handing out ---- */
 
 void *kho_slab_scan_(struct slab *slab)
