@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # Needs libmimalloc.so.2 (Debian: libmimalloc2.0) when it runs.
 
-HEAP_BENCH_SRCS := bench/heap.c $(if $(wildcard host/life.c),,tests/host/life_double.c)
+HEAP_BENCH_SRCS := bench/heap.c
 $(O)/bench/heap: $(HEAP_BENCH_SRCS) bench/rows.h $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -MF $@.d -MT $@ \

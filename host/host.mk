@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-# Memory (arena) and life (hand-over) are listed apart: they are worked on apart.
+# The arena and what lies in it; then ownership and hand-over.
 KHO_HOST_MEMORY_SRCS := arena.c node.c prefault.c error.c hbitmap.c page.c \
 	preserve.c unclaimed.c slab.c large.c heap.c publish.c subtree.c
 KHO_HOST_LIFE_SRCS := owner.c proc.c fdtable.c quiesce.c message.c environ.c formats.c keeper.c \

@@ -53,42 +53,13 @@ static uint64_t upgrade_ns = 60 * LOAD_MS; /* until one was measured */
 bool blackout_wait_gone(pid_t pid, uint64_t timeout)
 {
 	uint64_t end = load_now() + timeout;
-	char path[64], text[512];
-	ssize_t n;
-	char *p;
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	for (;;) {
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			return true;
-		n = read(fd, text, sizeof(text) - 1);
-		close(fd);
-		text[n > 0 ? n : 0] = '\0';
-		p = strrchr(text, ')');
-		if (!p || !p[1] || p[2] == 'Z' || p[2] == 'X')
-			return true;
+	while (!load_is_gone(pid)) {
 		if (load_now() > end)
 			return false;
 		load_sleep(LOAD_MS);
 	}
-}
-
-void blackout_show_log(const struct run *run)
-{
-	char text[2048];
-	int fd = open(run->log, O_RDONLY | O_CLOEXEC);
-	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return;
-	n = pread(fd, text, sizeof(text),
-		  size > (off_t)sizeof(text) ? size - (off_t)sizeof(text) : 0);
-	if (n > 0)
-		fprintf(stderr, "%.*s\n", (int)n, text);
-	close(fd);
+	return true;
 }
 
 static void progress(const char *size, const char *subject, const char *what, uint64_t done,

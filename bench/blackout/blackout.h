@@ -50,7 +50,5 @@ extern const struct subject subject_exec;
 
 /* Wait until a process is gone. */
 bool blackout_wait_gone(pid_t pid, uint64_t timeout);
-/* The end of the run's log, after a failure. */
-void blackout_show_log(const struct run *run);
 
 #endif

@@ -37,7 +37,7 @@ static int wait_answer(struct run *run)
 
 	if (err) {
 		fprintf(stderr, "\nblackout: no answer: %s\n", strerror(-err));
-		blackout_show_log(run);
+		load_show_tail(run->log, "");
 	}
 	return err;
 }
@@ -128,7 +128,7 @@ static int kho_upgrade(struct run *run, bool in_place)
 	status = load_run(argv, out, sizeof(out), EVENT_TIMEOUT);
 	if (status) {
 		fprintf(stderr, "\nblackout: kho upgrade: %d: %s\n", status, out);
-		blackout_show_log(run);
+		load_show_tail(run->log, "");
 		return -EPROTO;
 	}
 	if (!in_place && !blackout_wait_gone(old, EVENT_TIMEOUT)) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* Upgrades, kills and bad successors, each with its measurements. */
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -128,39 +127,6 @@ int demo_upgrades(struct demo *demo)
 	return err;
 }
 
-/*
- * Does it still hold what it had open? Its first thread may be a zombie long before its last
- * one has gone.
- */
-static bool is_alive(pid_t pid)
-{
-	char path[64], text[512];
-	unsigned int tasks = 0;
-	struct dirent *entry;
-	bool zombie = false;
-	size_t n;
-	char *p;
-	FILE *f;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	d = opendir(path);
-	while (d && (entry = readdir(d)))
-		tasks += entry->d_name[0] != '.';
-	if (d)
-		closedir(d);
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	n = fread(text, 1, sizeof(text) - 1, f);
-	text[n] = '\0';
-	p = strrchr(text, ')');
-	zombie = !p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X';
-	fclose(f);
-	return tasks > 1 || !zombie;
-}
-
 static int one_kill(struct demo *demo, unsigned int nth)
 {
 	static const int signals[DEMO_SIGNALS] = {SIGKILL, SIGSEGV, SIGABRT};
@@ -178,7 +144,7 @@ static int one_kill(struct demo *demo, unsigned int nth)
 		return err;
 	kill(before, signals[nth % DEMO_SIGNALS]);
 	deadline = load_now() + ANSWER_TIMEOUT;
-	while (is_alive(before) && load_now() < deadline)
+	while (!load_is_gone(before) && load_now() < deadline)
 		load_sleep(LOAD_MS / 2);
 	err = end(demo, kind, dropped);
 	if (err)

@@ -197,16 +197,5 @@ void demo_server_stop(struct demo *demo)
 
 void demo_server_log(struct demo *demo)
 {
-	char text[4096];
-	int fd = open(demo->log, O_RDONLY | O_CLOEXEC);
-	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return;
-	n = pread(fd, text, sizeof(text),
-		  size > (off_t)sizeof(text) ? size - (off_t)sizeof(text) : 0);
-	if (n > 0)
-		fprintf(stderr, "--- end of what the server said ---\n%.*s\n", (int)n, text);
-	close(fd);
+	load_show_tail(demo->log, "--- end of what the server said ---\n");
 }

@@ -330,6 +330,11 @@ unsigned int load_free_port(void);
 /* Wait until @pid, or anybody, answers there. Return: 0, -ETIMEDOUT, -ECHILD: @pid ended. */
 int load_wait_port(unsigned int port, pid_t pid, uint64_t timeout);
 
+/* Is nothing of it left that could hold a file or a socket open? */
+bool load_is_gone(pid_t pid);
+/* The end of a log, under a heading, to stderr. */
+void load_show_tail(const char *file, const char *heading);
+
 /* Start a program with stdout and stderr to @log (NULL: /dev/null). Return: pid or negative errno. */
 pid_t load_spawn(char *const argv[], const char *log, const char *cwd);
 /* Wait for a child. Return: its exit status, 128 + signal, or -ETIMEDOUT. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* Other processes: started, asked, measured, and ended by pid. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -267,4 +268,48 @@ uint64_t load_meminfo(const char *name)
 			break;
 	fclose(f);
 	return (uint64_t)kib << 10;
+}
+
+/* Its first thread may be a zombie long before its last one has gone. */
+bool load_is_gone(pid_t pid)
+{
+	char path[64], text[512];
+	unsigned int tasks = 0;
+	struct dirent *entry;
+	size_t n;
+	char *p;
+	FILE *f;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	while (d && (entry = readdir(d)))
+		tasks += entry->d_name[0] != '.';
+	if (d)
+		closedir(d);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return true;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = '\0';
+	fclose(f);
+	p = strrchr(text, ')');
+	return tasks <= 1 && (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X');
+}
+
+void load_show_tail(const char *file, const char *heading)
+{
+	char text[4096];
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	n = pread(fd, text, sizeof(text),
+		  size > (off_t)sizeof(text) ? size - (off_t)sizeof(text) : 0);
+	if (n > 0)
+		fprintf(stderr, "%s%.*s\n", heading, (int)n, text);
+	close(fd);
 }

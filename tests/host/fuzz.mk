@@ -2,7 +2,7 @@
 # fuzz/fuzz_arena.c needs the host's private side and the template. It is replayed and fuzzed as the
 # others of fuzz/fuzz.mk are: build/fuzz/arena, and build/fuzz/fuzz/arena.fuzzer.
 
-ARENA_FUZZ_SRCS := tests/host/template.c $(if $(wildcard host/life.c),,tests/host/life_double.c)
+ARENA_FUZZ_SRCS := tests/host/template.c
 ARENA_FUZZ_CC = $(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost \
 	-Itests/host -Ifuzz -MF $@.d -MT $@
 
