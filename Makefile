@@ -75,9 +75,10 @@ all: $(LIB) $(SHLIB) $(ALL)
 
 INSTALL_DIR = $(DESTDIR)$(PREFIX)
 install: all
-	install -d $(addprefix $(INSTALL_DIR)/,bin include/kho/abi lib/pkgconfig)
+	install -d $(addprefix $(INSTALL_DIR)/,bin include/kho/abi include/kho/core lib/pkgconfig)
 	install -m 644 include/kho/*.h $(INSTALL_DIR)/include/kho
 	install -m 644 include/kho/abi/*.h $(INSTALL_DIR)/include/kho/abi
+	install -m 644 include/kho/core/*.h $(INSTALL_DIR)/include/kho/core
 	install -m 644 $(LIB) $(INSTALL_DIR)/lib
 	install -m 755 $(SHLIB) $(INSTALL_DIR)/lib/$(KHO_SONAME)
 	ln -sf $(KHO_SONAME) $(INSTALL_DIR)/lib/libkho.so

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* Private: what writer and checker of the root FDT agree on. */
-#ifndef KHO_CORE_ROOT_H
-#define KHO_CORE_ROOT_H
+#ifndef KHO_CORE_ROOT_PRIVATE_H
+#define KHO_CORE_ROOT_PRIVATE_H
 
 #include "mem.h"
 
