@@ -2,6 +2,7 @@
 /* Images for tests: see image.h. */
 #include "image.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -55,7 +56,7 @@ static kho_pa_t image_alloc(void *ctx)
 	at = rng_below(&image->rng, image->nr_nodes);
 	while (image->used[at])
 		at = (at + 1) % image->nr_nodes;
-	image->used[at] = 1;
+	image->used[at] = IMAGE_RESERVED;
 	image->live++;
 	pa = image->mem.node_lo + (at << image->shift);
 	memset(image->bytes + pa, 0, 1UL << image->shift);
@@ -71,11 +72,46 @@ static void image_free(void *ctx, kho_pa_t pa)
 
 	pthread_mutex_lock(&image->lock);
 	assert(pa >= image->mem.node_lo && at < image->nr_nodes);
-	assert(image->used[at]);
+	assert(image->used[at] == IMAGE_RESERVED);
 	image->used[at] = 0;
 	image->live--;
 	memset(image->bytes + pa, 0xdb, 1UL << image->shift);
 	pthread_mutex_unlock(&image->lock);
+}
+
+/* Of a page in [node_lo, node_hi): published or not? */
+static u8 *image_state(struct image *image, kho_pa_t pa)
+{
+	u64 at = (pa - image->mem.node_lo) >> image->shift;
+
+	assert(pa >= image->mem.node_lo && at < image->nr_nodes);
+	assert(!(pa & ((1UL << image->shift) - 1)));
+	return &image->used[at];
+}
+
+static int image_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale)
+{
+	struct image *image = ctx;
+
+	assert(*slot != value);
+	if (image->fail_publish)
+		return -ENOMEM;
+	if (fresh) {
+		assert(*image_state(image, fresh) == IMAGE_RESERVED);
+		*image_state(image, fresh) = IMAGE_PUBLISHED;
+	}
+	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
+	if (stale) {
+		assert(*image_state(image, stale) == IMAGE_PUBLISHED);
+		*image_state(image, stale) = IMAGE_RESERVED;
+		image_free(image, stale);
+	}
+	return 0;
+}
+
+bool image_is_published(struct image *image, kho_pa_t pa)
+{
+	return *image_state(image, pa) == IMAGE_PUBLISHED;
 }
 
 void image_make(struct image *image, unsigned int shift, u64 size, kho_pa_t node_lo, u64 nr_nodes,
@@ -93,7 +129,8 @@ void image_make(struct image *image, unsigned int shift, u64 size, kho_pa_t node
 	assert(image->bytes != MAP_FAILED && image->used && node_lo && size >= node_hi);
 	image->rng.state = 0x9e3779b97f4a7c15ULL;
 	pthread_mutex_init(&image->lock, NULL);
-	image->ops = (struct khoc_mem_ops){image_map, image_alloc, image_free};
+	image->ops = (struct khoc_mem_ops){image_map,	image_alloc, image_free,
+					   image_alloc, image_free,  image_publish};
 	image->mem = (struct khoc_mem){&image->ops, image,   linear ? image->bytes : NULL,
 				       size,	    node_lo, node_hi};
 }
@@ -126,4 +163,5 @@ void image_reset(struct image *image)
 	image->allocs = 0;
 	image->fail_at = 0;
 	image->fail_all = false;
+	image->fail_publish = false;
 }

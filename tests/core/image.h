@@ -8,43 +8,31 @@
 #define TESTS_CORE_IMAGE_H
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "shim.h"
 
 #include "env.h"
 
 #include <kho/kho.h>
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-
-/* A generator of 64-bit numbers: xorshift64*. */
-struct rng {
-	u64 state;
+/* What a page of the node region is; 0: free. */
+enum image_page {
+	IMAGE_RESERVED = 1, /* a node, or a page that is not published */
+	IMAGE_PUBLISHED = 2,
 };
-
-/* KHO_SEED if set, else the clock; printed, so that a failure can be repeated. */
-u64 test_seed(void);
-u64 rng_next(struct rng *rng);
-/* 0 to @n - 1 */
-u64 rng_below(struct rng *rng, u64 n);
 
 /**
  * struct image - an image of a test
  * @mem: what the core sees
  * @bytes: backing of [0, mem.node_hi)
- * @used: per page of the node region: handed out?
+ * @used: per page of the node region: 0, or enum image_page
  * @live: nodes handed out and not given back
  * @allocs: calls of alloc_node so far
  * @fail_at: the call, from 1, that fails; 0 for none
  * @fail_all: every call from @fail_at on fails
+ * @fail_publish: publish_page fails
+ *
+ * Nodes and pages come from the same region; @live and @allocs count both.
  */
 struct image {
 	struct khoc_mem mem;
@@ -58,6 +46,7 @@ struct image {
 	u64 allocs;
 	u64 fail_at;
 	bool fail_all;
+	bool fail_publish;
 	struct rng rng;
 	pthread_mutex_t lock;
 };
@@ -76,6 +65,8 @@ void image_destroy(struct image *image);
 u64 *image_word(struct image *image, kho_pa_t pa);
 /* A node of the region, as the tree would get it. */
 kho_pa_t image_node(struct image *image);
+/* Was this page published, and not freed since? */
+bool image_is_published(struct image *image, kho_pa_t pa);
 /* Forget all nodes that were handed out. */
 void image_reset(struct image *image);
 

@@ -14,13 +14,26 @@
  * @alloc_node: a zeroed page for a tree node, as its pa, or 0 when there is none.
  *	May be called from several threads at once.
  * @free_node: gives a page of @alloc_node back.
+ * @alloc_page: a zeroed page for a structure that lies in data memory (array, block set, chunk
+ *	of a vmalloc list), as its pa, or 0 when there is none. It is only reserved: if we die
+ *	before @publish_page it is gone without a leak.
+ * @free_page: gives back a page of @alloc_page that was never published.
+ * @publish_page: stores @value to @slot, which makes the page at @fresh reachable and the page at
+ *	@stale unreachable, preserves @fresh and frees @stale, as one step to any crash. Each
+ *	may be 0: none. The store is a release. @value is never what @slot holds.
+ *	Return: 0, or -ENOMEM: nothing changed, @fresh is still reserved.
  *
- * @alloc_node and @free_node may be NULL for an image that is only read.
+ * Pages are of the image's page size, aligned to it, and belong to whoever writes the structure:
+ * these three are called under whatever excludes other writers of it. All but @map may be NULL for
+ * an image that is only read.
  */
 struct khoc_mem_ops {
 	void *(*map)(void *ctx, kho_pa_t pa, size_t len);
 	kho_pa_t (*alloc_node)(void *ctx);
 	void (*free_node)(void *ctx, kho_pa_t pa);
+	kho_pa_t (*alloc_page)(void *ctx);
+	void (*free_page)(void *ctx, kho_pa_t pa);
+	int (*publish_page)(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale);
 };
 
 /**
