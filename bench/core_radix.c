@@ -227,7 +227,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	b->picks = malloc(NR_PICKS * sizeof(u64));
-	b->ops = (struct khoc_mem_ops){NULL, node_alloc, node_free};
+	b->ops = (struct khoc_mem_ops){.alloc_node = node_alloc, .free_node = node_free};
 	b->mem = (struct khoc_mem){&b->ops, b, nodes, IMAGE, NODES_LO, NODES_HI};
 	bench_dense(b);
 	bench_random(b);

@@ -92,7 +92,8 @@ static void probe(struct khoc_radix *tree, struct input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct khoc_mem_ops ops = {input_map, input_alloc, input_free};
+	const struct khoc_mem_ops ops = {
+		.map = input_map, .alloc_node = input_alloc, .free_node = input_free};
 	u64 seen[FUZZ_TREE_NODES / 64] = {0}, pages, nodes = 0;
 	unsigned int shift = size < FUZZ_TREE_HEADER ? 0 : data[0];
 	struct khoc_radix_check check;

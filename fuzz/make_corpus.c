@@ -84,7 +84,7 @@ static void make(struct maker *m, unsigned int shift)
 	memset(m, 0, sizeof(*m));
 	m->shift = shift;
 	m->bytes = calloc(1, hi);
-	m->ops = (struct khoc_mem_ops){NULL, maker_alloc, maker_free};
+	m->ops = (struct khoc_mem_ops){.alloc_node = maker_alloc, .free_node = maker_free};
 	m->mem = (struct khoc_mem){&m->ops, m, m->bytes, FUZZ_TREE_PAGES << shift, lo, hi};
 	FACT(!khoc_radix_init(&m->tree, &m->mem, shift));
 }

@@ -612,7 +612,8 @@ static void loser_frees_its_node(void **state)
 	struct image image;
 
 	make(&image, &tree, 12, 1ULL << 30);
-	racer = (struct racer){{NULL, racing_alloc, racing_free}, &image, &tree, 0};
+	racer = (struct racer){
+		{.alloc_node = racing_alloc, .free_node = racing_free}, &image, &tree, 0};
 	image.mem.ops = &racer.ops;
 	image.mem.ctx = &racer;
 	assert_int_equal(khoc_radix_add(&tree, 0x6000, 0), 0);
