@@ -121,18 +121,30 @@ int khoc_block_it_init_end(struct khoc_block_it *it, struct khoc_block_set *set)
 
 /* ---- iterators: reading and writing ---------------------------------------- */
 
+/* Over blocks without records to the next one with some. Without one the position stays where records end. */
+static void *read_ahead(struct khoc_block_it *it, struct kho_abi_block *block)
+{
+	struct khoc_block_it ahead = *it;
+	u64 count = 0;
+
+	while (!count && (block = it_forward(&ahead, block)))
+		if (!block_count(ahead.chain, ahead.block, block, &count, &ahead.report))
+			break;
+	it->report = ahead.report;
+	if (it->report.fault || !block)
+		return NULL;
+	*it = ahead;
+	return entry_of(it, block, it->i++);
+}
+
 void *khoc_block_it_read(struct khoc_block_it *it)
 {
 	struct kho_abi_block *block = it_block(it);
 	u64 count;
 
-	for (; block; block = it_forward(it, block)) {
-		if (!block_count(it->chain, it->block, block, &count, &it->report))
-			return NULL;
-		if (it->i < count)
-			return entry_of(it, block, it->i++);
-	}
-	return NULL;
+	if (!block || !block_count(it->chain, it->block, block, &count, &it->report))
+		return NULL;
+	return it->i < count ? entry_of(it, block, it->i++) : read_ahead(it, block);
 }
 
 /* The block in which the next record is written, the position at it. Return: NULL if all are full. */

@@ -11,6 +11,7 @@
  *	preserve.c	blocks in the tree and their descriptors; folios, runs, restore
  *	unclaimed.c	blocks that came in and were not restored
  *	slab.c, large.c, heap.c, publish.c	the heap
+ *	block.c		block sets
  *	subtree.c	the root FDT, subtrees, named roots
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds

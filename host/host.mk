@@ -4,4 +4,5 @@ KHO_HOST_MEMORY_SRCS := arena.c image.c node.c prefault.c error.c hbitmap.c page
 	preserve.c unclaimed.c slab.c large.c heap.c publish.c subtree.c
 KHO_HOST_LIFE_SRCS := owner.c proc.c fdtable.c quiesce.c message.c environ.c formats.c keeper.c \
 	predecessor.c inplace.c successor.c life.c
+KHO_HOST_MEMORY_SRCS += block.c
 KHO_HOST_SRCS := $(KHO_HOST_MEMORY_SRCS) $(KHO_HOST_LIFE_SRCS)

@@ -224,6 +224,29 @@ TEST(append_and_pop_elsewhere)
 	subject_destroy(&s);
 }
 
+/* Whoever has read all of it can go on writing, also where blocks wait. */
+TEST(append_behind_what_was_read)
+{
+	struct khoc_block_it it;
+	struct subject s;
+
+	for (u64 had = 0; had < 6; had++) {
+		subject_make(&s, 6, 24, true);
+		EXPECT_EQ(khoc_block_it_init_end(&it, &s.set), 0);
+		for (u64 k = 0; k < had; k++)
+			EXPECT_EQ(append(&s, &it, k), 0);
+		EXPECT_EQ(khoc_block_set_grow(&s.set, 10), 0);
+		khoc_block_it_init(&it, &s.set);
+		while (khoc_block_it_read(&it))
+			;
+		for (u64 k = had; k < 12; k++) {
+			EXPECT_EQ(append(&s, &it, k), 0);
+			expect_state(&s);
+		}
+		subject_destroy(&s);
+	}
+}
+
 /* Linux's way: grow to what will be needed, then reserve one after the other. */
 TEST(grow_and_reserve)
 {
@@ -576,7 +599,8 @@ TEST(like_a_model)
 }
 
 TEST_SUITE(block_ops, TEST_CASE(append_and_pop), TEST_CASE(append_and_pop_elsewhere),
-	   TEST_CASE(grow_and_reserve), TEST_CASE(shrink), TEST_CASE(nothing_stays_behind),
-	   TEST_CASE(clear_many), TEST_CASE(as_large_as_it_gets), TEST_CASE(no_memory),
-	   TEST_CASE(a_chain_that_breaks_later), TEST_CASE(a_count_that_breaks_later),
-	   TEST_CASE(an_allocator_that_is_broken), TEST_CASE(like_a_model));
+	   TEST_CASE(append_behind_what_was_read), TEST_CASE(grow_and_reserve), TEST_CASE(shrink),
+	   TEST_CASE(nothing_stays_behind), TEST_CASE(clear_many), TEST_CASE(as_large_as_it_gets),
+	   TEST_CASE(no_memory), TEST_CASE(a_chain_that_breaks_later),
+	   TEST_CASE(a_count_that_breaks_later), TEST_CASE(an_allocator_that_is_broken),
+	   TEST_CASE(like_a_model));

@@ -171,7 +171,7 @@ int khoc_block_it_init_end(struct khoc_block_it *it, struct khoc_block_set *set)
 /**
  * khoc_block_it_read() - the next record
  *
- * Blocks without records are passed over. Every step is bounded, also in a chain that was never
+ * Blocks without records are passed over; behind the last record the position stays where it is. Every step is bounded, also in a chain that was never
  * checked.
  *
  * Return: its address, aligned to nothing; NULL behind the last, or when khoc_block_it_error() says
@@ -203,7 +203,8 @@ void *khoc_block_it_prev(struct khoc_block_it *it);
 
 /**
  * khoc_block_it_append() - add a record at the end
- * @it: at the end: made by khoc_block_it_init_end(), or moved by this or khoc_block_it_pop() since
+ * @it: at the end: read up to it, or made by khoc_block_it_init_end(), or moved by this or
+ *	khoc_block_it_pop() since
  * @entry: its bytes
  *
  * One step to any crash: a record is there whole or not at all. Takes a page when the last block is full.
