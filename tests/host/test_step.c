@@ -475,6 +475,8 @@ static int check_page_remove(const struct found *found)
 	return !check_page_insert(found);
 }
 
+#include "step_block.h"
+
 /* ---- names ---- */
 
 static void setup_sub(void)
@@ -685,6 +687,7 @@ static const struct step_case {
 	 false},
 	{"publish page, remove", setup_page_published, op_page_remove, check_page_remove, false,
 	 false},
+	STEP_BLOCK_CASES,
 	{"add subtree", setup_folio_preserved, op_add_sub, check_sub, false, true},
 	{"remove subtree", setup_sub, op_remove_sub, check_no_sub, false, true},
 	{"make root", setup_nothing, op_add_root, check_root, false, true},
