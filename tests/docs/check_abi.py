@@ -13,10 +13,14 @@
 #
 # usage: check_abi.py TOP EXAMPLES, where EXAMPLES is the program abi_examples
 import glob
+import os
 import re
 import struct
 import subprocess
 import sys
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../reader")
+import luo_reader  # noqa: E402  (another directory's)
 
 failures = []
 
@@ -298,86 +302,12 @@ def check_large(doc):
 
 # ---- block-v1, luo-v5, memblock-v1 ------------------------------------------------
 
-class Fault(Exception):
-    pass
-
-
-def read_blocks(data, page, size, pa):
-    """Addresses of the records of a chain, and how many blocks it has."""
-    records, seen, empty = [], [], False
-    while pa:
-        if pa in seen:
-            raise Fault("CYCLE")
-        if len(seen) == 10000:
-            raise Fault("RANGE")
-        if pa % page:
-            raise Fault("ALIGN")
-        if pa + page > len(data):
-            raise Fault("RANGE")
-        pa_next, count = struct.unpack_from("<QQ", data, pa)
-        if count > (page - 16) // size:
-            raise Fault("RANGE")
-        if count and empty:
-            raise Fault("FORMAT")
-        empty = not count
-        records += [pa + 16 + i * size for i in range(count)]
-        seen.append(pa)
-        pa = pa_next
-    return records, len(seen)
-
-
-def text(data, at, room):
-    raw = data[at:at + room]
-    if not raw[0] or 0 not in raw:
-        raise Fault("FORMAT")
-    return raw[:raw.index(0)]
-
-
-def unique(items):
-    if len(set(items)) != len(items):
-        raise Fault("DUPLICATE")
-    return items
-
-
-def read_luo(data, page, at):
-    """[live updates, {session: [(handler, data, token)]}, [(FLB, data, count)]]"""
-    if at + 32 > len(data):
-        raise Fault("RANGE")
-    compatible, num, sessions_pa, flbs_pa = struct.unpack_from("<8sQQQ", data, at)
-    if compatible.partition(b"\0")[0] != b"luo-v5":
-        raise Fault("INCOMPATIBLE")
-    records, _ = read_blocks(data, page, 80, sessions_pa)
-    names = unique([text(data, r, 64) for r in records])
-    sessions = {}
-    for name, record in zip(names, records):
-        files_pa, count = struct.unpack_from("<QQ", data, record + 64)
-        files, _ = read_blocks(data, page, 64, files_pa)
-        if len(files) != count:
-            raise Fault("RANGE")
-        sessions[name] = [(text(data, f, 48), *struct.unpack_from("<QQ", data, f + 48))
-                          for f in files]
-        unique([token for _, _, token in sessions[name]])
-    flbs = []
-    if flbs_pa:
-        if flbs_pa % page:
-            raise Fault("ALIGN")
-        if flbs_pa + page > len(data):
-            raise Fault("RANGE")
-        pgcnt, count = struct.unpack_from("<QQ", data, flbs_pa)
-        if pgcnt != 1 or count > (page - 16) // 64:
-            raise Fault("RANGE")
-        places = [flbs_pa + 16 + 64 * i for i in range(count)]
-        flbs = [(text(data, p, 48), *struct.unpack_from("<QQ", data, p + 48)) for p in places]
-        unique([name for name, _, _ in flbs])
-    return [num, sessions, flbs]
-
-
 def check_blocks(doc):
     data = image(doc["blocks"])
-    records, blocks = read_blocks(data, 64, 20, 0x1000)
+    records, blocks = luo_reader.read_blocks(data, 64, 20, 0x1000)
     expect("blocks", blocks, 2)
     expect("records", [data[r:r + 20] for r in records], [b"a" * 20, b"b" * 20, b"c" * 20])
-    expect("live update", read_luo(image(doc["luo"]), 128, 0x100),
+    expect("live update", luo_reader.read_luo(image(doc["luo"]), 128, 0x100),
            [2, {b"vm-1": [(b"memfd-v2", 0x17000, 1), (b"memfd-v2", 0x18000, 42)], b"idle": []},
             [(b"iommu-v1", 0x19000, 2)]])
 
