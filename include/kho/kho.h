@@ -21,6 +21,7 @@
 #include <kho/core/fdt.h>
 #include <kho/core/image.h>
 #include <kho/core/luo.h>
+#include <kho/core/memfd.h>
 #include <kho/core/metadata.h>
 #include <kho/core/radix.h>
 #include <kho/core/report.h>
