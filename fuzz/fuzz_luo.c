@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Any bytes as what Linux hands over: the live update orchestrator's header and all it leads to,
- * regions of reserve_mem=, kexec-metadata. Each walk ends, tells a fault for
+ * regions of reserve_mem=, kexec-metadata, memory files. Each walk ends, tells a fault for
  * whatever it refuses, and gives texts that end.
  */
 #include "fuzz.h"
@@ -131,6 +131,33 @@ static void read_metadata(const struct khoc_mem *mem, kho_pa_t pa, u64 size)
 	FACT(err || metadata.version == KHO_ABI_METADATA_VERSION);
 }
 
+/* Its list goes on in every page behind the header's. */
+static void read_memfd(const struct khoc_mem *mem, unsigned int shift, kho_pa_t pa)
+{
+	u64 page = 1ULL << shift, blocks = 0, nr = 0;
+	struct khoc_memfd_folio folio;
+	struct khoc_memfd_list list;
+	struct khoc_memfd memfd;
+	struct khoc_report report;
+	int err = khoc_memfd_open(&memfd, mem, shift, pa, &report);
+
+	FACT(err == -report.fault);
+	khoc_memfd_list(&list, &memfd, NULL);
+	while ((err = khoc_memfd_folio_next(&list, &folio, &report)) != -ENOENT) {
+		if (err == -EAGAIN) {
+			if (++blocks > FUZZ_BLOCK_PAGES)
+				break;
+			khoc_memfd_list_block(&list, pa + blocks * page, page);
+			continue;
+		}
+		check_report(err, &report);
+		FACT(folio.pa < mem->size && !(folio.pa & (page - 1)));
+		FACT(err || (folio.pa && folio.entry == list.entry - 1));
+		nr += folio.at != 0;
+	}
+	FACT(nr <= memfd.nr_folios);
+}
+
 /* An input: log2 of the page size, which of the readers; then the image, from its first page on. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -152,8 +179,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		read_luo(&in.mem, data[0], page, size);
 	else if (data[1] % 4 == 1)
 		read_reserve_mem(&in.mem, page, size);
-	else
+	else if (data[1] % 4 == 2)
 		read_metadata(&in.mem, page, size);
+	else
+		read_memfd(&in.mem, data[0], page);
 	free(in.bytes);
 	return 0;
 }

@@ -245,7 +245,8 @@ static void luos(const char *dir)
 		{"flb-pages", 6, 0, 2},
 	};
 	u8 out[FUZZ_LUO_HEADER + 6 * BLOCK_PAGE];
-	struct kho_abi_metadata metadata = {1, "7.2.13", 3};
+	const struct kho_abi_metadata metadata = {1, "7.2.13", 3};
+	const struct kho_abi_memfd memfd = {7, 12 * BLOCK_PAGE, 5, 0, 12, {0}};
 
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
 		luo_image(out);
@@ -258,6 +259,14 @@ static void luos(const char *dir)
 	out[1] = 2;
 	memcpy(out + FUZZ_LUO_HEADER, &metadata, sizeof(metadata));
 	write_file(dir, "luo", "metadata", out, FUZZ_LUO_HEADER + sizeof(metadata));
+	memset(out, 0, sizeof(out));
+	out[0] = BLOCK_SHIFT;
+	out[1] = 3;
+	memcpy(out + FUZZ_LUO_HEADER, &memfd, sizeof(memfd));
+	for (u64 i = 0; i < memfd.nr_folios; i++)
+		memcpy(out + FUZZ_LUO_HEADER + BLOCK_PAGE + 16 * i,
+		       ((u64[]){(5 + i) | 3ULL << KHO_ABI_MEMFD_PFN_BITS, i}), 16);
+	write_file(dir, "luo", "memfd", out, sizeof(out));
 }
 
 /* An FDT with one region: the writer is libfdt. */

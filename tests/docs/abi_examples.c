@@ -249,6 +249,31 @@ static void luo(void)
 	hexdump("luo", tiny, 0x400);
 }
 
+/* ---- memfd-v2 ---------------------------------------------------------------------- */
+
+static void memfd(void)
+{
+	static const struct khoc_mem mem = {.linear = tiny, .size = 1ULL << 50};
+	static const struct kho_abi_memfd header = {
+		.pos = 100, .size = 9 * 4096, .seals = KHO_ABI_MEMFD_SEAL_GROW, .nr_folios = 2};
+	static const struct kho_abi_memfd_folio folios[] = {{0x2000ULL | 3ULL << 52, 0},
+							    {0x123456789 | 3ULL << 52, 7}};
+	struct khoc_memfd_folio folio;
+	struct khoc_memfd_list list;
+	struct khoc_memfd file;
+
+	memset(tiny, 0, sizeof(tiny));
+	memcpy(tiny, &header, sizeof(header));
+	memcpy(tiny + 0x100, folios, sizeof(folios));
+	need(!khoc_memfd_open(&file, &mem, 12, 0, NULL), "memory file");
+	khoc_memfd_list(&list, &file, NULL);
+	khoc_memfd_list_block(&list, 0x100, sizeof(folios));
+	for (int i = 0; i < 2; i++)
+		need(!khoc_memfd_folio_next(&list, &folio, NULL), "folio");
+	need(folio.pa == 0x123456789000 && folio.index == 7, "folio");
+	hexdump("memfd-folios", folios, sizeof(folios));
+}
+
 /* ---- memblock-v1 ----------------------------------------------------------------- */
 
 static void reserve_mem(void)
@@ -422,6 +447,7 @@ int main(void)
 	root_fdt();
 	block_set();
 	luo();
+	memfd();
 	reserve_mem();
 	checksums();
 	geometry();

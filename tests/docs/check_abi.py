@@ -310,6 +310,10 @@ def check_blocks(doc):
     expect("live update", luo_reader.read_luo(image(doc["luo"]), 128, 0x100),
            [2, {b"vm-1": [(b"memfd-v2", 0x17000, 1), (b"memfd-v2", 0x18000, 42)], b"idle": []},
             [(b"iommu-v1", 0x19000, 2)]])
+    folios = struct.unpack("<4Q", image(doc["memfd-folios"]))
+    expect("folios of a memory file", [(word & (1 << 52) - 1, word >> 52, index)
+                                       for word, index in zip(folios[::2], folios[1::2])],
+           [(0x2000, 3, 0), (0x123456789, 3, 7)])
 
 
 def check_memblock(doc):
