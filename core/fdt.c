@@ -152,8 +152,8 @@ static int next_begin(struct khoc_fdt *fdt, struct khoc_fdt_item *item, struct k
 
 	item->name = (const char *)fdt->bytes + fdt->at;
 	len = (u32)strnlen(item->name, left);
-	/* The name with its NUL is padded to 4 bytes. */
-	if (len == left || ((len + 4) & ~3U) > left)
+	/* The name with its NUL, which is not there if @len is @left, is padded to 4 bytes. */
+	if (((len + 4) & ~3U) > left)
 		return fault(fdt, report, KHO_E_TRUNCATED, fdt->at, len, left, "name");
 	item->name_len = len;
 	fdt->at += (len + 4) & ~3U;

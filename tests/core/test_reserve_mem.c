@@ -267,9 +267,14 @@ TEST(roots_that_cannot_be)
 	put32(&m, 32, STRINGS_SIZE - 1);
 	expect_open(&m, KHO_E_TRUNCATED, PA + STRUCT + 16, OTHER, STRINGS_SIZE - 1,
 		    "property name");
-	/* The structure ends too early: in a token's name, between tokens, in a property. */
 	put32(&m, 32, STRINGS_SIZE);
 	put32(&m, STRUCT + 16, COMPATIBLE);
+	/* The structure ends in what pads a value: 22 bytes, and room for those alone. */
+	put32(&m, STRUCT + 12, 22);
+	put32(&m, 36, 20 + 22);
+	expect_open(&m, KHO_E_TRUNCATED, PA + STRUCT + 12, 22, 22, "property length");
+	put32(&m, STRUCT + 12, 24);
+	/* Or too early: in a token's name, between tokens, in a property. */
 	put32(&m, 36, 4);
 	expect_open(&m, KHO_E_TRUNCATED, PA + STRUCT + 4, 0, 0, "name");
 	put32(&m, 36, 0);
