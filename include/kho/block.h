@@ -27,7 +27,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include <kho/core/block.h>
 #include <kho/types.h>
 
 #ifdef __cplusplus
@@ -36,14 +35,13 @@ extern "C" {
 
 #pragma GCC visibility push(default)
 
-/* A set; its field is private. */
+/* A set, and a position in one: private, and not to be copied. */
 struct kho_block_set {
-	struct khoc_block_set set;
+	__u64 private_words[12];
 };
 
-/* A position in a set; its field is private. */
 struct kho_block_set_it {
-	struct khoc_block_it it;
+	__u64 private_words[16];
 };
 
 /**
