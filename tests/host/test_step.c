@@ -477,21 +477,15 @@ static int check_page_remove(const struct found *found)
 	return !check_page_insert(found);
 }
 
-/* ---- areas: scattered pages, and the descriptor in a preserved folio ---- */
+/* ---- areas, with the descriptor in a preserved folio ---- */
 
 #define AREA_PAGES 5
 
 static void setup_area(void)
 {
-	struct page *apart[2 * AREA_PAGES];
 	struct kho_vmalloc *v = kho_alloc_preserve(sizeof(*v));
 
 	info->pa = kho_virt_to_phys(v);
-	for (unsigned int i = 0; i < 2 * AREA_PAGES; i++)
-		apart[i] = kho_alloc_pages(1);
-	/* The lowest of them go again, every other one. */
-	for (unsigned int i = 0; i < 2 * AREA_PAGES; i += 2)
-		kho_free_pages(apart[i], 1);
 	object = kho_vmalloc(AREA_PAGES * KHO_PAGE_SIZE);
 	if (!object)
 		_exit(8);
