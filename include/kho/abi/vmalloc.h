@@ -55,7 +55,6 @@ struct kho_abi_vmalloc_chunk {
 
 KHO_ABI_SIZE(struct kho_abi_vmalloc_chunk, 8);
 KHO_ABI_OFFSET(struct kho_abi_vmalloc_chunk, next, 0);
-KHO_ABI_OFFSET(struct kho_abi_vmalloc_chunk, phys, 8);
 
 /* Block addresses in a chunk: 7, 511, 2047, 8191 for pages of 64 B, 4K, 16K, 64K. */
 static inline __u32 kho_abi_vmalloc_per_chunk(unsigned int shift)
