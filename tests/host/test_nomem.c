@@ -216,9 +216,9 @@ static int scenario(int arena)
 	}
 	rc = kho_arena_own_();
 	if (!rc) {
+		use_areas(); /* first: it then needs nodes of the tree as well */
 		use_heap();
 		use_pages();
-		use_areas();
 		if (kho_preserve_check_all_(false))
 			fail_msg("%s", kho_error());
 	}
