@@ -17,6 +17,7 @@
 #include "life.h"
 #include "page.h"
 #include "preserve.h"
+#include "sparse.h"
 #include "vmalloc.h"
 
 #define MIB (1ULL << 20)
@@ -870,6 +871,57 @@ static void alloc_preserve_is_preserved_from_the_start(void **state)
 	assert_int_equal(errno, ENOMEM);
 }
 
+/* ---- the image of the first release is read for ever: see make_golden_vmalloc.c ---- */
+
+static int open_golden(void **state)
+{
+	FILE *in = fopen("tests/golden/vmalloc-v1.sparse", "r");
+	char *image = calloc(1, 8 * MIB);
+	int fd = kho_arena_create_("golden");
+	__u64 size;
+
+	assert_non_null(in);
+	size = sparse_read(in, image, 8 * MIB);
+	assert_true(size > 4 * MIB);
+	assert_int_equal(pwrite(fd, image, size, 0), size);
+	fclose(in);
+	free(image);
+	if (kho_arena_map_(fd, true) || kho_arena_own_())
+		fail_msg("%s", kho_error());
+	return 0;
+}
+
+static void the_golden_areas_are_there(void **state)
+{
+	static const struct {
+		size_t pages;
+		unsigned int flags, order;
+	} want[] = {{1, 1, 0}, {511, 1, 0}, {512, 3, 9}, {24, 3, 3}};
+	struct kho_vmalloc *v;
+	kho_pa_t pa;
+	size_t size;
+
+	assert_int_equal(kho_retrieve_subtree("areas", &pa, &size), 0);
+	assert_int_equal(size, 4 * 16);
+	v = (struct kho_vmalloc *)kho_restore_folio(pa);
+	for (unsigned int n = 0; n < 4; n++) {
+		const char *area = kho_restore_vmalloc(v + n);
+
+		assert_non_null(area);
+		assert_int_equal(v[n].total_pages, want[n].pages);
+		assert_int_equal(v[n].flags, want[n].flags);
+		assert_int_equal(v[n].order, want[n].order);
+		for (size_t i = 0; i < want[n].pages; i++)
+			assert_int_equal(*(__u64 *)(area + i * KHO_PAGE_SIZE), n * 1000 + i);
+	}
+	/* The chunk that 511 addresses fill has an empty successor. */
+	pa = *(__u64 *)kho_phys_to_virt(v[1].first);
+	for (unsigned int i = 0; i < 512; i++)
+		assert_int_equal(((__u64 *)kho_phys_to_virt(pa))[i], 0);
+	/* Nothing else came in but the 32 pages of make_gaps(). */
+	assert_int_equal(kho_release_unclaimed(), 32 * KHO_PAGE_SIZE);
+}
+
 /* ---- against a model ---- */
 
 #define AREAS 24
@@ -981,6 +1033,7 @@ int main(void)
 		CASE(too_many_mappings_are_refused),
 		CASE(mappings_that_vanish_meanwhile_are_noticed),
 		CASE(alloc_preserve_is_preserved_from_the_start),
+		cmocka_unit_test_setup_teardown(the_golden_areas_are_there, open_golden, drop),
 		CASE(areas_are_what_the_model_says),
 	};
 
