@@ -29,6 +29,7 @@
 #define DEFAULT_MAX_MAPS 65530
 #define KEEP_PART 64 /* a 64th of the mappings is left to everybody else */
 #define RECOUNT 256 /* mappings of ours after which all are counted anew */
+#define UNCOUNTED 64 /* so few of ours are worth no counting */
 
 _Static_assert(sizeof(struct kho_vmalloc) == sizeof(struct kho_abi_vmalloc), "one layout");
 
@@ -239,16 +240,18 @@ static bool within_budget(__u64 need)
 	return maps_in_use() + need + table.max / KEEP_PART <= table.max;
 }
 
-/* May an area take @need mappings more? */
-static int check_budget(__u64 need)
+/* May an area take @need mappings more? @count: now that some could not be had. */
+static int check_budget(__u64 need, bool count)
 {
 	__u64 in_use, max;
 	bool ok;
 
 	pthread_mutex_lock(&table.lock);
-	if (!table.counted || table.maps - table.counted_at > RECOUNT || !within_budget(need))
+	ok = !count && table.maps + need <= UNCOUNTED;
+	if (!ok && (count || !table.counted || table.maps - table.counted_at > RECOUNT ||
+		    !within_budget(need)))
 		recount();
-	ok = within_budget(need);
+	ok = ok || within_budget(need);
 	in_use = maps_in_use();
 	max = table.max;
 	pthread_mutex_unlock(&table.lock);
@@ -326,7 +329,7 @@ static int map_area(struct area *area)
 	for (__u64 i = 0; i < area->nr; i += run_of(area, i))
 		maps++;
 	/* One more while the reservation is being replaced. */
-	rc = check_budget(maps + 1);
+	rc = check_budget(maps + 1, false);
 	if (rc)
 		return rc;
 	area->maps = maps;
@@ -339,10 +342,7 @@ static int map_area(struct area *area)
 	if (!rc)
 		return 0;
 	/* Others may have used up what was left since it was counted. */
-	pthread_mutex_lock(&table.lock);
-	recount();
-	pthread_mutex_unlock(&table.lock);
-	return check_budget(maps + 1) ?: rc;
+	return check_budget(maps + 1, true) ?: rc;
 }
 
 static int enlist(struct area *area)
