@@ -97,7 +97,10 @@ static struct log {
 
 static pthread_mutex_t slot_lock[SLOTS];
 static void **slots;
-static char *areas[THREADS][AREAS]; /* where they are in this process */
+static struct {
+	char *at; /* where it is in this process, preserved or not */
+	__u64 nr;
+} areas[THREADS][AREAS];
 
 #define CHECK(cond, ...)                                                                           \
 	do {                                                                                       \
@@ -367,39 +370,58 @@ static void stamp_area(char *area, __u64 nr, __u64 seq)
 	}
 }
 
+static void take_area_back(unsigned int t, unsigned int i, bool keep)
+{
+	struct extent entry = the_log->area[t][i];
+	struct flight *f = &the_log->flight[t];
+
+	f->kind = AREA_DEL;
+	f->nr = entry.nr;
+	f->seq = entry.seq;
+	phase(f, 1);
+	kho_unpreserve_vmalloc(desc_of(t, i));
+	done(t, true);
+	if (keep)
+		return;
+	kho_vfree(areas[t][i].at);
+	areas[t][i].at = NULL;
+}
+
+static void preserve_area(unsigned int t, unsigned int i, uint64_t r)
+{
+	struct flight *f = &the_log->flight[t];
+	__u64 nr = r & 1 ? 1 + (r >> 11) % 40 : 505 + (r >> 11) % 12;
+	int rc;
+
+	if (!areas[t][i].at) {
+		areas[t][i].at = r >> 40 & 1 ? kho_vmalloc_huge(nr * KHO_PAGE_SIZE)
+					     : kho_vmalloc(nr * KHO_PAGE_SIZE);
+		areas[t][i].nr = nr;
+	}
+	if (!areas[t][i].at)
+		return;
+	f->kind = AREA_ADD;
+	f->nr = areas[t][i].nr;
+	f->seq = ++the_log->next_seq[t] << 8 | t;
+	stamp_area(areas[t][i].at, f->nr, f->seq);
+	phase(f, 1);
+	rc = kho_preserve_vmalloc(areas[t][i].at, desc_of(t, i));
+	CHECK(!rc || rc == -ENOMEM, "preserve: %d", rc);
+	done(t, !rc);
+}
+
+/* To and fro a few times: memory to be had takes much longer than marks. */
 static void change_area(unsigned int t, uint64_t r)
 {
 	unsigned int i = (unsigned int)(r % AREAS);
-	struct extent entry = the_log->area[t][i];
-	struct flight *f = &the_log->flight[t];
-	__u64 nr = r >> 8 & 1 ? 1 + (r >> 11) % 40 : 505 + (r >> 11) % 12;
-	int rc;
 
-	f->index = i;
-	if (entry.pa) {
-		f->kind = AREA_DEL;
-		f->nr = entry.nr;
-		f->seq = entry.seq;
-		phase(f, 1);
-		kho_unpreserve_vmalloc(desc_of(t, i));
-		done(t, true);
-		kho_vfree(areas[t][i]);
-		return;
+	the_log->flight[t].index = i;
+	for (unsigned int left = 8; left; left--) {
+		if (the_log->area[t][i].pa)
+			take_area_back(t, i, left > 1 || r >> 60 & 1);
+		else
+			preserve_area(t, i, r >> 8);
 	}
-	areas[t][i] = r >> 40 & 1 ? kho_vmalloc_huge(nr * KHO_PAGE_SIZE)
-				  : kho_vmalloc(nr * KHO_PAGE_SIZE);
-	if (!areas[t][i])
-		return;
-	f->kind = AREA_ADD;
-	f->nr = nr;
-	f->seq = ++the_log->next_seq[t] << 8 | t;
-	stamp_area(areas[t][i], nr, f->seq);
-	phase(f, 1);
-	rc = kho_preserve_vmalloc(areas[t][i], desc_of(t, i));
-	CHECK(!rc || rc == -ENOMEM, "preserve: %d", rc);
-	done(t, !rc);
-	if (rc)
-		kho_vfree(areas[t][i]);
 }
 
 static void name_of(char *name, const char *what, unsigned int t, unsigned int i)
@@ -642,11 +664,12 @@ static void check_areas(unsigned int t, struct sums *sums)
 		CHECK(!v->first == !e->pa, "area %u-%u: %llx", t, i, v->first);
 		if (!e->pa)
 			continue;
-		areas[t][i] = kho_restore_vmalloc(v);
-		CHECK(areas[t][i], "area %u-%u lost", t, i);
+		areas[t][i].at = kho_restore_vmalloc(v);
+		areas[t][i].nr = e->nr;
+		CHECK(areas[t][i].at, "area %u-%u lost", t, i);
 		CHECK(v->total_pages >= e->nr, "area %u-%u: %u pages", t, i, v->total_pages);
 		for (__u64 p = 0; p < e->nr; p++) {
-			const __u64 *page = (__u64 *)(areas[t][i] + p * KHO_PAGE_SIZE);
+			const __u64 *page = (__u64 *)(areas[t][i].at + p * KHO_PAGE_SIZE);
 
 			CHECK(page[0] == e->seq && page[1] == p, "area %u-%u, page %llu", t, i, p);
 		}
