@@ -73,12 +73,12 @@ static __u64 area_len(const struct area *area)
 	return area->nr * block_size(area);
 }
 
-/* Blocks from @i on that are neighbours in the file. */
-static __u64 run_of(const struct area *area, __u64 i)
+/* Of the first @nr blocks, those from @i on that are neighbours in the file. */
+static __u64 run_of(const struct area *area, __u64 i, __u64 nr)
 {
 	__u64 n = 1;
 
-	while (i + n < area->nr && area->blocks[i + n] == area->blocks[i] + n * block_size(area))
+	while (i + n < nr && area->blocks[i + n] == area->blocks[i] + n * block_size(area))
 		n++;
 	return n;
 }
@@ -297,7 +297,7 @@ static int map_runs(struct area *area)
 	int fd = kho_arena_.fd;
 
 	for (__u64 i = 0, n; i < area->nr; i += n) {
-		n = run_of(area, i);
+		n = run_of(area, i, area->nr);
 		if (mmap(area->addr + i * block_size(area), n * block_size(area),
 			 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
 			 (off_t)area->blocks[i]) == MAP_FAILED)
@@ -326,7 +326,7 @@ static int map_area(struct area *area)
 	__u64 maps = 1; /* the guard page's */
 	int rc;
 
-	for (__u64 i = 0; i < area->nr; i += run_of(area, i))
+	for (__u64 i = 0; i < area->nr; i += run_of(area, i, area->nr))
 		maps++;
 	/* One more while the reservation is being replaced. */
 	rc = check_budget(maps + 1, false);
@@ -362,8 +362,7 @@ static int enlist(struct area *area)
 static void for_each_run(const struct area *area, __u64 nr, void (*fn)(kho_pa_t pa, __u64 pages))
 {
 	for (__u64 i = 0, n; i < nr; i += n) {
-		n = run_of(area, i);
-		n = n < nr - i ? n : nr - i;
+		n = run_of(area, i, nr);
 		fn(area->blocks[i], n << area->order);
 	}
 }
