@@ -34,6 +34,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FUZZ_TREE_SHIFT_MAX 12
 
 /*
+ * An input of fuzz_vmalloc: log2 of the page size; the descriptor; then pages of an image
+ * like that of fuzz_tree, from FUZZ_TREE_NODE_LO on.
+ */
+#define FUZZ_VMALLOC_HEADER 17
+#define FUZZ_VMALLOC_CHUNKS 64ULL
+
+/*
  * An input of fuzz_block: log2 of the page size; a record's size in two bytes; how many operations follow;
  * these; then the pages from the first on, which begins the chain. Of fuzz_luo: log2 of the page
  * size; which reader; the pages from the first on. Images have as many pages.

@@ -27,5 +27,6 @@
 #include <kho/core/report.h>
 #include <kho/core/reserve_mem.h>
 #include <kho/core/root.h>
+#include <kho/core/vmalloc.h>
 
 #endif
