@@ -53,22 +53,63 @@ int khoc_memfd_open(struct khoc_memfd *memfd, const struct khoc_mem *mem, unsign
 	memfd->seals = header.seals;
 	memfd->flags = header.flags;
 	memfd->nr_folios = header.nr_folios;
-	memcpy(memfd->folios, header.folios, sizeof(header.folios));
+	memfd->folios = header.folios;
 	return check_header(memfd, report);
 }
 
 /* ---- the list --------------------------------------------------------------- */
 
-void khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd,
-		     const struct khoc_radix *tree)
+int khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd,
+		    const struct khoc_vmalloc_check *check, struct khoc_report *report)
 {
-	*list = (struct khoc_memfd_list){.memfd = memfd, .tree = tree};
+	u64 room = ((u64)memfd->folios.total_pages << memfd->shift) /
+		   sizeof(struct kho_abi_memfd_folio);
+	int err;
+
+	report_clear(report);
+	*list = (struct khoc_memfd_list){
+		.memfd = memfd, .tree = check ? check->tree : NULL, .ended = true};
+	if (!memfd->nr_folios)
+		return 0;
+	err = khoc_vmalloc_iter_init(&list->blocks, memfd->mem, memfd->shift, &memfd->folios,
+				     check);
+	if (err && report) {
+		/* What is wrong with the descriptor, told of its place in the image. */
+		*report = list->blocks.report;
+		report->addr += memfd->pa + offsetof(struct kho_abi_memfd, folios);
+	}
+	if (err)
+		return err;
+	list->ended = false;
+	if (memfd->nr_folios > room)
+		return fault(report, KHO_E_RANGE,
+			     memfd->pa + offsetof(struct kho_abi_memfd, nr_folios),
+			     memfd->nr_folios, room, "nr_folios");
+	return 0;
 }
 
-void khoc_memfd_list_block(struct khoc_memfd_list *list, kho_pa_t pa, __u64 bytes)
+/* On to the next block of the list. Return: 0 or a fault: the end of it all. */
+static int next_block(struct khoc_memfd_list *list, struct khoc_report *report)
 {
-	list->at = pa;
-	list->end = bytes > ~pa ? pa : pa + bytes;
+	const struct khoc_memfd *memfd = list->memfd;
+	struct khoc_vmalloc_part part;
+	int err;
+
+	while (khoc_vmalloc_iter_next(&list->blocks, &part)) {
+		if (part.chunk)
+			continue;
+		list->at = part.pa;
+		list->end = part.pa + (1ULL << (memfd->shift + part.order));
+		return 0;
+	}
+	list->ended = true;
+	err = khoc_vmalloc_iter_error(&list->blocks);
+	if (err && report)
+		*report = list->blocks.report;
+	return err ? err
+		   : fault(report, KHO_E_TRUNCATED,
+			   memfd->pa + offsetof(struct kho_abi_memfd, nr_folios), memfd->nr_folios,
+			   list->entry, "nr_folios");
 }
 
 static int check_folio(struct khoc_memfd_list *list, struct khoc_memfd_folio *folio,
@@ -108,20 +149,22 @@ int khoc_memfd_folio_next(struct khoc_memfd_list *list, struct khoc_memfd_folio 
 {
 	struct kho_abi_memfd_folio entry;
 	const void *bytes;
+	int err = 0;
 
 	report_clear(report);
 	*folio = (struct khoc_memfd_folio){.entry = list->entry};
-	if (list->entry >= list->memfd->nr_folios)
+	if (list->ended || list->entry >= list->memfd->nr_folios)
 		return -ENOENT;
-	if (list->end - list->at < sizeof(entry))
-		return -EAGAIN;
+	/* Blocks are whole pages, and entries do not cross their ends. */
+	if (list->at == list->end)
+		err = next_block(list, report);
+	if (err)
+		return err;
 	bytes = khoc_map(list->memfd->mem, list->at, sizeof(entry));
 	if (!bytes) {
-		kho_pa_t at = list->at;
-
-		list->at = list->end;
-		return fault(report, KHO_E_RANGE, at, at, khoc_load(&list->memfd->mem->size),
-			     "folios");
+		list->ended = true;
+		return fault(report, KHO_E_RANGE, list->at, list->at,
+			     khoc_load(&list->memfd->mem->size), "folios");
 	}
 	memcpy(&entry, bytes, sizeof(entry));
 	folio->at = list->at;

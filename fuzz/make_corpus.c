@@ -300,7 +300,8 @@ static void luos(const char *dir)
 	};
 	u8 out[FUZZ_LUO_HEADER + 6 * BLOCK_PAGE];
 	const struct kho_abi_metadata metadata = {1, "7.2.13", 3};
-	const struct kho_abi_memfd memfd = {7, 12 * BLOCK_PAGE, 5, 0, 12, {0}};
+	const struct kho_abi_memfd memfd = {
+		7, 12 * BLOCK_PAGE, 5, 0, 12, {3 * BLOCK_PAGE, 2, KHO_ABI_VMALLOC_ALLOC, 0}};
 
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
 		luo_image(out);
@@ -317,8 +318,11 @@ static void luos(const char *dir)
 	out[0] = BLOCK_SHIFT;
 	out[1] = 3;
 	memcpy(out + FUZZ_LUO_HEADER, &memfd, sizeof(memfd));
+	/* The chunk on page 3 names 2 and 4. */
+	memcpy(out + FUZZ_LUO_HEADER + 2 * BLOCK_PAGE, ((u64[]){0, 2 * BLOCK_PAGE, 4 * BLOCK_PAGE}),
+	       24);
 	for (u64 i = 0; i < memfd.nr_folios; i++)
-		memcpy(out + FUZZ_LUO_HEADER + BLOCK_PAGE + 16 * i,
+		memcpy(out + FUZZ_LUO_HEADER + (i < 8 ? 1 : 3) * BLOCK_PAGE + 16 * (i % 8),
 		       ((u64[]){(5 + i) | 3ULL << KHO_ABI_MEMFD_PFN_BITS, i}), 16);
 	write_file(dir, "luo", "memfd", out, sizeof(out));
 }

@@ -7,6 +7,7 @@
 #define SIZE 0x40000000ULL
 #define PA 0x10000ULL
 #define LIST 0x11000ULL
+#define CHUNK 0x17000ULL
 
 static void put64(struct image *image, kho_pa_t pa, u64 value)
 {
@@ -28,8 +29,13 @@ static void put_header(struct image *image, u64 size, u64 nr)
 	put32(image, PA + 16, 0x3f);
 	put32(image, PA + 20, 0);
 	put64(image, PA + 24, nr);
-	for (int i = 0; i < 16; i++)
-		image->bytes[PA + 32 + i] = (char)(0xa0 + i);
+	/* The list: scattered memory of one page, its chunk. */
+	put64(image, PA + 32, CHUNK);
+	put32(image, PA + 40, 1);
+	put32(image, PA + 44, 1);
+	put64(image, CHUNK, 0);
+	put64(image, CHUNK + 8, LIST);
+	put64(image, CHUNK + 16, 0);
 }
 
 static void put_folio(struct image *image, kho_pa_t at, u64 pfn, u64 flags, u64 index)
@@ -40,7 +46,7 @@ static void put_folio(struct image *image, kho_pa_t at, u64 pfn, u64 flags, u64 
 
 static void setup(struct image *image)
 {
-	image_make(image, 12, SIZE, PA, 8, true);
+	image_make(image, 12, SIZE, PA, 16, true);
 }
 
 static void expect_report(const struct khoc_report *r, int fault, u64 addr, u64 value, u64 limit,
@@ -70,7 +76,10 @@ TEST(header)
 	EXPECT_EQ(memfd.seals, 0x3f);
 	EXPECT_EQ(memfd.flags, 0);
 	EXPECT_EQ(memfd.nr_folios, 4);
-	EXPECT_MEM_EQ(memfd.folios, image.bytes + PA + 32, 16);
+	EXPECT_EQ(memfd.folios.first, CHUNK);
+	EXPECT_EQ(memfd.folios.total_pages, 1);
+	EXPECT_EQ(memfd.folios.flags, 1);
+	EXPECT_EQ(memfd.folios.order, 0);
 	/* The same file in larger pages has fewer. */
 	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 14, PA, &r), -KHO_E_RANGE);
 	expect_report(&r, KHO_E_RANGE, PA + 24, 4, 1, "nr_folios");
@@ -129,9 +138,7 @@ TEST(an_entry_by_hand)
 	put_header(&image, 8 * 4096, 1);
 	memcpy(image.bytes + LIST, "\x89\x67\x45\x23\x01\x00\x30\x00\x07\0\0\0\0\0\0\0", 16);
 	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
-	khoc_memfd_list(&list, &memfd, NULL);
-	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -EAGAIN);
-	khoc_memfd_list_block(&list, LIST, 4096);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, &r), 0);
 	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), 0);
 	EXPECT_EQ(folio.at, LIST);
 	EXPECT_EQ(folio.pfn, 0x123456789);
@@ -143,37 +150,109 @@ TEST(an_entry_by_hand)
 	image_destroy(&image);
 }
 
-/* A list of two blocks; holes in the file are no fault. */
+/* A list of two blocks; holes in the file are no fault. In blocks of one page, and of two. */
 TEST(a_list)
+{
+	for (u32 order = 0; order < 2; order++) {
+		struct khoc_memfd_folio folio;
+		struct khoc_memfd_list list;
+		struct khoc_memfd memfd;
+		struct image image;
+		u64 nr = 300 << order;
+
+		setup(&image);
+		put_header(&image, 4096 * 4096, nr);
+		put32(&image, PA + 40, 2U << order);
+		put32(&image, PA + 44, 1 | order << 16);
+		put64(&image, CHUNK + 8, LIST + 0x3000);
+		put64(&image, CHUNK + 16, LIST + 0x1000);
+		put64(&image, CHUNK + 24, 0);
+		for (u64 i = 0; i < nr; i++)
+			put_folio(&image,
+				  i < 256ULL << order
+					  ? LIST + 0x3000 + i * 16
+					  : LIST + 0x1000 + (i - (256ULL << order)) * 16,
+				  1000 + i * 3, 3, i * 2);
+		EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
+		EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, NULL), 0);
+		for (u64 i = 0; i < nr; i++) {
+			EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, NULL), 0);
+			EXPECT_EQ(folio.entry, i);
+			EXPECT_EQ(folio.index, i * 2);
+			EXPECT_EQ(folio.pa, (1000 + i * 3) << 12);
+		}
+		EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, NULL), -ENOENT);
+		image_destroy(&image);
+	}
+}
+
+/* Without folios there is no list, whatever its descriptor says. */
+TEST(no_list)
 {
 	struct khoc_memfd_folio folio;
 	struct khoc_memfd_list list;
 	struct khoc_memfd memfd;
 	struct image image;
-	u64 nr = 0, blocks = 0;
-	int err;
 
 	setup(&image);
-	put_header(&image, 4096 * 4096, 300);
+	put_header(&image, 4096, 0);
+	put64(&image, PA + 32, ~0ULL);
+	put64(&image, PA + 40, ~0ULL);
 	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
-	for (u64 i = 0; i < 300; i++)
-		put_folio(&image, i < 256 ? LIST + 0x3000 + i * 16 : LIST + (i - 256) * 16,
-			  1000 + i * 3, 3, i * 2);
-	khoc_memfd_list(&list, &memfd, NULL);
-	while ((err = khoc_memfd_folio_next(&list, &folio, NULL)) != -ENOENT) {
-		if (err == -EAGAIN) {
-			EXPECT(blocks < 2);
-			khoc_memfd_list_block(&list, blocks++ ? LIST : LIST + 0x3000, 4096);
-			continue;
-		}
-		EXPECT_EQ(err, 0);
-		EXPECT_EQ(folio.entry, nr);
-		EXPECT_EQ(folio.index, nr * 2);
-		EXPECT_EQ(folio.pa, (1000 + nr * 3) << 12);
-		nr++;
-	}
-	EXPECT_EQ(nr, 300);
-	EXPECT_EQ(blocks, 2);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, NULL), 0);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, NULL), -ENOENT);
+	image_destroy(&image);
+}
+
+TEST(lists_that_cannot_be)
+{
+	struct khoc_memfd_folio folio;
+	struct khoc_memfd_list list;
+	struct khoc_memfd memfd;
+	struct khoc_report r;
+	struct image image;
+
+	setup(&image);
+	/* The descriptor: told by its place in the image. */
+	put_header(&image, 1024 * 4096, 256);
+	put64(&image, PA + 32, CHUNK + 8);
+	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, &r), -KHO_E_ALIGN);
+	EXPECT_EQ(r.structure, KHOC_S_VMALLOC);
+	EXPECT_EQ(r.addr, PA + 32);
+	EXPECT_EQ(r.value, CHUNK + 8);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, NULL), -KHO_E_ALIGN);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -ENOENT);
+	put_header(&image, 1024 * 4096, 256);
+	put32(&image, PA + 44, 0x8001);
+	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, &r), -KHO_E_VERSION);
+	EXPECT_EQ(r.addr, PA + 44);
+	/* Room for 256 entries: of one more there are those. */
+	put_header(&image, 1024 * 4096, 257);
+	for (u64 i = 0; i < 256; i++)
+		put_folio(&image, LIST + i * 16, 16 + i, 3, i);
+	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, &r), -KHO_E_RANGE);
+	expect_report(&r, KHO_E_RANGE, PA + 24, 257, 256, "nr_folios");
+	for (u64 i = 0; i < 256; i++)
+		EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), 0);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -KHO_E_TRUNCATED);
+	expect_report(&r, KHO_E_TRUNCATED, PA + 24, 257, 256, "nr_folios");
+	EXPECT_EQ(folio.at, 0);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -ENOENT);
+	/* A block outside: the list cannot be followed any further. */
+	put_header(&image, 1024 * 4096, 300);
+	put32(&image, PA + 40, 2);
+	put64(&image, CHUNK + 16, SIZE);
+	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, &r), 0);
+	for (u64 i = 0; i < 256; i++)
+		EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), 0);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -KHO_E_RANGE);
+	EXPECT_EQ(r.structure, KHOC_S_VMALLOC_CHUNK);
+	EXPECT_EQ(r.addr, CHUNK + 16);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -ENOENT);
 	image_destroy(&image);
 }
 
@@ -208,8 +287,7 @@ TEST(entries_that_cannot_be)
 		put_folio(&image, LIST, 8, 3, 4);
 		put_folio(&image, LIST + 16, cases[i].pfn, cases[i].flags, cases[i].index);
 		put_folio(&image, LIST + 32, 10, 0, 7);
-		khoc_memfd_list(&list, &memfd, NULL);
-		khoc_memfd_list_block(&list, LIST, 4096);
+		EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, NULL), 0);
 		EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), 0);
 		EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -cases[i].fault);
 		expect_report(&r, cases[i].fault, LIST + 16 + cases[i].at, cases[i].value,
@@ -221,20 +299,20 @@ TEST(entries_that_cannot_be)
 		EXPECT_EQ(folio.index, 7);
 		EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -ENOENT);
 	}
-	/* A list that is not in the image, or that wraps. */
-	khoc_memfd_list(&list, &memfd, NULL);
-	khoc_memfd_list_block(&list, SIZE - 8, 4096);
+	/* An image that shrinks under its reader. */
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, NULL), 0);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), 0);
+	image.mem.size = LIST + 24;
 	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -KHO_E_RANGE);
-	expect_report(&r, KHO_E_RANGE, SIZE - 8, SIZE - 8, SIZE, "folios");
+	expect_report(&r, KHO_E_RANGE, LIST + 16, LIST + 16, LIST + 24, "folios");
 	EXPECT_EQ(folio.at, 0);
-	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -EAGAIN);
-	khoc_memfd_list_block(&list, ~0ULL - 15, 4096);
-	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -EAGAIN);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -ENOENT);
 	image_destroy(&image);
 }
 
 TEST(folios_that_nobody_preserved)
 {
+	struct khoc_vmalloc_check check = {.data_hi = SIZE};
 	struct khoc_memfd_folio folio;
 	struct khoc_memfd_list list;
 	struct khoc_memfd memfd;
@@ -250,8 +328,14 @@ TEST(folios_that_nobody_preserved)
 	put_folio(&image, LIST, 512, 3, 0);
 	put_folio(&image, LIST + 16, 1024, 3, 512);
 	EXPECT_EQ(khoc_memfd_open(&memfd, &image.mem, 12, PA, NULL), 0);
-	khoc_memfd_list(&list, &memfd, &tree);
-	khoc_memfd_list_block(&list, LIST, 4096);
+	/* The list's own pages, too, are held against the tree. */
+	check.tree = &tree;
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, &check, &r), 0);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -KHO_E_NOT_PRESERVED);
+	EXPECT_EQ(folio.at, 0);
+	EXPECT_EQ(khoc_radix_add(&tree, CHUNK, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&tree, LIST, 0), 0);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, &check, &r), 0);
 	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), 0);
 	EXPECT_EQ(folio.order, 9);
 	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, &r), -KHO_E_NOT_PRESERVED);
@@ -261,5 +345,5 @@ TEST(folios_that_nobody_preserved)
 }
 
 TEST_SUITE(memfd, TEST_CASE(header), TEST_CASE(headers_that_cannot_be), TEST_CASE(an_entry_by_hand),
-	   TEST_CASE(a_list), TEST_CASE(entries_that_cannot_be),
-	   TEST_CASE(folios_that_nobody_preserved));
+	   TEST_CASE(a_list), TEST_CASE(no_list), TEST_CASE(lists_that_cannot_be),
+	   TEST_CASE(entries_that_cannot_be), TEST_CASE(folios_that_nobody_preserved));

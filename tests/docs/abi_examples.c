@@ -276,26 +276,33 @@ static void luo(void)
 
 /* ---- memfd-v2 ---------------------------------------------------------------------- */
 
+static unsigned char memfd_bytes[0x4000];
+
 static void memfd(void)
 {
-	static const struct khoc_mem mem = {.linear = tiny, .size = 1ULL << 50};
-	static const struct kho_abi_memfd header = {
-		.pos = 100, .size = 9 * 4096, .seals = KHO_ABI_MEMFD_SEAL_GROW, .nr_folios = 2};
+	static const struct khoc_mem mem = {.linear = memfd_bytes, .size = 1ULL << 50};
+	static const struct kho_abi_memfd header = {.pos = 100,
+						    .size = 9 * 4096,
+						    .seals = KHO_ABI_MEMFD_SEAL_GROW,
+						    .nr_folios = 2,
+						    .folios = {0x2000, 1, KHO_ABI_VMALLOC_ALLOC,
+							       0}};
 	static const struct kho_abi_memfd_folio folios[] = {{0x2000ULL | 3ULL << 52, 0},
 							    {0x123456789 | 3ULL << 52, 7}};
 	struct khoc_memfd_folio folio;
 	struct khoc_memfd_list list;
 	struct khoc_memfd file;
 
-	memset(tiny, 0, sizeof(tiny));
-	memcpy(tiny, &header, sizeof(header));
-	memcpy(tiny + 0x100, folios, sizeof(folios));
-	need(!khoc_memfd_open(&file, &mem, 12, 0, NULL), "memory file");
-	khoc_memfd_list(&list, &file, NULL);
-	khoc_memfd_list_block(&list, 0x100, sizeof(folios));
+	memset(memfd_bytes, 0, sizeof(memfd_bytes));
+	memcpy(memfd_bytes + 0x1000, &header, sizeof(header));
+	memcpy(memfd_bytes + 0x2008, &(__u64){0x3000}, 8);
+	memcpy(memfd_bytes + 0x3000, folios, sizeof(folios));
+	need(!khoc_memfd_open(&file, &mem, 12, 0x1000, NULL), "memory file");
+	need(!khoc_memfd_list(&list, &file, NULL, NULL), "list");
 	for (int i = 0; i < 2; i++)
 		need(!khoc_memfd_folio_next(&list, &folio, NULL), "folio");
 	need(folio.pa == 0x123456789000 && folio.index == 7, "folio");
+	hexdump("memfd", memfd_bytes + 0x1000, sizeof(header));
 	hexdump("memfd-folios", folios, sizeof(folios));
 }
 

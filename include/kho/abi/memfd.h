@@ -8,6 +8,7 @@
 #define KHO_ABI_MEMFD_H
 
 #include <kho/abi/layout.h>
+#include <kho/abi/vmalloc.h>
 #include <kho/types.h>
 
 #define KHO_ABI_MEMFD_COMPATIBLE "memfd-v2"
@@ -31,7 +32,7 @@
  * @seals: KHO_ABI_MEMFD_SEAL_*
  * @flags: 0
  * @nr_folios: entries of the list
- * @folios: a descriptor of vmalloc-v1: where the list is; means nothing without folios
+ * @folios: where the list is; means nothing without folios
  */
 struct kho_abi_memfd {
 	__u64 pos;
@@ -39,7 +40,7 @@ struct kho_abi_memfd {
 	__u32 seals;
 	__u32 flags;
 	__u64 nr_folios;
-	__u8 folios[16];
+	struct kho_abi_vmalloc folios;
 };
 
 KHO_ABI_SIZE(struct kho_abi_memfd, 48);

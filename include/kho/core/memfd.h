@@ -13,8 +13,7 @@
 #include <kho/abi/memfd.h>
 #include <kho/core/image.h>
 #include <kho/core/report.h>
-
-struct khoc_radix;
+#include <kho/core/vmalloc.h>
 
 /**
  * struct khoc_memfd - a memory file
@@ -31,7 +30,7 @@ struct khoc_memfd {
 	__u32 seals;
 	__u32 flags;
 	__u64 nr_folios;
-	__u8 folios[16];
+	struct kho_abi_vmalloc folios;
 };
 
 /**
@@ -66,37 +65,42 @@ struct khoc_memfd_folio {
 	unsigned int order;
 };
 
-/* A walk through the list; private. */
+/**
+ * struct khoc_memfd_list - a walk through the list; private
+ * @blocks: the scattered memory that it lies in
+ * @at, @end: what is left of the block at hand
+ * @tree: every folio must be preserved there
+ */
 struct khoc_memfd_list {
 	const struct khoc_memfd *memfd;
 	const struct khoc_radix *tree;
+	struct khoc_vmalloc_iter blocks;
 	kho_pa_t at;
 	kho_pa_t end;
 	__u64 entry;
 	__u64 next_index;
+	bool ended;
 };
 
 /**
  * khoc_memfd_list() - start a walk
  * @memfd: must outlive @list
- * @tree: if not NULL, every folio must be preserved there
+ * @check: what to hold chunks and blocks of the list against, as for khoc_vmalloc_iter_init(); NULL: the
+ *	image's size alone. If it has a tree, every folio must be preserved there, too.
  *
- * The list lies in blocks of scattered memory, which the caller names one after the other with
- * khoc_memfd_list_block(), whenever khoc_memfd_folio_next() asks for it.
+ * Return: 0; what khoc_vmalloc_iter_init() says; -KHO_E_RANGE, too, if the list cannot have that many entries (as
+ * many as it has can be read).
  */
-void khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd,
-		     const struct khoc_radix *tree);
-
-/* The list goes on in the @bytes at @pa, a multiple of an entry's size. */
-void khoc_memfd_list_block(struct khoc_memfd_list *list, kho_pa_t pa, __u64 bytes);
+int khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd,
+		    const struct khoc_vmalloc_check *check, struct khoc_report *report);
 
 /**
  * khoc_memfd_folio_next() - the next entry
  *
- * Return: 0; -EAGAIN (name the next block); -ENOENT (there were all); a fault, with @folio->at not 0 if it is
- * one of this entry: -KHO_E_RANGE (no page of the image, no page of the file), -KHO_E_VERSION (unknown flags),
- * -KHO_E_FORMAT (not behind the entry before), -KHO_E_NOT_PRESERVED. With @folio->at 0 the list is not
- * in the image, -KHO_E_RANGE, and the rest of the block is given up.
+ * Return: 0; -ENOENT (there were all, or there is no more to be read); a fault, with @folio->at not 0 if it is one of
+ * this entry: -KHO_E_RANGE (no page of the image, no page of the file), -KHO_E_VERSION (unknown flags),
+ * -KHO_E_FORMAT (not behind the entry before), -KHO_E_NOT_PRESERVED. With @folio->at 0 it is one of the list: a
+ * fault of khoc_vmalloc_iter_next(), or -KHO_E_TRUNCATED (it ends before all entries), and the walk ends.
  */
 int khoc_memfd_folio_next(struct khoc_memfd_list *list, struct khoc_memfd_folio *folio,
 			  struct khoc_report *report);
