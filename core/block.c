@@ -2,16 +2,20 @@
 /*
  * Block sets: records of one size in a chain of pages.
  *
- * After every store to a page that the chain reaches, the chain is sound and loses no page: blocks come and
- * go by publish_page alone; a record is counted by one store, and bytes that do not count
- * are nobody's. Iterators check each block again when they enter it, and each count when they use it.
+ * After every store to a page that the chain reaches, the chain is sound and loses no page: blocks
+ * come and go by publish_page alone; a record is counted by one store, and bytes that do not count
+ * are nobody's. Iterators check each block again when they enter it, and each count when they use
+ * it.
  *
  *	link	the word that has a block's address: the set's slot, or the block before's next
  *	entry	a record
  */
 #include "blocks.h"
 
-/* Blocks whose addresses are held at once while going backwards: half the stack that a function may have. */
+/*
+ * Blocks whose addresses are held at once while going backwards: half the stack that a function may
+ * have.
+ */
 #define CLEAR_WINDOW 64
 
 static u64 div_up(u64 n, u64 by)
@@ -44,7 +48,10 @@ int khoc_block_it_error(const struct khoc_block_it *it, struct khoc_report *repo
 	return it_fault(it);
 }
 
-/* The block that the position is in, the first at the start. Return: NULL without one, or after a fault. */
+/*
+ * The block that the position is in, the first at the start. Return: NULL without one, or after a
+ * fault.
+ */
 static struct kho_abi_block *it_block(struct khoc_block_it *it)
 {
 	if (it->report.fault)
@@ -60,7 +67,10 @@ static struct kho_abi_block *it_block(struct khoc_block_it *it)
 	return block_map(it->chain, it->block, it->at, &it->report);
 }
 
-/* On to the next block. Return: NULL, and the position stays, behind the last or when it cannot be one. */
+/*
+ * On to the next block. Return: NULL, and the position stays, behind the last or when it cannot be
+ * one.
+ */
 static struct kho_abi_block *it_forward(struct khoc_block_it *it, const struct kho_abi_block *block)
 {
 	kho_pa_t next = khoc_load_acquire(&block->next);
@@ -121,7 +131,10 @@ int khoc_block_it_init_end(struct khoc_block_it *it, struct khoc_block_set *set)
 
 /* ---- iterators: reading and writing ---------------------------------------- */
 
-/* Over blocks without records to the next one with some. Without one the position stays where records end. */
+/*
+ * Over blocks without records to the next one with some. Without one the position stays where
+ * records end.
+ */
 static void *read_ahead(struct khoc_block_it *it, struct kho_abi_block *block)
 {
 	struct khoc_block_it ahead = *it;
@@ -147,7 +160,9 @@ void *khoc_block_it_read(struct khoc_block_it *it)
 	return it->i < count ? entry_of(it, block, it->i++) : read_ahead(it, block);
 }
 
-/* The block in which the next record is written, the position at it. Return: NULL if all are full. */
+/*
+ * The block in which the next record is written, the position at it. Return: NULL if all are full.
+ */
 static struct kho_abi_block *it_room(struct khoc_block_it *it)
 {
 	struct kho_abi_block *block = it_block(it);

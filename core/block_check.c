@@ -27,8 +27,8 @@ static kho_pa_t next_of(const struct khoc_block_chain *chain, kho_pa_t pa)
 }
 
 /*
- * A loop of @length blocks: find the word that closes it. Two walks, one of them @length blocks ahead,
- * meet where the loop begins; the word before that is what the one ahead has just followed.
+ * A loop of @length blocks: find the word that closes it. Two walks, one of them @length blocks
+ * ahead, meet where the loop begins; the word before that is what the one ahead has just followed.
  */
 static int cycle_fault(const struct khoc_block_chain *chain, u64 length, struct khoc_report *report)
 {
@@ -46,7 +46,9 @@ static int cycle_fault(const struct khoc_block_chain *chain, u64 length, struct 
 	return report_fault(report, KHO_E_CYCLE, KHOC_S_BLOCK, -1, before, ahead, 0, "next");
 }
 
-/* One block: its count, and whether it may be where it is. @empty: pa of the first without records. */
+/*
+ * One block: its count, and whether it may be where it is. @empty: pa of the first without records.
+ */
 static int check_block(const struct khoc_block_chain *chain, kho_pa_t pa,
 		       const struct kho_abi_block *block, const struct khoc_radix *tree,
 		       kho_pa_t *empty, struct khoc_block_counts *counts,

@@ -16,7 +16,9 @@ khoc_inline bool block_sizes_ok(unsigned int shift, u64 entry_size)
 int block_fault_(const struct khoc_block_chain *chain, kho_pa_t pa, kho_pa_t at,
 		 struct khoc_report *report);
 
-/* The block at @pa, not 0, which is written at @at. Return: NULL, and @report, if it cannot be one. */
+/*
+ * The block at @pa, not 0, which is written at @at. Return: NULL, and @report, if it cannot be one.
+ */
 khoc_inline struct kho_abi_block *block_map(const struct khoc_block_chain *chain, kho_pa_t pa,
 					    kho_pa_t at, struct khoc_report *report)
 {

@@ -23,7 +23,9 @@ enum {
 
 enum {
 	MAGIC_VALUE = 0xd00dfeed,
-	/* The version that is read: the first whose header has the structure's size, and the last. */
+	/*
+	 * The version that is read: the first whose header has the structure's size, and the last.
+	 */
 	VERSION_VALUE = 17,
 	/* No FDT is larger: its readers count in ints. */
 	SIZE_MAX_VALUE = 0x7fffffff,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Reading what Linux's live update orchestrator handed over. Each record is copied out of the image once,
- * and what was copied is looked at.
+ * Reading what Linux's live update orchestrator handed over. Each record is copied out of the image
+ * once, and what was copied is looked at.
  *
  *	text	a name that fills its field or ends with a NUL
  *	key	what two records must not have in common
@@ -176,7 +176,10 @@ static int key_compare(const struct key *key, kho_pa_t a, kho_pa_t b)
 	return diff ? diff : x_len < y_len ? -1 : x_len > y_len;
 }
 
-/* Merge two sorted runs that lie behind each other, [lo, mid) and [mid, hi); of equal keys the first stays first. */
+/*
+ * Merge two sorted runs that lie behind each other, [lo, mid) and [mid, hi); of equal keys the
+ * first stays first.
+ */
 static void merge(const struct key *key, const u64 *from, u64 *to, u64 lo, u64 mid, u64 hi)
 {
 	u64 a = lo, b = mid;
@@ -188,7 +191,10 @@ static void merge(const struct key *key, const u64 *from, u64 *to, u64 lo, u64 m
 			to[i] = from[b++];
 }
 
-/* Sort @nr addresses of records in @work, which has room for twice as many. Return: where they are then. */
+/*
+ * Sort @nr addresses of records in @work, which has room for twice as many. Return: where they are
+ * then.
+ */
 static u64 *sort(const struct key *key, u64 *work, u64 nr)
 {
 	u64 *from = work, *to = work + nr;

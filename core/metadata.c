@@ -17,7 +17,10 @@ int khoc_metadata_read(struct khoc_metadata *metadata, const struct khoc_mem *me
 
 	report_clear(report);
 	*metadata = (struct khoc_metadata){0};
-	/* The version says how long the rest is: it has to be there, as Linux sees it, before anything else. */
+	/*
+	 * The version says how long the rest is: it has to be there, as Linux sees it, before
+	 * anything else.
+	 */
 	if (len < sizeof(blob.version))
 		return fault(report, KHO_E_TRUNCATED, pa, size, sizeof(blob), "version");
 	bytes = khoc_map(mem, pa, len);

@@ -157,8 +157,8 @@ static int check_region(struct khoc_reserve_mem *walk, const struct khoc_reserve
 }
 
 /*
- * The properties of the node that was begun, up to its end. Of its faults the first is told, but all
- * of it is read.
+ * The properties of the node that was begun, up to its end. Of its faults the first is told, but
+ * all of it is read.
  */
 static int read_region(struct khoc_reserve_mem *walk, struct khoc_reserve_mem_region *region,
 		       u32 *had, struct khoc_report *report)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Any bytes as a chain of blocks, read, and if it is sound taken over and written as the rest of the input
- * says, against a plain array. Every call ends; what is sound can be read to its end; and a
- * set does what the array does, with as many pages as its blocks.
+ * Any bytes as a chain of blocks, read, and if it is sound taken over and written as the rest of
+ * the input says, against a plain array. Every call ends; what is sound can be read to its end; and
+ * a set does what the array does, with as many pages as its blocks.
  */
 #include "fuzz.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Block sets in the arena: the core's, with the arena as the image, its owner as the only writer, and
- * errors in words.
+ * Block sets in the arena: the core's, with the arena as the image, its owner as the only writer,
+ * and errors in words.
  */
 #include <errno.h>
 

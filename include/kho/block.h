@@ -12,14 +12,14 @@
  *		...
  *	kho_block_set_it_append(&it, &fresh);
  *
- * Two ways to write. Linux's: kho_block_set_grow(), then kho_block_set_it_reserve_entry() for each; it is
- * counted at once, and filled by the caller. Ours: kho_block_set_it_append(), where a kill at any
- * instant leaves the record whole or not there. In both the next program finds a sound set that has all its
- * pages and no others.
+ * Two ways to write. Linux's: kho_block_set_grow(), then kho_block_set_it_reserve_entry() for each;
+ * it is counted at once, and filled by the caller. Ours: kho_block_set_it_append(), where a kill at
+ * any instant leaves the record whole or not there. In both the next program finds a sound set that
+ * has all its pages and no others.
  *
  * A set and its iterators are private to the program; the blocks are not. Destroy a set before
- * the object that its head lies in is freed. A hand-over that fails after the grant forgets what is private:
- * initialise and restore again. One thread at a time for a set and its iterators.
+ * the object that its head lies in is freed. A hand-over that fails after the grant forgets what is
+ * private: initialise and restore again. One thread at a time for a set and its iterators.
  */
 #ifndef KHO_BLOCK_H
 #define KHO_BLOCK_H
@@ -47,8 +47,8 @@ struct kho_block_set_it {
 /**
  * kho_block_set_init() - a set without blocks
  * @head: where the first block's address is kept: an aligned word of a live object, or of preserved
- *	memory; 0 for a new set. Not the slot of a root. (Linux keeps it in the set, and its caller in
- *	what it hands over. Here the next program has to find it at any instant.)
+ *	memory; 0 for a new set. Not the slot of a root. (Linux keeps it in the set, and its caller
+ *	in what it hands over. Here the next program has to find it at any instant.)
  * @entry_size: bytes of a record
  *
  * Return: 0, -EINVAL (@head is not in the arena or not aligned, or no record fits a block).
@@ -60,7 +60,8 @@ int kho_block_set_init(struct kho_block_set *bs, __u64 *head, size_t entry_size)
  *
  * All of it is checked first. May be called in a rehearsal, too.
  *
- * Return: 0; a fault: the set stays without blocks, and they stay what they were.
+ * Return: 0; -EBUSY (the set has blocks); a fault: the set stays without blocks, and they stay what
+ * they were.
  */
 int kho_block_set_restore(struct kho_block_set *bs);
 
@@ -71,8 +72,8 @@ int kho_block_set_restore(struct kho_block_set *bs);
 int kho_block_set_grow(struct kho_block_set *bs, __u64 count);
 
 /*
- * Free the blocks that @count records do not need, all blocks but the last being full. Records go in the
- * reverse order of coming. Iterators are invalid after it. Return: 0 or negative.
+ * Free the blocks that @count records do not need, all blocks but the last being full. Records go
+ * in the reverse order of coming. Iterators are invalid after it. Return: 0 or negative.
  */
 int kho_block_set_shrink(struct kho_block_set *bs, __u64 count);
 
@@ -105,7 +106,8 @@ void *kho_block_set_it_prev(struct kho_block_set_it *it);
  * kho_block_set_it_append() - add a record at the end, as one step to any crash
  * @it: at the end: read up to it, or made by kho_block_set_it_end(), or moved by this since
  *
- * Return: 0, -ENOMEM, -ENOSPC (10,000 blocks), -EINVAL (not at the end), -EPERM, -EOWNERDEAD, or a fault.
+ * Return: 0, -ENOMEM, -ENOSPC (10,000 blocks), -EINVAL (not at the end), -EPERM, -EOWNERDEAD, or a
+ * fault.
  */
 int kho_block_set_it_append(struct kho_block_set_it *it, const void *entry);
 

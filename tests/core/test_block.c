@@ -106,7 +106,10 @@ static void expect_records(struct setup *s, u64 nr)
 	EXPECT_EQ(report.fault, 0);
 }
 
-/* Two blocks of 64 bytes: four records of 12 fill the first, the second has one. Every byte is here. */
+/*
+ * Two blocks of 64 bytes: four records of 12 fill the first, the second has one. Every byte is
+ * here.
+ */
 TEST(bytes_by_hand)
 {
 	static const char first[] = "\x80\x01\x10\0\0\0\0\0\x04\0\0\0\0\0\0\0"

@@ -45,7 +45,10 @@ static bool entry_is(const struct subject *s, const u8 *entry, u64 number)
 	return true;
 }
 
-/* What a successor finds: a sound chain, all of it published and nothing else, the records @lo to @hi. */
+/*
+ * What a successor finds: a sound chain, all of it published and nothing else, the records @lo to
+ * @hi.
+ */
 static void look(struct subject *s, u64 reserved)
 {
 	struct khoc_block_chain chain = s->set.chain;
@@ -438,7 +441,10 @@ TEST(no_memory)
 	subject_destroy(&s);
 }
 
-/* Somebody overwrote our own chain: every call ends, with a fault, and frees nothing that it does not own. */
+/*
+ * Somebody overwrote our own chain: every call ends, with a fault, and frees nothing that it does
+ * not own.
+ */
 TEST(a_chain_that_breaks_later)
 {
 	static const u64 bad[] = {BASE + 1, ~63ULL, 1ULL << 40};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What Linux 7.2's live update orchestrator hands over: written here byte by byte from its layout, and read
- * back; then each thing that can be wrong with it.
+ * What Linux 7.2's live update orchestrator hands over: written here byte by byte from its layout,
+ * and read back; then each thing that can be wrong with it.
  */
 #include "image.h"
 
@@ -72,8 +72,8 @@ static void put_block(struct setup *s, u64 n, kho_pa_t next, u64 count)
 }
 
 /*
- * Two sessions, "vm-1" with three files and "vm-2" with none; two FLBs. With small pages each record
- * has a block of its own.
+ * Two sessions, "vm-1" with three files and "vm-2" with none; two FLBs. With small pages each
+ * record has a block of its own.
  */
 static void setup(struct setup *s, unsigned int shift)
 {

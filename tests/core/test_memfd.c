@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Memory files of Linux: headers and lists written here byte by byte, read back; then what can be wrong. */
+/*
+ * Memory files of Linux: headers and lists written here byte by byte, read back; then what can be
+ * wrong.
+ */
 #include "image.h"
 
 #include <errno.h>

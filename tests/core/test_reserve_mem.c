@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The regions of reserve_mem=: FDTs put together here token by token, as Linux 7.2 writes them, read back;
- * then what can be wrong with the FDT, and with what it says.
+ * The regions of reserve_mem=: FDTs put together here token by token, as Linux 7.2 writes them,
+ * read back; then what can be wrong with the FDT, and with what it says.
  */
 #include "image.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Cases of test_step.c: block sets. The set's head is in an object at root "a"; records are the numbers
- * from 1 on, two in a block. After every instruction a successor takes the set over: it is
+ * Cases of test_step.c: block sets. The set's head is in an object at root "a"; records are the
+ * numbers from 1 on, two in a block. After every instruction a successor takes the set over: it is
  * sound, has the records of before or after, and each of its blocks is preserved and nothing else.
  */
 #ifndef KHO_TEST_STEP_BLOCK_H

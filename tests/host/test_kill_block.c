@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Kills: threads append to block sets, pop, grow and shrink them as fast as they can, beside others that publish
- * objects, and are killed at any instant. The next process takes the sets over: each
+ * Kills: threads append to block sets, pop, grow and shrink them as fast as they can, beside others
+ * that publish objects, and are killed at any instant. The next process takes the sets over: each
  * has what was acknowledged, or one record more or less, and every preserved page is one of theirs.
  *
  * What was acknowledged is in memory that the processes share, outside the arena.

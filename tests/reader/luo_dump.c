@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What the library reads in images of what Linux's live update orchestrator hands over, in the words of
- * luo_agree.py: "refused" if there is any fault; "end" after each.
+ * What the library reads in images of what Linux's live update orchestrator hands over, in the
+ * words of luo_agree.py: "refused" if there is any fault; "end" after each.
  *
  *	luo_dump FILE		u64 shift, u64 pa of the header, u64 bytes; the bytes; and so on
  */

@@ -52,10 +52,10 @@ struct khoc_block_counts {
  * @tree: if not NULL, every block must be preserved there
  * @counts: if not NULL, filled in; up to the fault, if there is one
  *
- * Each address is a page of the image, no block is reached twice, there are at most KHO_ABI_BLOCKS_MAX,
- * none holds more records than fit, and one without records has none with records behind it. (Linux
- * 7.2 refuses every block without records. It can write one all the same.)
- * Time is bounded by KHO_ABI_BLOCKS_MAX, memory is not needed.
+ * Each address is a page of the image, no block is reached twice, there are at most
+ * KHO_ABI_BLOCKS_MAX, none holds more records than fit, and one without records has none with
+ * records behind it. (Linux 7.2 refuses every block without records. It can write one all the
+ * same.) Time is bounded by KHO_ABI_BLOCKS_MAX, memory is not needed.
  *
  * Return: 0, -EINVAL (page or record size), or a fault that @report, if not NULL, explains.
  */
@@ -110,7 +110,8 @@ int khoc_block_set_grow(struct khoc_block_set *set, __u64 count);
 /**
  * khoc_block_set_shrink() - free the blocks that @count records do not need
  *
- * Counts as Linux does: all blocks but the last are taken to be full. Iterators are invalid after it.
+ * Counts as Linux does: all blocks but the last are taken to be full. Iterators are invalid after
+ * it.
  *
  * Return: 0, -ENOMEM (publish_page could not; what was freed is freed), or a fault of the chain.
  */
@@ -171,8 +172,8 @@ int khoc_block_it_init_end(struct khoc_block_it *it, struct khoc_block_set *set)
 /**
  * khoc_block_it_read() - the next record
  *
- * Blocks without records are passed over; behind the last record the position stays where it is. Every step is bounded, also in a chain that was never
- * checked.
+ * Blocks without records are passed over; behind the last record the position stays where it is.
+ * Every step is bounded, also in a chain that was never checked.
  *
  * Return: its address, aligned to nothing; NULL behind the last, or when khoc_block_it_error() says
  * why.
@@ -207,7 +208,8 @@ void *khoc_block_it_prev(struct khoc_block_it *it);
  *	khoc_block_it_pop() since
  * @entry: its bytes
  *
- * One step to any crash: a record is there whole or not at all. Takes a page when the last block is full.
+ * One step to any crash: a record is there whole or not at all. Takes a page when the last block is
+ * full.
  *
  * Return: 0, -ENOMEM, -ENOSPC (KHO_ABI_BLOCKS_MAX blocks), -EINVAL (not at the end), or a fault of
  * the chain.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Any flattened device tree (FDT) that somebody else wrote, token by token. For readers of formats that
- * are FDTs: every byte is bounded, each token is read once, and nothing is trusted that was
+ * Any flattened device tree (FDT) that somebody else wrote, token by token. For readers of formats
+ * that are FDTs: every byte is bounded, each token is read once, and nothing is trusted that was
  * checked before.
  */
 #ifndef KHO_CORE_FDT_H

@@ -2,8 +2,8 @@
 /*
  * Reading what Linux's live update orchestrator handed over: "luo-v5".
  *
- * Made for a caller that prints everything: what could be read is filled in also when it is at fault, and
- * a record at fault does not end the walk. Bytes are untrusted, and copied once. Every
+ * Made for a caller that prints everything: what could be read is filled in also when it is at
+ * fault, and a record at fault does not end the walk. Bytes are untrusted, and copied once. Every
  * walk is bounded, whether or not anything was checked before. Nothing is written.
  *
  * Walks return 0 with a record; a fault with the record it is about (its @pa is not 0), or with
@@ -39,8 +39,8 @@ struct khoc_luo {
  * @shift: log2 of the page size
  * @pa, @size: the blob of the subtree KHO_ABI_LUO_NODE
  *
- * Return: 0; -KHO_E_TRUNCATED, -KHO_E_RANGE: nothing could be read; -KHO_E_INCOMPATIBLE: @luo is filled in
- * (Linux 7.2 panics).
+ * Return: 0; -KHO_E_TRUNCATED, -KHO_E_RANGE: nothing could be read; -KHO_E_INCOMPATIBLE: @luo is
+ * filled in (Linux 7.2 panics).
  */
 int khoc_luo_open(struct khoc_luo *luo, const struct khoc_mem *mem, unsigned int shift, kho_pa_t pa,
 		  __u64 size, struct khoc_report *report);
@@ -83,8 +83,8 @@ struct khoc_luo_session {
  *
  * The chain is checked first, as khoc_block_check() does.
  *
- * Return: 0, -EINVAL (pages too small for a session), or a fault of the chain: what is before it can be walked
- * all the same.
+ * Return: 0, -EINVAL (pages too small for a session), or a fault of the chain: what is before it
+ * can be walked all the same.
  */
 int khoc_luo_sessions(struct khoc_luo_records *walk, const struct khoc_luo *luo,
 		      const struct khoc_radix *tree, struct khoc_report *report);
@@ -116,7 +116,8 @@ struct khoc_luo_file {
 
 /**
  * khoc_luo_files() - start a walk through a session's files
- * Return: as khoc_luo_sessions(); -KHO_E_RANGE, too, if the chain has not as many as the session says.
+ * Return: as khoc_luo_sessions(); -KHO_E_RANGE, too, if the chain has not as many as the session
+ * says.
  */
 int khoc_luo_files(struct khoc_luo_records *walk, const struct khoc_luo *luo,
 		   const struct khoc_luo_session *session, const struct khoc_radix *tree,

@@ -2,8 +2,8 @@
 /*
  * Reading a memory file that Linux handed over: "memfd-v2".
  *
- * As with <kho/core/luo.h>: what could be read is filled in also when it is at fault, and an entry at fault
- * does not end the walk.
+ * As with <kho/core/luo.h>: what could be read is filled in also when it is at fault, and an entry
+ * at fault does not end the walk.
  */
 #ifndef KHO_CORE_MEMFD_H
 #define KHO_CORE_MEMFD_H
@@ -38,9 +38,9 @@ struct khoc_memfd {
  * @shift: log2 of the page size
  * @pa: what the file's record says (khoc_luo_file.data)
  *
- * Return: 0; -EINVAL (page size); -KHO_E_RANGE (not in the image: nothing could be read; more pages than Linux
- * counts; more folios than pages); -KHO_E_INCOMPATIBLE (seals that Linux 7.2 does not restore);
- * -KHO_E_VERSION (flags).
+ * Return: 0; -EINVAL (page size); -KHO_E_RANGE (not in the image: nothing could be read; more pages
+ * than Linux counts; more folios than pages); -KHO_E_INCOMPATIBLE (seals that Linux 7.2 does not
+ * restore); -KHO_E_VERSION (flags).
  */
 int khoc_memfd_open(struct khoc_memfd *memfd, const struct khoc_mem *mem, unsigned int shift,
 		    kho_pa_t pa, struct khoc_report *report);
@@ -85,11 +85,11 @@ struct khoc_memfd_list {
 /**
  * khoc_memfd_list() - start a walk
  * @memfd: must outlive @list
- * @check: what to hold chunks and blocks of the list against, as for khoc_vmalloc_iter_init(); NULL: the
- *	image's size alone. If it has a tree, every folio must be preserved there, too.
+ * @check: what to hold chunks and blocks of the list against, as for khoc_vmalloc_iter_init();
+ *	NULL: the image's size alone. If it has a tree, every folio must be preserved there, too.
  *
- * Return: 0; what khoc_vmalloc_iter_init() says; -KHO_E_RANGE, too, if the list cannot have that many entries (as
- * many as it has can be read).
+ * Return: 0; what khoc_vmalloc_iter_init() says; -KHO_E_RANGE, too, if the list cannot have that
+ * many entries (as many as it has can be read).
  */
 int khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd,
 		    const struct khoc_vmalloc_check *check, struct khoc_report *report);
@@ -97,10 +97,11 @@ int khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd
 /**
  * khoc_memfd_folio_next() - the next entry
  *
- * Return: 0; -ENOENT (there were all, or there is no more to be read); a fault, with @folio->at not 0 if it is one of
- * this entry: -KHO_E_RANGE (no page of the image, no page of the file), -KHO_E_VERSION (unknown flags),
- * -KHO_E_FORMAT (not behind the entry before), -KHO_E_NOT_PRESERVED. With @folio->at 0 it is one of the list: a
- * fault of khoc_vmalloc_iter_next(), or -KHO_E_TRUNCATED (it ends before all entries), and the walk ends.
+ * Return: 0; -ENOENT (there were all, or there is no more to be read); a fault, with @folio->at not
+ * 0 if it is one of this entry: -KHO_E_RANGE (no page of the image, no page of the file),
+ * -KHO_E_VERSION (unknown flags), -KHO_E_FORMAT (not behind the entry before),
+ * -KHO_E_NOT_PRESERVED. With @folio->at 0 it is one of the list: a fault of
+ * khoc_vmalloc_iter_next(), or -KHO_E_TRUNCATED (it ends before all entries), and the walk ends.
  */
 int khoc_memfd_folio_next(struct khoc_memfd_list *list, struct khoc_memfd_folio *folio,
 			  struct khoc_report *report);

@@ -53,11 +53,11 @@ int khoc_reserve_mem_open(struct khoc_reserve_mem *walk, const struct khoc_mem *
 /**
  * khoc_reserve_mem_next() - the next region
  *
- * Return: 0; -ENOENT at the end and ever after; a fault. With @region->pa not 0 the fault is one of this
- * region, and the next can be read: -KHO_E_FORMAT (its name, or a property that is missing or has another
- * length), -KHO_E_DUPLICATE (a name or property twice), -KHO_E_INCOMPATIBLE, -KHO_E_RANGE (no bytes,
- * or not all in the image; more than KHO_ABI_RESERVE_MEM_MAX regions), -KHO_E_OVERLAP (with a
- * region before). Else the FDT cannot be read any further.
+ * Return: 0; -ENOENT at the end and ever after; a fault. With @region->pa not 0 the fault is one of
+ * this region, and the next can be read: -KHO_E_FORMAT (its name, or a property that is missing or
+ * has another length), -KHO_E_DUPLICATE (a name or property twice), -KHO_E_INCOMPATIBLE,
+ * -KHO_E_RANGE (no bytes, or not all in the image; more than KHO_ABI_RESERVE_MEM_MAX regions),
+ * -KHO_E_OVERLAP (with a region before). Else the FDT cannot be read any further.
  */
 int khoc_reserve_mem_next(struct khoc_reserve_mem *walk, struct khoc_reserve_mem_region *region,
 			  struct khoc_report *report);
