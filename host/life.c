@@ -212,15 +212,10 @@ static int own(int fd, bool fresh)
 	return r;
 }
 
-static int start_owner(const struct kho_environ *env)
+static int start_with(int fd, const struct kho_environ *env)
 {
-	int fd = env->arena, empty, r;
+	int empty = kho_arena_is_empty_(fd), r;
 
-	if (fd < 0)
-		fd = kho_arena_create_(kho_life_.name);
-	if (fd < 0)
-		return fd;
-	empty = kho_arena_is_empty_(fd);
 	if (empty < 0)
 		return empty;
 	r = empty ? kho_arena_format_(fd, arena_max(env)) : 0;
@@ -235,6 +230,19 @@ static int start_owner(const struct kho_environ *env)
 		return r;
 	kho_keeper_kick_();
 	return empty ? KHO_FRESH : KHO_RESTARTED;
+}
+
+static int start_owner(const struct kho_environ *env)
+{
+	int fd = env->arena >= 0 ? env->arena : kho_arena_create_(kho_life_.name), r;
+
+	if (fd < 0)
+		return fd;
+	r = start_with(fd, env);
+	/* Once mapped, it goes with the arena. */
+	if (r < 0 && env->arena < 0 && !kho_arena_.mapped)
+		close(fd);
+	return r;
 }
 
 static void undo_start(void)
