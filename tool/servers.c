@@ -391,6 +391,14 @@ void stop_server(struct sup *s)
 
 /* ---- adoption ---- */
 
+/* We map it: nobody may cut it off under us. */
+static bool sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && seals & F_SEAL_SHRINK;
+}
+
 bool adopt(struct sup *s, struct conn *c)
 {
 	struct ucred cred;
@@ -401,10 +409,13 @@ bool adopt(struct sup *s, struct conn *c)
 		return false;
 	if (s->state != SUP_ADOPTING || s->cur.pid || s->msg.nr_fds != 1)
 		return false; /* somebody else's, or one that we gave up */
-	/* We map it: nobody may cut it off under us. */
-	if (!(fcntl(s->msg.fds[0], F_GET_SEALS) & F_SEAL_SHRINK) ||
-	    fcntl(s->msg.fds[0], F_GET_SEALS) < 0)
+	if (!sealed(s->msg.fds[0])) {
+		complain(
+			"%s: process %d is not adopted: what it brings as its arena is not a memfd "
+			"that is sealed against shrinking",
+			s->name, (int)cred.pid);
 		return false;
+	}
 	pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
 	if (pidfd < 0)
 		return false;

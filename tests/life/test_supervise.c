@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* kho run, stop and status: restarts and their limit, adoption, names, signals, words. */
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "message.h"
 #include "util.h"
 
 #define NAME "t"
@@ -90,6 +96,85 @@ static void nobody_to_adopt(void **state)
 			     NULL),
 			 1);
 	assert_non_null(strstr(kho_out, "no server registered"));
+}
+
+/* Register as a server that looks for a supervisor would. Return: the connection. */
+static int register_with(const char *name, int arena)
+{
+	struct kho_abi_msg_register reg = {.pid = (__u32)getpid(), .name = "fake", .release = "0"};
+	struct kho_msg_out out = {.type = KHO_MSG_REGISTER,
+				  .head = &reg,
+				  .head_len = sizeof(reg),
+				  .fds = &arena,
+				  .nr_fds = 1};
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.sock", test_dir, name);
+	for (int i = 0; connect(fd, (struct sockaddr *)&addr, sizeof(addr)); i++) {
+		assert_in_range(i, 0, 5000);
+		usleep(1000);
+	}
+	assert_int_equal(kho_msg_send_(fd, &out, 1000), 0);
+	return fd;
+}
+
+static void read_line(int fd, char *line, size_t size)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	size_t len = 0;
+
+	do {
+		assert_int_equal(poll(&p, 1, 5000), 1);
+		assert_true(len < size - 1 && read(fd, line + len, 1) == 1);
+	} while (line[len++] != '\n');
+	line[len] = '\0';
+}
+
+/* Whoever maps it could be killed by whoever cuts it short. */
+static void an_arena_that_can_shrink_is_not_adopted(void **state)
+{
+	const char *const argv[] = {tool_path,	       "run", "--name",	   NAME, "--adopt",
+				    "--adopt-timeout", "5s",  server_path, NULL};
+	int unsealed = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING), log[2], fd;
+	int unsealable = memfd_create("x", MFD_CLOEXEC), p[2];
+	static struct kho_msg msg;
+	char text[1024];
+	pid_t run;
+
+	assert_int_equal(ftruncate(unsealed, 1 << 20), 0);
+	assert_int_equal(pipe2(log, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	run = fork();
+	if (!run) {
+		dup2(log[1], 2);
+		execv(argv[0], (char *const *)argv);
+		_exit(99);
+	}
+	for (int i = 0; i < 3; i++) {
+		char want[64];
+
+		fd = register_with(NAME, i == 0 ? unsealed : i == 1 ? unsealable : p[0]);
+		assert_int_equal(kho_msg_recv_(fd, &msg, 5000), -EPIPE); /* hung up on */
+		close(fd);
+		read_line(log[0], text, sizeof(text));
+		snprintf(want, sizeof(want), "process %d is not adopted", (int)getpid());
+		assert_non_null(strstr(text, want));
+		assert_non_null(strstr(text, "sealed against shrinking"));
+	}
+	/* It still waits for somebody better. */
+	assert_int_equal(fcntl(unsealed, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	fd = register_with(NAME, unsealed);
+	read_line(log[0], text, sizeof(text));
+	assert_non_null(strstr(text, "adopted process"));
+	kill_and_wait(run);
+	close(fd);
+	for (int i = 0; i < 2; i++) {
+		close(log[i]);
+		close(p[i]);
+	}
+	close(unsealed);
+	close(unsealable);
 }
 
 static void one_supervisor_a_name(void **state)
@@ -218,6 +303,7 @@ int main(int argc, char **argv)
 		TEST(stop_of_a_failed_one),
 		TEST(the_server_outlives_its_supervisor),
 		TEST(nobody_to_adopt),
+		TEST(an_arena_that_can_shrink_is_not_adopted),
 		TEST(one_supervisor_a_name),
 		TEST(signals),
 		TEST(fresh),
