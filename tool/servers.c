@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -63,6 +64,29 @@ void add_dying(struct sup *s, struct server *who, unsigned int kill_ms, bool was
 
 /* ---- start ---- */
 
+static void *close_file(void *ctx)
+{
+	close((int)(intptr_t)ctx);
+	return NULL;
+}
+
+/* The last to let go of an arena frees its memory, which takes long for a large one. */
+static void close_aside(int fd)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all, old;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	if (pthread_create(&thread, &attr, close_file, (void *)(intptr_t)fd))
+		close(fd);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+}
+
 static int new_arena(struct sup *s)
 {
 	/* The watcher may look at it: what it finds there from now on is a free lock. */
@@ -71,7 +95,7 @@ static int new_arena(struct sup *s)
 		     -1, 0);
 	__atomic_store_n(&s->owner, NULL, __ATOMIC_RELEASE);
 	if (s->arena >= 0)
-		close(s->arena);
+		close_aside(s->arena);
 	s->arena = high_fd(kho_arena_create_(s->name));
 	if (s->arena < 0)
 		complain("%s: %s", s->name, kho_error());
@@ -261,7 +285,7 @@ static int early_status(pid_t pid)
 
 void owner_died(struct sup *s)
 {
-	__u64 n;
+	__u64 n, early;
 	char how[128];
 	int status;
 
@@ -271,7 +295,8 @@ void owner_died(struct sup *s)
 	if (s->owner->pid != (__u64)s->cur.pid ||
 	    !(__atomic_load_n(&s->owner->futex, __ATOMIC_ACQUIRE) & 0x40000000))
 		return;
-	status = early_status(s->cur.pid);
+	early = __atomic_load_n(&s->early, __ATOMIC_ACQUIRE);
+	status = early >> 32 == (__u64)s->cur.pid ? (int)(__u32)early : 0;
 	if (!status)
 		return; /* an exit, or not to be seen: waitpid() will tell */
 	describe_exit(status, how, sizeof(how));
@@ -282,6 +307,17 @@ void owner_died(struct sup *s)
 
 /* ---- the owner's word ---- */
 
+/*
+ * Here, not in the loop: whoever reads about a process that is dying may be the last to let its address
+ * space go, and has to take it down then.
+ */
+static void look_at(struct sup *s, pid_t pid)
+{
+	__u64 early = pid > 0 ? (__u64)pid << 32 | (__u32)early_status(pid) : 0;
+
+	__atomic_store_n(&s->early, early, __ATOMIC_RELEASE);
+}
+
 static void *watch(void *ctx)
 {
 	struct sup *s = ctx;
@@ -291,6 +327,7 @@ static void *watch(void *ctx)
 		struct kho_abi_owner *owner = __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE);
 
 		if (owner && kho_owner_wait_death_(owner, 1000) == 1) {
+			look_at(s, (pid_t)owner->pid);
 			if (write(s->deathwatch, &one, sizeof(one)) < 0)
 				return NULL;
 			/* Until somebody takes it there is nothing new to hear. */
