@@ -85,6 +85,7 @@ static void the_server_outlives_its_supervisor(void **state)
 	assert_int_not_equal(b.pid, a.pid);
 	assert_int_equal(b.count, a.count + 1);
 	assert_int_equal(b.generation, a.generation + 1);
+	await_status(NAME, "state", "running");
 	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "2", NULL), 0);
 	assert_string_equal(ask(-1).release, "2");
 	assert_int_equal(kho("stop", NAME, NULL), 0);
