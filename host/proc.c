@@ -92,12 +92,17 @@ static int read_field(int dir, const char *path, int nr, __u64 *value)
 	return stat_field(buf, nr, value);
 }
 
-int kho_proc_start_time_(pid_t pid, __u64 *start_time)
+int kho_proc_field_(pid_t pid, int nr, __u64 *value)
 {
 	char path[48];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	return read_field(AT_FDCWD, path, FIELD_START_TIME, start_time);
+	return read_field(AT_FDCWD, path, nr, value);
+}
+
+int kho_proc_start_time_(pid_t pid, __u64 *start_time)
+{
+	return kho_proc_field_(pid, FIELD_START_TIME, start_time);
 }
 
 bool kho_proc_hidden_(pid_t pid)

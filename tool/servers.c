@@ -27,6 +27,8 @@
 #include "proc.h"
 #include "supervisor.h"
 
+#define FIELD_EXIT_CODE 52
+
 static void remember(struct sup *s, struct server *who)
 {
 	const struct kho_abi_msg_register *reg = (const void *)s->msg.body;
@@ -264,23 +266,12 @@ void adopted_died(struct sup *s)
 	server_gone(s, "died (not our child: status unknown)", -1);
 }
 
-/* What /proc shows of a dying process's status (field 52, since Linux 6.8 set for all its tasks). */
+/* What /proc shows of a dying process's status (since Linux 6.8 set for all its tasks). */
 static int early_status(pid_t pid)
 {
-	char path[48], buf[1024], *p;
-	ssize_t n;
-	int fd;
+	__u64 status;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return 0;
-	buf[n] = '\0';
-	p = strrchr(buf, ' ');
-	return p ? atoi(p + 1) : 0;
+	return kho_proc_field_(pid, FIELD_EXIT_CODE, &status) ? 0 : (int)status;
 }
 
 void owner_died(struct sup *s)
