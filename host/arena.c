@@ -162,7 +162,7 @@ static int check_file(int fd, struct stat *st)
 	return 0;
 }
 
-static int check_header(int fd, __u64 file_size)
+static int check_header(int fd, __u64 file_size, struct kho_abi_arena_header *header)
 {
 	static unsigned char page[KHO_ABI_ARENA_PAGE_SIZE] __attribute__((aligned(8)));
 	struct khoc_report report;
@@ -172,14 +172,24 @@ static int check_header(int fd, __u64 file_size)
 		return kho_fail_(-errno, "arena: its header cannot be read: %s", strerror(errno));
 	if (khoc_arena_check((const void *)page, (size_t)n, file_size, &report))
 		return kho_fail_report_(&report);
-	memcpy(&constants, page, sizeof(constants));
-	if (constants.base & (SIZE_STEP - 1) || constants.base >> 47 ||
-	    constants.max_size & (SIZE_STEP - 1))
+	memcpy(header, page, sizeof(*header));
+	if (header->base & (SIZE_STEP - 1) || header->base >> 47 ||
+	    header->max_size & (SIZE_STEP - 1))
 		return kho_fail_(-KHO_E_ALIGN,
 				 "arena header: base %#llx or max_size %#llx: not aligned",
-				 (unsigned long long)constants.base,
-				 (unsigned long long)constants.max_size);
+				 (unsigned long long)header->base,
+				 (unsigned long long)header->max_size);
 	return 0;
+}
+
+int kho_arena_check_file_(int fd, struct kho_abi_arena_header *header, __u64 *size)
+{
+	struct stat st;
+	int rc = check_file(fd, &st);
+
+	if (!rc)
+		*size = (__u64)st.st_size;
+	return rc ?: check_header(fd, *size, header);
 }
 
 /* The checked words, again: cheap enough for the grant. */
@@ -313,17 +323,16 @@ static int prepare(void)
 
 int kho_arena_map_(int fd, bool writable)
 {
-	struct stat st;
+	__u64 size;
 	int rc;
 
 	if (kho_arena_.mapped)
 		return kho_fail_(-EEXIST, "an arena is open already: one to a process");
-	rc = check_file(fd, &st);
-	rc = rc ?: check_header(fd, (__u64)st.st_size);
+	rc = kho_arena_check_file_(fd, &constants, &size);
 	rc = rc ?: map_at_base(fd);
 	if (rc)
 		return rc;
-	set_up(fd, (__u64)st.st_size);
+	set_up(fd, size);
 	rc = check_image(!writable);
 	/* Set up now: a successor has no time for it after the grant. */
 	rc = rc ?: prepare();

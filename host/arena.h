@@ -89,6 +89,9 @@ int kho_arena_format_(int fd, __u64 max_size);
 /* Is the file still empty (never formatted)? Return: 1, 0, or -errno. */
 int kho_arena_is_empty_(int fd);
 
+/* Is @fd's file an arena of ours? What its header says that never changes, and its size. Return: 0 or a fault. */
+int kho_arena_check_file_(int fd, struct kho_abi_arena_header *header, __u64 *size);
+
 /**
  * kho_arena_map_() - check @fd, map it at its base and validate everything in it
  * @writable: false: mapped read-only, for rehearsal by a successor; kho_arena_own_() makes it writable
