@@ -20,6 +20,7 @@
 #include "page.h"
 #include "preserve.h"
 #include "subtree.h"
+#include "vmalloc.h"
 
 struct kho_arena kho_arena_ = {.fd = -1};
 static struct kho_abi_arena_header constants;
@@ -207,6 +208,7 @@ void kho_arena_disown_(void)
 {
 	kho_arena_.writer = false;
 	prepared = false;
+	kho_vmalloc_forget_();
 	kho_heap_destroy_();
 	kho_claims_destroy_();
 	kho_pages_destroy_();
