@@ -46,6 +46,7 @@ enum khoc_structure {
 	KHOC_S_CELL,
 	KHOC_S_OWNER,
 	KHOC_S_METADATA,
+	KHOC_S_CACHE,
 	KHOC_S_MAX,
 };
 
