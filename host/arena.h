@@ -61,7 +61,7 @@ struct kho_arena {
 	struct khoc_radix tree;
 };
 
-extern struct kho_arena kho_arena_;
+extern struct kho_arena kho_arena_ __attribute__((visibility("hidden")));
 
 /* The file grows in one thread while others hold addresses against its size. */
 static inline __u64 kho_file_size_(void)

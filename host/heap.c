@@ -16,7 +16,7 @@
 #include "page.h"
 #include "preserve.h"
 
-__thread struct heap *kho_heap_tls_;
+__thread struct heap *kho_heap_tls_ __attribute__((tls_model("initial-exec")));
 
 static pthread_mutex_t heaps_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct heap *heaps;
@@ -411,21 +411,29 @@ void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class)
 	}
 }
 
+/* Not the common case: too large for the table, no heap yet, or not allowed. */
+static void *__attribute__((noinline)) malloc_slow(size_t size)
+{
+	struct heap *heap;
+
+	if (!kho_arena_.writer && !kho_may_write_())
+		return NULL;
+	if (size > HEAP_SMALL_MAX)
+		return kho_large_alloc_(size, 0);
+	heap = kho_heap_get_();
+	return heap ? kho_heap_alloc_slow_(heap, size_class(size)) : NULL;
+}
+
 void *kho_malloc(size_t size)
 {
+	struct heap *heap = kho_heap_tls_;
 	unsigned int class;
-	struct heap *heap;
 	struct slab *slab;
 	void *object;
 
-	if (__builtin_expect(!kho_arena_.writer, 0) && !kho_may_write_())
-		return NULL;
-	if (__builtin_expect(size > HEAP_SMALL_MAX, 0))
-		return kho_large_alloc_(size, 0);
-	heap = kho_heap_get_();
-	if (__builtin_expect(!heap, 0))
-		return NULL;
-	class = size_class(size);
+	if (__builtin_expect(!kho_arena_.writer || size > TABLE_SIZE || !heap, 0))
+		return malloc_slow(size);
+	class = class_table[(size + 15) / 16];
 	slab = heap->current[class];
 	object = slab->free;
 	if (__builtin_expect(!object, 0))
@@ -540,7 +548,8 @@ static void bad_pointer(const void *ptr)
 	errno = EINVAL;
 }
 
-void kho_free(void *ptr)
+/* Not the common case: nothing, a large object, one of a slab that nobody touched yet, or not allowed. */
+static void __attribute__((noinline)) free_slow(void *ptr)
 {
 	const struct kho_abi_large *large;
 	struct heap *heap;
@@ -566,6 +575,23 @@ void kho_free(void *ptr)
 	}
 	kho_large_unpreserve_(large);
 	kho_large_free_(large);
+}
+
+void kho_free(void *ptr)
+{
+	struct heap *heap = kho_heap_tls_;
+	struct slab *slab = kho_slab_known_(ptr);
+	long i;
+
+	if (__builtin_expect(!kho_arena_.writer || !heap || !slab, 0)) {
+		free_slow(ptr);
+		return;
+	}
+	i = kho_slab_index_(slab, ptr);
+	if (__builtin_expect(i < 0, 0))
+		bad_pointer(ptr);
+	else
+		free_object(heap, slab, ptr, i, true);
 }
 
 size_t kho_usable_size(const void *ptr)

@@ -30,55 +30,58 @@
 /* Keeps the compiler from moving stores across: all that a crash can see of their order. */
 #define heap_barrier() __asm__ __volatile__("" ::: "memory")
 
+/* Only within the library: addressed directly, and not by way of a table. */
+#pragma GCC visibility push(hidden)
+
 struct heap;
 
 /**
  * struct slab - one slab, as its owner sees it
  *
- * From @remote on the fields are read by other threads, at times after the slab was given back:
- * so the memory of these structures is only ever reused for others of them, and @pending, which says
- * that the structure is in a list, stays what it is when that happens.
+ * Other threads read the first line of it when they free, and from @remote on they write, at times after
+ * the slab was given back: so the memory of these structures is only ever reused for others of them, and
+ * @pending, which says that the structure is in a list, stays what it is when that happens.
  *
  * @free: objects that were freed: a list through their first words
  * @scan: the first object never looked at: from here on a free state byte means that the object
  *	can be handed out, and freeing only sets that byte. @single: stays at the first object
- * @end: behind the last object
  * @state: the state bytes, in the arena
  * @objects: the first object
+ * @inverse: 2^64 / @size, rounded up: see kho_slab_index_()
+ * @owner: the heap that hands out its objects
  * @size: bytes per object
- * @inverse: 2^32 / @size, rounded up: (offset * inverse) >> 32 is the object's index
  * @nr: objects in all
  * @used: objects reserved or live
  * @class, @order: which list, and log2 of the pages
- * @single: objects are preserved one by one: nothing is written to free ones, so there is no list of them
- * @hint: @single: no object before this one is free
- * @restored: @single: one byte per object: it was restored, or preserved, in this program
  * @full: set aside, in no list: nothing left to hand out
- * @remote: list of objects that other threads freed
- * @owner: the heap that hands out its objects
+ * @single: objects are preserved one by one: nothing is written to free ones, so there is no list of them
+ * @end: behind the last object
  * @next, @prev: in the owner's list of slabs with free objects
+ * @restored: @single: one byte per object: it was restored, or preserved, in this program
+ * @hint: @single: no object before this one is free
+ * @remote: list of objects that other threads freed
  * @next_pending: in the owner's list of full slabs that got remote frees
  */
 struct slab {
-	void *free;
+	void *free; /* this line is all that a malloc or a free looks at */
 	char *scan;
-	char *end;
 	unsigned char *state;
 	char *objects;
+	__u64 inverse;
+	struct heap *owner;
 	__u32 size;
-	__u32 inverse;
 	__u32 nr;
 	__u32 used;
 	__u8 class;
 	__u8 order;
-	bool single;
-	__u32 hint;
-	unsigned char *restored;
-	struct slab *next, *prev;
-	void *remote __attribute__((aligned(64)));
-	struct heap *owner;
-	struct slab *next_pending;
 	bool full;
+	bool single;
+	char *end;
+	struct slab *next, *prev;
+	unsigned char *restored;
+	__u32 hint;
+	void *remote __attribute__((aligned(64)));
+	struct slab *next_pending;
 	bool pending;
 };
 
@@ -100,7 +103,11 @@ struct heap {
 	bool idle;
 };
 
-extern __thread struct heap *kho_heap_tls_;
+/*
+ * In the static TLS block, also of the shared library: a call for its address would be a third of
+ * what a malloc costs.
+ */
+extern __thread struct heap *kho_heap_tls_ __attribute__((tls_model("initial-exec")));
 
 /* The calling thread's heap, made or taken over from a thread that is gone. NULL: no memory. */
 struct heap *kho_heap_get_slow_(void);
@@ -135,24 +142,38 @@ struct slab *kho_slab_of_slow_(const void *ptr);
 extern struct slab **kho_units_;
 extern __u64 kho_nr_units_;
 
-static inline struct slab *kho_slab_of_(const void *ptr)
+/* The same if it was made or adopted already; else NULL. */
+static inline struct slab *kho_slab_known_(const void *ptr)
 {
 	__u64 unit = ((uintptr_t)ptr - (uintptr_t)kho_arena_.base) >> HEAP_UNIT_SHIFT;
-	struct slab *slab;
 
-	if (unit >= kho_nr_units_)
-		return NULL;
-	slab = __atomic_load_n(&kho_units_[unit], __ATOMIC_ACQUIRE);
-	return slab ? slab : kho_slab_of_slow_(ptr);
+	return __builtin_expect(unit < kho_nr_units_, 1)
+		       ? __atomic_load_n(&kho_units_[unit], __ATOMIC_ACQUIRE)
+		       : NULL;
 }
 
-/* Index of the object at @ptr, or -1 when no object starts there. */
+static inline struct slab *kho_slab_of_(const void *ptr)
+{
+	struct slab *slab = kho_slab_known_(ptr);
+
+	return slab || !kho_nr_units_ ? slab : kho_slab_of_slow_(ptr);
+}
+
+/*
+ * Index of the object at @ptr, or -1 when no object starts there.
+ *
+ * Offset times 2^64 / size (rounded up, by less than 1): what is above the point is the index. Below it
+ * there is less than 2^64 / size just when the division has no remainder: the rounding adds less than
+ * the offset, and 2^18 is less than 2^64 / size. Before the first object the offset is
+ * next to 2^64, and so the index above @nr.
+ */
 static inline long kho_slab_index_(const struct slab *slab, const void *ptr)
 {
 	__u64 off = (uintptr_t)ptr - (uintptr_t)slab->objects;
-	__u64 i = off * slab->inverse >> 32;
+	unsigned __int128 product = (unsigned __int128)off * slab->inverse;
+	__u64 i = (__u64)(product >> 64);
 
-	return off < 1u << 18 && i < slab->nr && i * slab->size == off ? (long)i : -1;
+	return i < slab->nr && (__u64)product < slab->inverse ? (long)i : -1;
 }
 
 static inline struct heap *kho_slab_owner_(const struct slab *slab)
@@ -283,5 +304,7 @@ int kho_intents_check_(void);
 /* Complete or undo them all. */
 void kho_intents_recover_(void);
 struct kho_abi_intent *kho_intent_get_(void);
+
+#pragma GCC visibility pop
 
 #endif

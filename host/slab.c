@@ -112,7 +112,7 @@ static struct slab *slab_alloc(struct kho_abi_slab *header, unsigned int class)
 	kho_slab_set_full_(slab, false);
 	slab->size = header->object_size;
 	slab->nr = header->nr_objects;
-	slab->inverse = (__u32)(((1ULL << 32) + slab->size - 1) / slab->size);
+	slab->inverse = ~0ULL / slab->size + 1;
 	slab->state = (unsigned char *)(header + 1);
 	slab->objects = slab->scan = (char *)header + header->objects_off;
 	slab->end = slab->objects + (size_t)slab->nr * slab->size;
