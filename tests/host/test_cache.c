@@ -29,21 +29,8 @@ static int drop(void **state)
 
 static void check_slabs(void)
 {
-	struct khoc_report report;
-	struct khoc_block block;
-	unsigned int type, order;
-
-	for (kho_pa_t pos = 0; khoc_radix_next(&kho_arena_.tree, pos, kho_arena_.size, &block);
-	     pos = block.pa + (KHO_PAGE_SIZE << block.order)) {
-		assert_int_equal(kho_block_desc_(block.pa, &type, &order), 0);
-		if (type != KHO_ABI_DESC_SLAB)
-			continue;
-		if (khoc_slab_check(&kho_arena_.mem, KHO_PAGE_SHIFT, block.pa, order, NULL,
-				    &report)) {
-			kho_fail_report_(&report);
-			fail_msg("%s", kho_error());
-		}
-	}
+	if (arena_check_slabs())
+		fail_msg("%s", kho_error());
 }
 
 static __u64 slab_pages(void)

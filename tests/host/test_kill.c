@@ -10,6 +10,7 @@
  * KHO_KILLS: how many (150); KHO_SEED.
  */
 #include <errno.h>
+#include <kho/slab.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,8 @@
 #define LIST_MAX 6
 #define FOLIOS 6
 #define RUNS 4
+#define SINGLES 40
+#define SINGLE_WORDS 25
 #define NAMES 3
 #define BITMAP_WORDS (ARENA_MAX / KHO_PAGE_SIZE / 64)
 
@@ -53,6 +56,8 @@ enum kind {
 	FOLIO_DEL,
 	RUN_ADD,
 	RUN_DEL,
+	SINGLE_ADD,
+	SINGLE_DEL,
 	SUB_ADD,
 	SUB_DEL,
 	ROOT_ADD,
@@ -78,7 +83,7 @@ struct extent {
 
 static struct log {
 	struct list list[SLOTS];
-	struct extent folio[THREADS][FOLIOS], run[THREADS][RUNS];
+	struct extent folio[THREADS][FOLIOS], run[THREADS][RUNS], single[THREADS][SINGLES];
 	bool sub[THREADS][NAMES], root[THREADS][NAMES];
 	__u64 meta;
 	struct flight flight[THREADS];
@@ -92,6 +97,7 @@ static struct log {
 
 static pthread_mutex_t slot_lock[SLOTS];
 static void **slots;
+static struct kmem_cache *items, *singles; /* of list items, and preserved one by one */
 
 #define CHECK(cond, ...)                                                                           \
 	do {                                                                                       \
@@ -141,7 +147,8 @@ static void item_bytes(struct item *item, bool check)
 static struct item *item_new(unsigned int t, uint64_t r)
 {
 	__u64 size = r % 100 < 70 ? r % 300 : r % 100 < 95 ? r % 8000 : 33000 + r % 250000;
-	struct item *item = kho_malloc(sizeof(*item) + size);
+	struct item *item = size < 300 && r >> 40 & 1 ? kho_kmem_cache_alloc(items)
+						      : kho_malloc(sizeof(*item) + size);
 
 	if (!item)
 		return NULL;
@@ -179,6 +186,12 @@ static void apply(unsigned int t, const struct flight *f)
 		break;
 	case RUN_DEL:
 		log->run[t][f->index].pa = 0;
+		break;
+	case SINGLE_ADD:
+		log->single[t][f->index] = (struct extent){f->pa, 0, f->seq};
+		break;
+	case SINGLE_DEL:
+		log->single[t][f->index].pa = 0;
 		break;
 	case SUB_ADD:
 	case SUB_DEL:
@@ -384,6 +397,12 @@ static void change_names(unsigned int t, uint64_t r)
 	done(t, true);
 }
 
+struct sums {
+	__u64 items, large_pages, folio_pages, run_pages, singles;
+};
+
+#include "kill_caches.h"
+
 static struct thread_arg {
 	unsigned int t;
 	uint64_t rng;
@@ -406,6 +425,8 @@ static void *work(void *p)
 			change_run(arg->t, r);
 		else if (what < 217)
 			change_names(arg->t, r);
+		else if (what < 240)
+			change_single(arg->t, r);
 		else /* reserved, and now and then forgotten */
 			kho_free(what % 8 ? kho_malloc(r % 3000) : NULL);
 		if (what == 255)
@@ -481,6 +502,9 @@ static bool happened(unsigned int t, const struct flight *f)
 		the_log->partial_runs += there != 0;
 		run_blocks(f, &total, true);
 		return f->kind == RUN_DEL;
+	case SINGLE_ADD:
+	case SINGLE_DEL:
+		return single_is(f->pa, f->seq) == (f->kind == SINGLE_ADD);
 	case SUB_ADD:
 	case SUB_DEL:
 		name_of(name, "sub", t, f->index);
@@ -514,10 +538,6 @@ static void settle_flights(void)
 		phase(f, 0);
 	}
 }
-
-struct sums {
-	__u64 items, large_pages, folio_pages, run_pages;
-};
 
 static void check_lists(struct sums *sums)
 {
@@ -623,13 +643,15 @@ static void check_all(void)
 	check_lists(&sums);
 	for (unsigned int t = 0; t < THREADS; t++) {
 		check_extents(t, &sums);
+		check_singles(t, &sums);
 		check_names(t);
 	}
 	CHECK(!kho_metadata(release, &count) && count == the_log->meta, "metadata: %u", count);
 	check_pages(&sums);
 	CHECK(!kho_heap_stats(&stats, true), "stats");
-	CHECK(stats.live_objects == sums.items + 1, "%llu live objects, %llu reachable",
-	      stats.live_objects, sums.items + 1);
+	sums.items += 1 + 2 + sums.singles; /* the slots, the caches' records */
+	CHECK(stats.live_objects == sums.items, "%llu live objects, %llu reachable",
+	      stats.live_objects, sums.items);
 }
 
 static void attach(int fd)
@@ -641,6 +663,10 @@ static void attach(int fd)
 	root = kho_root("slots", "test-slots", 1);
 	CHECK(root && *root, "root");
 	slots = *root;
+	CHECK(!arena_check_slabs(), "slabs");
+	items = kho_kmem_cache_create("items", sizeof(struct item) + 300, 0, 0, NULL);
+	singles = kho_kmem_cache_create("singles", SINGLE_WORDS * 8, 64, KHO_CACHE_SINGLE, NULL);
+	CHECK(items && singles, "caches");
 }
 
 static void writer(int fd, uint64_t seed)
