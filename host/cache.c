@@ -22,10 +22,12 @@ struct kmem_cache kho_caches_[HEAP_NR_CACHES];
 static pthread_mutex_t create_lock = PTHREAD_MUTEX_INITIALIZER; /* records, roots */
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER; /* kho_caches_; inside all others */
 
+/* Names stay, so that a cache comes back to its place: who does not ask again does not meet another. */
 void kho_caches_forget_(void)
 {
 	pthread_mutex_lock(&table_lock);
-	memset(kho_caches_, 0, sizeof(kho_caches_));
+	for (unsigned int i = 0; i < HEAP_NR_CACHES; i++)
+		__atomic_store_n(&kho_caches_[i].record, 0, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&table_lock);
 }
 
@@ -70,6 +72,24 @@ static struct kmem_cache *find_open(kho_pa_t pa)
 	return NULL;
 }
 
+/* Under table_lock: where a cache of this name was, else where none was yet, else where none is. */
+static struct kmem_cache *find_place(const char *name)
+{
+	struct kmem_cache *unused = NULL;
+
+	for (unsigned int i = 0; i < HEAP_NR_CACHES; i++) {
+		struct kmem_cache *cache = &kho_caches_[i];
+
+		if (cache->record)
+			continue;
+		if (!strcmp(cache->name, name))
+			return cache;
+		if (!unused || (unused->name[0] && !cache->name[0]))
+			unused = cache;
+	}
+	return unused;
+}
+
 /* Return: the cache of a sound record, which is open from now on; NULL: too many are. */
 static struct kmem_cache *open_record(const struct kho_abi_cache *record)
 {
@@ -79,7 +99,7 @@ static struct kmem_cache *open_record(const struct kho_abi_cache *record)
 	pthread_mutex_lock(&table_lock);
 	cache = find_open(pa);
 	if (!cache) {
-		cache = find_open(0);
+		cache = find_place(record->name);
 		if (cache) {
 			cache->size = record->size;
 			cache->align = record->align;
@@ -87,7 +107,7 @@ static struct kmem_cache *open_record(const struct kho_abi_cache *record)
 			cache->flags = record->flags;
 			cache->ctor = NULL;
 			memcpy(cache->name, record->name, sizeof(cache->name));
-			cache->record = pa;
+			__atomic_store_n(&cache->record, pa, __ATOMIC_RELEASE);
 		}
 	}
 	pthread_mutex_unlock(&table_lock);
@@ -275,9 +295,10 @@ void *kho_kmem_cache_alloc(struct kmem_cache *cache)
 	struct heap *heap;
 	struct slab *slab;
 	void *object;
-	int rc = check_open(cache);
+	int rc;
 
-	if (rc) {
+	if (__builtin_expect(!kho_arena_.writer || !cache || !cache->record, 0)) {
+		rc = check_open(cache);
 		errno = -rc;
 		return NULL;
 	}
