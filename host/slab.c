@@ -424,11 +424,28 @@ int kho_slabs_of_cache_(kho_pa_t cache, int (*fn)(void *ctx, struct slab *slab),
 
 /* ---- handing out ---- */
 
+/* Has one of the eight state bytes from @i on, a multiple of 8, the value FREE, which is 0? */
+static bool any_free(const struct slab *slab, __u32 i)
+{
+	__u64 word = __atomic_load_n((const __u64 *)(slab->state + i), __ATOMIC_RELAXED);
+
+	return (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+}
+
+/* Like memchr(), but others may be storing to these bytes. */
+static __u32 first_free(const struct slab *slab, __u32 i)
+{
+	while (i < slab->nr && kho_slab_state_(slab, i) != KHO_ABI_OBJECT_FREE) {
+		i++;
+		while (!(i % 8) && i + 8 <= slab->nr && !any_free(slab, i))
+			i += 8;
+	}
+	return i;
+}
+
 static void *scan_single(struct slab *slab)
 {
-	const unsigned char *free_state =
-		memchr(slab->state + slab->hint, KHO_ABI_OBJECT_FREE, slab->nr - slab->hint);
-	__u32 i = free_state ? (__u32)(free_state - slab->state) : slab->nr;
+	__u32 i = first_free(slab, slab->hint);
 
 	slab->hint = i;
 	if (i == slab->nr)
