@@ -22,5 +22,6 @@
 #include <kho/core/report.h>
 #include <kho/core/root.h>
 #include <kho/core/slab.h>
+#include <kho/core/vmalloc.h>
 
 #endif
