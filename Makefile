@@ -53,7 +53,7 @@ $(LIB): $(CORE_OBJS) $(HOST_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-# Exports what <kho/host.h> declares: that alone is compiled with default visibility.
+# Exports what the public headers declare: that alone is compiled with default visibility.
 $(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
 	$(CC) $(CFLAGS) -shared -Wl,-soname,$(KHO_SONAME) -Wl,--version-script=host/libkho.map \
 		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)

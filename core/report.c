@@ -48,6 +48,7 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_LUO_FLB] = "LUO FLB page",
 	[KHOC_S_MEMFD] = "memfd",
 	[KHOC_S_RESERVE_MEM] = "reserve_mem FDT",
+	[KHOC_S_CACHE] = "slab cache",
 };
 
 const char *khoc_fault_text(int fault)

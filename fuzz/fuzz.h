@@ -50,4 +50,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FUZZ_BLOCK_PAGES 64ULL
 #define FUZZ_BLOCK_SHIFT_MAX 12
 
+/*
+ * An input of fuzz_slab: log2 of the page size, less 6; order of the block; then the slab, the rest
+ * zeroes; the same bytes are tried as a cache's record. A checksum of 0xffffffff stands for the right one.
+ */
+#define FUZZ_SLAB_HEADER 2
+
 #endif

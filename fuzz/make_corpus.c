@@ -349,6 +349,98 @@ static void reserve_mem(const char *dir)
 	write_file(dir, "luo", "reserve-mem", out + 6, FUZZ_LUO_HEADER + fdt_totalsize(fdt));
 }
 
+/* ---- slabs --------------------------------------------------------------- */
+
+struct slab_file {
+	u8 head[FUZZ_SLAB_HEADER];
+	u8 bytes[16384];
+};
+
+static void slab(const char *dir, const char *name, unsigned int shift, u32 size, u32 flags,
+		 void (*change)(struct kho_abi_slab *slab))
+{
+	static struct slab_file file;
+	struct kho_abi_slab header, *at = (void *)file.bytes;
+	u32 len;
+
+	memset(&file, 0, sizeof(file));
+	khoc_slab_init(&header, shift, 1 << 18, size, flags ? 0x4000 : 0, flags);
+	header.crc = 0xffffffff;
+	file.head[0] = (u8)(shift - 6);
+	file.head[1] = (u8)header.order;
+	memcpy(at, &header, sizeof(header));
+	file.bytes[64] = KHO_ABI_OBJECT_LIVE;
+	file.bytes[66] = KHO_ABI_OBJECT_FREED;
+	if (flags)
+		file.bytes[65] = KHO_ABI_OBJECT_RESERVED;
+	if (change)
+		change(at);
+	/* The last state byte that may be set, and some objects. */
+	len = header.objects_off + 3 * size;
+	if (len > sizeof(file.bytes))
+		len = sizeof(file.bytes);
+	memset(file.bytes + header.objects_off, 0x77, size < 256 ? size : 256);
+	write_file(dir, "slab", name, &file, FUZZ_SLAB_HEADER + len);
+}
+
+static void bad_state(struct kho_abi_slab *s)
+{
+	((u8 *)(s + 1))[3] = 0x77;
+}
+
+static void bad_free(struct kho_abi_slab *s)
+{
+	((u8 *)s)[s->objects_off + 3 * s->object_size - 1] = 1;
+}
+
+static void bad_nr(struct kho_abi_slab *s)
+{
+	s->nr_objects = 0xffffffff;
+}
+
+static void bad_size(struct kho_abi_slab *s)
+{
+	s->object_size = 0xfffffff0;
+}
+
+static void bad_cache(struct kho_abi_slab *s)
+{
+	s->cache = ~0ULL;
+}
+
+static void bad_crc(struct kho_abi_slab *s)
+{
+	s->crc = 0;
+}
+
+static void slabs(const char *dir)
+{
+	struct {
+		u8 head[FUZZ_SLAB_HEADER];
+		struct kho_abi_cache record;
+	} __attribute__((packed)) file = {{6, 4}, {0}};
+	struct kho_abi_cache record;
+
+	slab(dir, "heap-2048", 12, 2048, 0, NULL);
+	slab(dir, "heap-1024-64K", 16, 1024, 0, NULL);
+	slab(dir, "whole-16K", 14, 1040, 0, NULL);
+	slab(dir, "single-1040", 12, 1040, KHO_ABI_SLAB_SINGLE, NULL);
+	slab(dir, "single-5120-64", 6, 5120, KHO_ABI_SLAB_SINGLE, NULL);
+	slab(dir, "bad-state", 12, 2048, 0, bad_state);
+	slab(dir, "bad-free", 12, 2064, KHO_ABI_SLAB_SINGLE, bad_free);
+	slab(dir, "bad-nr", 12, 2048, 0, bad_nr);
+	slab(dir, "bad-size", 12, 2048, 0, bad_size);
+	slab(dir, "bad-cache", 12, 2048, KHO_ABI_SLAB_SINGLE, bad_cache);
+	slab(dir, "bad-crc", 12, 2048, 0, bad_crc);
+	khoc_cache_init(&record, 12, 0x4000, "conn", 200, 64, KHO_ABI_SLAB_SINGLE);
+	file.record = record;
+	write_file(dir, "slab", "record", &file, sizeof(file));
+	file.record.crc = 0xffffffff;
+	write_file(dir, "slab", "record-crc", &file, sizeof(file));
+	memset(file.record.name, 'x', sizeof(file.record.name));
+	write_file(dir, "slab", "record-name", &file, sizeof(file));
+}
+
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -363,5 +455,6 @@ int main(int argc, char **argv)
 	blocks(argv[1]);
 	luos(argv[1]);
 	reserve_mem(argv[1]);
+	slabs(argv[1]);
 	return 0;
 }

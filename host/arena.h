@@ -12,8 +12,8 @@
  *	preserve.c	blocks in the tree and their descriptors; folios, runs, restore
  *	unclaimed.c	blocks that came in and were not restored
  *	vmalloc.c	scattered pages at one contiguous address
- *	slab.c, large.c, heap.c, publish.c	the heap
  *	block.c		block sets
+ *	slab.c, cache.c, large.c, heap.c, publish.c	the heap and its named caches
  *	subtree.c	the root FDT, subtrees, named roots
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
@@ -64,7 +64,7 @@ struct kho_arena {
 	struct khoc_radix tree;
 };
 
-extern struct kho_arena kho_arena_;
+extern struct kho_arena kho_arena_ __attribute__((visibility("hidden")));
 
 /* The file grows in one thread while others hold addresses against its size. */
 static inline __u64 kho_file_size_(void)

@@ -63,7 +63,7 @@ static bool find_object(void *ptr, struct object *object)
 	object->slab = kho_slab_of_(ptr);
 	if (object->slab) {
 		object->index = kho_slab_index_(object->slab, ptr);
-		if (object->index < 0)
+		if (object->index < 0 || object->slab->single)
 			return false;
 		object->live = kho_slab_state_(object->slab, object->index) == KHO_ABI_OBJECT_LIVE;
 		return true;

@@ -17,6 +17,8 @@
  *	kho_ready();				// a successor waits here for the grant
  *	... serve; kho_healthy() once it works ...
  *
+ * Named caches of objects of one size: <kho/slab.h>.
+ *
  * One arena is open per process, mapped where it always was, so that plain pointers
  * into it stay valid in every later program.
  *

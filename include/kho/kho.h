@@ -27,6 +27,7 @@
 #include <kho/core/report.h>
 #include <kho/core/reserve_mem.h>
 #include <kho/core/root.h>
+#include <kho/core/slab.h>
 #include <kho/core/vmalloc.h>
 
 #endif

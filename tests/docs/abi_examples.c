@@ -11,6 +11,7 @@
 
 #include <kho/abi/handover.h>
 #include <kho/abi/slab.h>
+#include <kho/slab.h>
 
 #include "arena.h"
 #include "heap.h"
@@ -440,6 +441,30 @@ static void slab_geometry(void)
 	printf("```\n");
 }
 
+/* One object preserved, one only handed out, one freed; up to the first two. */
+static void single_objects(void)
+{
+	struct kmem_cache *cache = kho_kmem_cache_create("keys", 20, 0, KHO_CACHE_SINGLE, NULL);
+	char *key[3] = {NULL};
+	const struct kho_abi_slab *header;
+	const struct kho_abi_cache *record;
+
+	for (int i = 0; i < 3; i++) {
+		key[i] = cache ? kho_kmem_cache_alloc(cache) : NULL;
+		need(key[i], "cache");
+		memset(key[i], 0xa0 + i, 20);
+	}
+	need(!kho_slab_preserve(key[0]), "preserve");
+	kho_free(key[2]);
+	header = slab_of(key[0]);
+	record = kho_phys_to_virt(header->cache);
+	printf("```values cache-place\nrecord_pa slab_pa object\n%#llx %#llx %#llx\n```\n",
+	       (unsigned long long)header->cache, (unsigned long long)kho_virt_to_phys(header),
+	       (unsigned long long)kho_virt_to_phys(key[0]));
+	hexdump("cache-record", record, sizeof(*record));
+	hexdump("single-slab", header, header->objects_off + 3 * header->object_size);
+}
+
 static void heap(void)
 {
 	int fd = kho_arena_create_("examples");
@@ -448,6 +473,7 @@ static void heap(void)
 	need(!kho_arena_map_(fd, true) && !kho_arena_own_(), "arena");
 	slab();
 	slab_geometry();
+	single_objects();
 	kho_arena_unmap_();
 }
 

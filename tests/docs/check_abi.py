@@ -326,6 +326,56 @@ def slab_geometry(size, order):
         nr -= 1
 
 
+def read_slab(data, pa):
+    """Header and states, as a reader has to check them."""
+    magic, version, order, size, nr, off, flags, cache = struct.unpack_from("<4sHHIIIIQ", data)
+    expect("slab", (magic, version, order), (b"SLAB", 1, 4 if size <= 4096 else 6))
+    expect("slab's geometry", (nr, off), slab_geometry(size, order))
+    expect("slab's flags", flags & ~1 or flags and not cache, 0)
+    expect("slab's sizes", (size % 16, 16 <= size <= 32768, cache % 16, pa % (4096 << order)),
+           (0, True, 0, 0))
+    expect("slab's reserved bytes", data[32:60], bytes(28))
+    expect("slab's crc", struct.unpack_from("<I", data, 60)[0],
+           crc32c(data[:60] + struct.pack("<Q", pa)))
+    expect("states", set(data[64:64 + nr]) - {0, 0xA5, 0x5A} - ({0x3C} if flags & 1 else set()),
+           set())
+    return size, nr, off, flags, cache
+
+
+def free_bytes(data, nr, off, size):
+    """Of a SINGLE slab: all that is in no object that is LIVE, RESERVED or FREED."""
+    yield data[64 + nr:off]
+    for i in range(nr):
+        if not data[64 + i]:
+            yield data[off + i * size:off + (i + 1) * size]
+    yield data[off + nr * size:]
+
+
+def read_cache(data, pa):
+    magic, version, pad, size, align, object_size, flags, name, pad2, crc = struct.unpack(
+        "<4sHHIIII64sII", data)
+    expect("cache", (magic, version, pad, pad2, flags & ~1), (b"CACH", 1, 0, 0, 0))
+    expect("cache's alignment", align in {1 << i for i in range(13)}, True)
+    step = max(align, 16)
+    expect("cache's object size", object_size, -(-size // step) * step)
+    expect("cache's name", bool(re.fullmatch(rb"[A-Za-z0-9._+-]{1,63}\0+", name)), True)
+    expect("cache's crc", crc, crc32c(data[:92] + struct.pack("<Q", pa)))
+    return object_size, flags, name.rstrip(b"\0")
+
+
+def check_cache(doc):
+    record_pa, slab_pa, first = (int(x, 0) for x in rows(doc["cache-place"])[0])
+    expect("cache", read_cache(image(doc["cache-record"]), record_pa), (32, 1, b"keys"))
+    data = image(doc["single-slab"])
+    size, nr, off, flags, cache = read_slab(data, slab_pa)
+    expect("slab of the cache", (size, flags, cache), (32, 1, record_pa))
+    expect("first object", first, slab_pa + off)
+    expect("states", data[64:64 + nr], bytes([0xA5, 0x3C] + [0] * (nr - 2)))
+    expect("free bytes", any(map(any, free_bytes(data, nr, off, size))), False)
+    expect("objects", data[off:off + 64],
+           (b"\xa0" * 20).ljust(32, b"\0") + (b"\xa1" * 20).ljust(32, b"\0"))
+
+
 def check_slab(doc):
     sizes = [16 * i for i in range(1, 9)]
     sizes += [base + base // 4 * i for base in (128 << i for i in range(8)) for i in range(1, 5)]
@@ -335,10 +385,8 @@ def check_slab(doc):
                (4 if size <= 4096 else 6, *slab_geometry(size, order)))
     data = image(doc["slab-header"])
     pa, first, second = (int(x, 0) for x in rows(doc["slab-place"])[0])
-    magic, version, order, size, nr, off, crc = struct.unpack_from("<4sHHIIII", data)
-    expect("slab", (magic, version, order, size, (nr, off)),
-           (b"SLAB", 1, 4, 3072, slab_geometry(3072, 4)))
-    expect("slab's crc", crc, crc32c(data[:20] + struct.pack("<Q", pa)))
+    size, nr, off, flags, cache = read_slab(data, pa)
+    expect("slab", (size, flags, cache), (3072, 0, 0))
     expect("objects", (first, second), (pa + off, pa + off + size))
     expect("states", data[64:], bytes([0, 0xA5] + [0] * (nr - 2)))
     slot, value, new, old = struct.unpack_from("<QQQQ", image(doc["intent"]))
@@ -417,8 +465,8 @@ def main():
     check_numbers(top, text)
     check_versions(top)
     if not failures:
-        for check in (check_radix, check_root, check_vmalloc, check_arena, check_slab, check_large,
-                      check_blocks, check_memblock, check_messages):
+        for check in (check_radix, check_root, check_vmalloc, check_arena, check_slab, check_cache,
+                      check_large, check_blocks, check_memblock, check_messages):
             check(doc)
     for failure in failures:
         print(f"check_abi: {failure}", file=sys.stderr)

@@ -62,7 +62,7 @@ test "$(wc -l <"$dir/server.c")" -gt 20 || fail "README.md has no server"
 ${CC:-cc} $flags -o "$dir/server" "$dir/server.c" $shared
 LD_LIBRARY_PATH="$prefix/lib" "$top/tests/docs/readme_server.py" "$prefix/bin/kho" "$dir/server" "$dir"
 
-for page in kho.1 libkho.7 kho_publish.3 kho_start.3; do
+for page in kho.1 libkho.7 kho_publish.3 kho_start.3 kho_kmem_cache_create.3; do
 	test -s "$prefix/share/man/man${page##*.}/$page" || fail "$page is not installed"
 done
 if command -v mandoc >/dev/null; then

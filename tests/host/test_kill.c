@@ -10,6 +10,7 @@
  * KHO_KILLS: how many (150); KHO_SEED.
  */
 #include <errno.h>
+#include <kho/slab.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,8 @@
 #define RUNS 4
 #define AREAS 3
 #define DESCS_AT 2048 /* descriptors of areas, in the page of the subtrees' blobs */
+#define SINGLES 40
+#define SINGLE_WORDS 25
 #define NAMES 3
 #define BITMAP_WORDS (ARENA_MAX / KHO_PAGE_SIZE / 64)
 
@@ -58,6 +61,8 @@ enum kind {
 	RUN_DEL,
 	AREA_ADD,
 	AREA_DEL,
+	SINGLE_ADD,
+	SINGLE_DEL,
 	SUB_ADD,
 	SUB_DEL,
 	ROOT_ADD,
@@ -83,7 +88,8 @@ struct extent {
 
 static struct log {
 	struct list list[SLOTS];
-	struct extent folio[THREADS][FOLIOS], run[THREADS][RUNS], area[THREADS][AREAS];
+	struct extent folio[THREADS][FOLIOS], run[THREADS][RUNS], area[THREADS][AREAS],
+		single[THREADS][SINGLES];
 	bool sub[THREADS][NAMES], root[THREADS][NAMES];
 	__u64 meta;
 	struct flight flight[THREADS];
@@ -101,6 +107,7 @@ static struct {
 	char *at; /* where it is in this process, preserved or not */
 	__u64 nr;
 } areas[THREADS][AREAS];
+static struct kmem_cache *items, *singles; /* of list items, and preserved one by one */
 
 #define CHECK(cond, ...)                                                                           \
 	do {                                                                                       \
@@ -150,7 +157,8 @@ static void item_bytes(struct item *item, bool check)
 static struct item *item_new(unsigned int t, uint64_t r)
 {
 	__u64 size = r % 100 < 70 ? r % 300 : r % 100 < 95 ? r % 8000 : 33000 + r % 250000;
-	struct item *item = kho_malloc(sizeof(*item) + size);
+	struct item *item = size < 300 && r >> 40 & 1 ? kho_kmem_cache_alloc(items)
+						      : kho_malloc(sizeof(*item) + size);
 
 	if (!item)
 		return NULL;
@@ -194,6 +202,12 @@ static void apply(unsigned int t, const struct flight *f)
 		break;
 	case AREA_DEL:
 		log->area[t][f->index].pa = 0;
+		break;
+	case SINGLE_ADD:
+		log->single[t][f->index] = (struct extent){f->pa, 0, f->seq};
+		break;
+	case SINGLE_DEL:
+		log->single[t][f->index].pa = 0;
 		break;
 	case SUB_ADD:
 	case SUB_DEL:
@@ -469,6 +483,12 @@ static void change_names(unsigned int t, uint64_t r)
 	done(t, true);
 }
 
+struct sums {
+	__u64 items, large_pages, folio_pages, run_pages, area_pages, area_chunks, singles;
+};
+
+#include "kill_caches.h"
+
 static struct thread_arg {
 	unsigned int t;
 	uint64_t rng;
@@ -493,6 +513,8 @@ static void *work(void *p)
 			change_names(arg->t, r);
 		else if (what < 230)
 			change_area(arg->t, r);
+		else if (what < 240)
+			change_single(arg->t, r);
 		else /* reserved, and now and then forgotten */
 			kho_free(what % 8 ? kho_malloc(r % 3000) : NULL);
 		if (what == 255)
@@ -572,6 +594,9 @@ static bool happened(unsigned int t, const struct flight *f)
 	case AREA_DEL:
 		/* What is there in part is nobody's: see release_rest(). */
 		return !!desc_of(t, f->index)->first == (f->kind == AREA_ADD);
+	case SINGLE_ADD:
+	case SINGLE_DEL:
+		return single_is(f->pa, f->seq) == (f->kind == SINGLE_ADD);
 	case SUB_ADD:
 	case SUB_DEL:
 		name_of(name, "sub", t, f->index);
@@ -605,10 +630,6 @@ static void settle_flights(void)
 		phase(f, 0);
 	}
 }
-
-struct sums {
-	__u64 items, large_pages, folio_pages, run_pages, area_pages, area_chunks;
-};
 
 static void check_lists(struct sums *sums)
 {
@@ -762,6 +783,7 @@ static void check_all(void)
 	for (unsigned int t = 0; t < THREADS; t++) {
 		check_extents(t, &sums);
 		check_areas(t, &sums);
+		check_singles(t, &sums);
 		check_names(t);
 	}
 	CHECK(kho_restore_folio(the_log->blob), "blob");
@@ -769,8 +791,9 @@ static void check_all(void)
 	CHECK(!kho_metadata(release, &count) && count == the_log->meta, "metadata: %u", count);
 	check_pages(&sums);
 	CHECK(!kho_heap_stats(&stats, true), "stats");
-	CHECK(stats.live_objects == sums.items + 1, "%llu live objects, %llu reachable",
-	      stats.live_objects, sums.items + 1);
+	sums.items += 1 + 2 + sums.singles; /* the slots, the caches' records */
+	CHECK(stats.live_objects == sums.items, "%llu live objects, %llu reachable",
+	      stats.live_objects, sums.items);
 }
 
 static void attach(int fd)
@@ -782,6 +805,10 @@ static void attach(int fd)
 	root = kho_root("slots", "test-slots", 1);
 	CHECK(root && *root, "root");
 	slots = *root;
+	CHECK(!arena_check_slabs(), "slabs");
+	items = kho_kmem_cache_create("items", sizeof(struct item) + 300, 0, 0, NULL);
+	singles = kho_kmem_cache_create("singles", SINGLE_WORDS * 8, 64, KHO_CACHE_SINGLE, NULL);
+	CHECK(items && singles, "caches");
 }
 
 static void writer(int fd, uint64_t seed)

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <kho/slab.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -154,6 +155,23 @@ static void use_heap(void)
 	push(slot, 5 * LARGE);
 }
 
+/* A cache is there or not; an object is preserved or gone. */
+static void use_caches(void)
+{
+	for (unsigned int flags = 0; flags <= KHO_CACHE_SINGLE; flags++) {
+		struct kmem_cache *cache =
+			kho_kmem_cache_create(flags ? "single" : "whole", 9000, 0, flags, NULL);
+		void *p = cache ? kho_kmem_cache_alloc(cache) : NULL;
+
+		if (p && flags)
+			assert_int_equal(kho_slab_preserve(p), 0);
+		if (p)
+			assert_int_equal(kho_kmem_cache_free(cache, p), 0);
+		if (cache && kho_kmem_cache_destroy(cache) != -ENOMEM)
+			assert_null(kho_kmem_cache_alloc(cache));
+	}
+}
+
 static void use_pages(void)
 {
 	struct folio *folio = kho_folio_alloc(9);
@@ -218,6 +236,7 @@ static int scenario(int arena)
 	if (!rc) {
 		use_areas(); /* first: it then needs nodes of the tree as well */
 		use_heap();
+		use_caches();
 		use_pages();
 		if (kho_preserve_check_all_(false))
 			fail_msg("%s", kho_error());
@@ -248,6 +267,13 @@ static void check_and_clear(int arena)
 	assert_int_equal(kho_pages_discover_all_(), 0);
 	assert_int_equal(kho_for_each_unclaimed(is_an_areas, NULL), 0);
 	kho_release_unclaimed();
+	for (unsigned int flags = 0; flags <= KHO_CACHE_SINGLE; flags++) {
+		struct kmem_cache *cache =
+			kho_kmem_cache_create(flags ? "single" : "whole", 9000, 0, flags, NULL);
+
+		assert_non_null(cache);
+		assert_int_equal(kho_kmem_cache_destroy(cache), 0);
+	}
 	slot = kho_root("list", "test-list", 1);
 	assert_non_null(slot);
 	for (node = *slot; node; node = node->next) {

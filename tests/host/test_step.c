@@ -84,7 +84,10 @@ static __u64 list_value(const char *name, __u64 *count, __u64 *large_pages)
 struct found {
 	__u64 a, b;
 	__u64 folio_pages, run_pages, slab_pages, struct_pages, area_pages;
+	__u64 singles, records; /* of slab caches */
 };
+
+static __u64 check_slabs(__u64 *records);
 
 /* Everything that must hold in every snapshot, whatever the call. */
 static struct found check_common(void)
@@ -96,9 +99,10 @@ static struct found check_common(void)
 
 	assert_int_equal(kho_preserve_check_all_(false), 0);
 	assert_int_equal(kho_pages_discover_all_(), 0);
+	found.singles = check_slabs(&found.records);
 	found.a = list_value("a", &count, &large);
 	found.b = list_value("b", &count, &large);
-	assert_int_equal(arena_live(), count);
+	assert_int_equal(arena_live(), count + found.singles + found.records);
 	for (kho_pa_t pos = 0; khoc_radix_next(&kho_arena_.tree, pos, ARENA_MAX, &block);) {
 		assert_int_equal(kho_block_desc_(block.pa, &type, &order), 0);
 		pages[type] += 1ULL << order;
@@ -801,6 +805,8 @@ static int check_two_stays(const struct found *found)
 	return a_is(2, 2, found);
 }
 
+#include "step_caches.h"
+
 static const struct step_case {
 	const char *name;
 	void (*setup)(void);
@@ -844,6 +850,7 @@ static const struct step_case {
 	{"alloc_preserve", setup_nothing, op_alloc_preserve, check_alloc, false, false},
 	{"restore_free", setup_alloc_came_in, op_restore_free, check_no_folio, false, false},
 	STEP_BLOCK_CASES,
+	CACHE_CASES,
 	{"add subtree", setup_folio_preserved, op_add_sub, check_sub, false, true},
 	{"remove subtree", setup_sub, op_remove_sub, check_no_sub, false, true},
 	{"make root", setup_nothing, op_add_root, check_root, false, true},

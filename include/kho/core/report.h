@@ -55,6 +55,7 @@ enum khoc_structure {
 	KHOC_S_LUO_FLB,
 	KHOC_S_MEMFD,
 	KHOC_S_RESERVE_MEM,
+	KHOC_S_CACHE,
 	KHOC_S_MAX,
 };
 
