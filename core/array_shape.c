@@ -22,7 +22,7 @@
 /* More neighbours would fill nodes better: k full ones become k + 1. */
 #define WINDOW 3
 /* Insertions in one direction that make it one. */
-#define TREND 8
+#define TREND 16
 
 enum {
 	NO_FIT = 1, /* the keys need more than a page */
@@ -112,9 +112,9 @@ static u64 dense_base(const struct khoc_array *array, u64 index)
 	return min64(index - index % step, ~0ULL - (step - 1));
 }
 
-/* The narrowest form of a node of the range [@from, @to] that takes these keys. */
+/* The narrowest form of a node of the range [@from, @to] that takes these keys, @extra being one. */
 static void node_form(const struct khoc_array *array, unsigned int level, const struct stats *stats,
-		      u64 from, u64 to, array_node *form)
+		      u64 from, u64 to, const struct extra *extra, array_node *form)
 {
 	u64 step = array_cap(0, array->shift), base = dense_base(array, stats->first);
 	u64 span = stats->last - stats->first;
@@ -124,8 +124,10 @@ static void node_form(const struct khoc_array *array, unsigned int level, const 
 		return;
 	if (span < step) {
 		form->width = 0;
-		form->base = stats->last - base < step ? base
-						       : min64(stats->first, ~0ULL - (step - 1));
+		if (stats->last - base >= step) /* more keys may follow in the direction of the last */
+			base = extra->nr && extra->key == stats->first ? stats->last - (step - 1) :
+									 stats->first;
+		form->base = min64(base, ~0ULL - (step - 1));
 		return;
 	}
 	for (unsigned int width = 2; width < 8; width *= 2) {
@@ -198,7 +200,7 @@ static int build(const struct khoc_array *array, const struct array_place *windo
 		stats.first = stats.nr ? min64(stats.first, extra->key) : extra->key;
 		stats.last = stats.nr ? max64(stats.last, extra->key) : extra->key;
 	}
-	node_form(array, window->level, &stats, from, to, &form);
+	node_form(array, window->level, &stats, from, to, extra, &form);
 	cap = array_cap(form.width, array->shift);
 	if (form.width && stats.nr + extra->nr > cap - (spare ? cap / spare : 0))
 		return NO_FIT;
