@@ -77,6 +77,7 @@ khoc_inline u64 get_at(const struct khoc_array *array, u64 index, unsigned int s
 	kho_pa_t pa = array_root_pa(root);
 	array_node *node;
 	const u64 *word;
+	u64 off;
 	int at;
 
 	if (unlikely(!root || level > KHO_ABI_ARRAY_LEVEL_MAX))
@@ -91,6 +92,10 @@ khoc_inline u64 get_at(const struct khoc_array *array, u64 index, unsigned int s
 		if (unlikely(at < 0))
 			return 0;
 		pa = khoc_load_acquire(array_values(node) + at);
+		off = index - ((const u64 *)array_keys(node, ARRAY_WIDTH_INNER, shift))[at];
+		/* A leaf without keys mostly begins at its separator: do not wait for its head. */
+		if (!level && off < array_cap(0, shift) && array->mem->linear)
+			khoc_prefetch((char *)array->mem->linear + pa + sizeof(*node) + 8 * off);
 	}
 	word = array_leaf_word(node, index, shift);
 	return word ? khoc_load_acquire(word) : 0;

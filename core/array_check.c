@@ -85,8 +85,6 @@ static int check_node(struct check *c, kho_pa_t pa, unsigned int level, const ar
 		return node_fault(c, KHO_E_RANGE, level, pa, "address", pa, 0);
 	if (!array_head_ok(node, level, shift))
 		return node_fault(c, KHO_E_STATE, level, pa, "head", ((const u64 *)node)[1], 0);
-	if (level && node->base)
-		return node_fault(c, KHO_E_FORMAT, level, pa, "base", node->base, 0);
 	if (!node->width && node->base > ~0ULL - (array_cap(0, shift) - 1))
 		return node_fault(c, KHO_E_RANGE, level, pa, "base", node->base, ~0ULL);
 	*result = node;

@@ -71,9 +71,9 @@ khoc_inline unsigned int array_rank_of(const void *keys, unsigned int nr, u64 de
 	if (!nr)
 		return 0;
 	while (nr > 1) {
-		unsigned int half = nr / 2;
+		unsigned int half = nr / 2, mid = at + half;
 
-		at += half & -(unsigned int)(array_key(keys, at + half, width) <= delta);
+		at = array_key(keys, mid, width) <= delta ? mid : at;
 		nr -= half;
 	}
 	return at + (array_key(keys, at, width) <= delta);
@@ -90,6 +90,25 @@ khoc_inline unsigned int array_rank(const void *keys, unsigned int nr, u64 delta
 	default:
 		return array_rank_of(keys, nr, delta, 8);
 	}
+}
+
+/*
+ * The rank of a key in an inner node. Of leaves that are alike the separators are evenly spaced, so
+ * node->base says where to look first: at (key - first) >> high 32 bits, times low 32 bits, >> 32.
+ * It may say anything: what is found there is looked at.
+ */
+khoc_inline unsigned int array_rank_inner(const array_node *node, const u64 *keys, u64 key)
+{
+	unsigned int nr = node->nr_sorted;
+	u64 hint = node->base, at;
+
+	if (likely(nr && key >= keys[0])) {
+		at = ((key - keys[0]) >> (hint >> 32 & 63)) * (hint & 0xffffffff) >> 32;
+		at = at < nr ? at : nr - 1;
+		if (keys[at] <= key && (at + 1 == nr || key < keys[at + 1]))
+			return (unsigned int)at + 1;
+	}
+	return array_rank_of(keys, nr, key, ARRAY_WIDTH_INNER);
 }
 
 /* Are the head's numbers those of a node of this level? What is read below stays in the page then. */
@@ -153,7 +172,7 @@ khoc_inline int array_route(const array_node *node, u64 key, unsigned int shift)
 	const u64 *keys = array_keys(node, ARRAY_WIDTH_INNER, shift);
 	const u64 *values = array_values(node);
 	unsigned int sorted = node->nr_sorted, used = node->nr_used;
-	int found = (int)array_rank_of(keys, sorted, key, ARRAY_WIDTH_INNER) - 1;
+	int found = (int)array_rank_inner(node, keys, key) - 1;
 
 	while (found >= 0 && unlikely(!values[found]))
 		found--;

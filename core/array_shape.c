@@ -124,9 +124,10 @@ static void node_form(const struct khoc_array *array, unsigned int level, const 
 		return;
 	if (span < step) {
 		form->width = 0;
-		if (stats->last - base >= step) /* more keys may follow in the direction of the last */
-			base = extra->nr && extra->key == stats->first ? stats->last - (step - 1) :
-									 stats->first;
+		if (stats->last - base >=
+		    step) /* more keys may follow in the direction of the last */
+			base = extra->nr && extra->key == stats->first ? stats->last - (step - 1)
+								       : stats->first;
 		form->base = min64(base, ~0ULL - (step - 1));
 		return;
 	}
@@ -140,12 +141,24 @@ static void node_form(const struct khoc_array *array, unsigned int level, const 
 	}
 }
 
+/* See array_rank_inner(). */
+static u64 inner_hint(const u64 *keys, unsigned int nr)
+{
+	u64 span = nr > 1 ? keys[nr - 1] - keys[0] : 0, factor;
+	unsigned int bits = khoc_fls64(span), less = bits > 32 ? bits - 32 : 0;
+
+	if (!span)
+		return 0;
+	factor = ((u64)(nr - 1) << 32) / (span >> less) + 1;
+	return (u64)less << 32 | min64(factor, 0xffffffff);
+}
+
 static void node_fill(const struct khoc_array *array, array_node *node,
 		      const struct array_place *window, unsigned int nr, u64 from, u64 to)
 {
 	unsigned int width = node->width, used = 0;
 	void *keys = array_keys(node, width, array->shift);
-	u64 *values = array_values(node), key, value, live = 0;
+	u64 *values = array_values(node), base = node->base, key, value, live = 0;
 	struct khoc_array_cursor cursor;
 
 	for (unsigned int i = 0; i < nr; i++) {
@@ -153,14 +166,16 @@ static void node_fill(const struct khoc_array *array, array_node *node,
 		while (array_cursor_next_(&cursor, &key, &value)) {
 			live++;
 			if (!width) {
-				values[key - node->base] = value;
+				values[key - base] = value;
 				continue;
 			}
-			array_key_store(keys, used, width, key - node->base);
+			array_key_store(keys, used, width, key - base);
 			values[used++] = value;
 		}
 	}
 	node->nr_sorted = node->nr_used = (u16)used;
+	if (node->level)
+		node->base = inner_hint(keys, used);
 	node->nr_live = (u16)live;
 }
 

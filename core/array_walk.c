@@ -99,7 +99,7 @@ void array_cursor_init_(struct khoc_array_cursor *cursor, const array_node *node
 			unsigned int shift)
 {
 	unsigned int width = node->width, sorted = node->nr_sorted, used = node->nr_used;
-	u64 base = node->base, lo = from > base ? from - base : 0, hi = to - base;
+	u64 base = node->level ? 0 : node->base, lo = from > base ? from - base : 0, hi = to - base;
 	u64 most = width ? array_delta_max(width) : array_cap(0, shift) - 1;
 
 	cursor->values = array_values(node);

@@ -77,7 +77,7 @@ KHO_ABI_OFFSET(struct kho_abi_array, reserved, 48);
 
 /**
  * struct kho_abi_array_node - the head of a node
- * @base: what each key of it is less by; inner nodes: 0
+ * @base: what each key of it is less by; of inner nodes a hint where a key may be, see docs/abi.md
  * @width: bytes of a key: 2, 4 or 8; 0: a leaf without keys; inner nodes: 8
  * @level: 0 for leaves
  * @nr_sorted: keys that ascend, the dead and the ghosts with them; 0 if @width is
