@@ -231,8 +231,9 @@ static int check_desc(struct check *c)
 		return desc_fault(c, KHO_E_RANGE, "next_count", desc->next_count, desc->count);
 	if (desc->slot_pa & 7)
 		return desc_fault(c, KHO_E_ALIGN, "slot_pa", desc->slot_pa, 8);
-	if (!desc->slot_pa || !mem_inside(khoc_load(&c->array->mem->size), desc->slot_pa, 8))
-		return desc_fault(c, KHO_E_RANGE, "slot_pa", desc->slot_pa, c->array->mem->size);
+	if (desc->slot_pa < c->limits->data_lo || !desc->slot_pa ||
+	    !mem_inside(c->limits->data_hi, desc->slot_pa, 8))
+		return desc_fault(c, KHO_E_RANGE, "slot_pa", desc->slot_pa, c->limits->data_hi);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
  *	unclaimed.c	blocks that came in and were not restored
  *	slab.c, large.c, heap.c, publish.c	the heap
  *	subtree.c	the root FDT, subtrees, named roots
+ *	array.c		sparse arrays
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
  *	quiesce.c	workers

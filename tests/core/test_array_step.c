@@ -79,8 +79,7 @@ static bool copy_is(const struct model *model)
 	khoc_array_iter_init(&iter, &array, 0, ~0ULL);
 	while (khoc_array_iter_next(&iter, &index, &entry) == 1) {
 		if (at == model->nr || model->entries[at].index != index ||
-		    model->entries[at].entry != entry ||
-		    khoc_array_get(&array, index) != entry)
+		    model->entries[at].entry != entry || khoc_array_get(&array, index) != entry)
 			return false;
 		at++;
 	}
@@ -139,8 +138,8 @@ static int run_op(struct khoc_array *array, const struct op *op)
 {
 	if (op->clear)
 		return khoc_array_clear(array);
-	return op->entry ? khoc_array_set(array, op->index, op->entry) :
-			   khoc_array_erase(array, op->index);
+	return op->entry ? khoc_array_set(array, op->index, op->entry)
+			 : khoc_array_erase(array, op->index);
 }
 
 static void model_op(struct model *model, const struct op *op)
@@ -243,8 +242,7 @@ static void step_random(u64 wide, unsigned int nr_ops)
 		bool erase = model.nr && rng_below(&rng, 8) < (i < nr_ops * 2 / 3 ? 2 : 7);
 
 		if (erase)
-			op = (struct op){
-				.index = model.entries[rng_below(&rng, model.nr)].index};
+			op = (struct op){.index = model.entries[rng_below(&rng, model.nr)].index};
 		EXPECT_EQ(khoc_array_attach(&array, &mem, page_shift, 1UL << page_shift, NULL), 0);
 		step_op(&array, &model, &op);
 	}
