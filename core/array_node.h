@@ -79,16 +79,46 @@ khoc_inline unsigned int array_rank_of(const void *keys, unsigned int nr, u64 de
 	return at + (array_key(keys, at, width) <= delta);
 }
 
+/*
+ * The same for many keys, cold: where it would be if they were evenly spaced is mostly near, and
+ * fewer lines are touched. However they are spaced it takes about twice the steps at most.
+ */
+khoc_inline unsigned int array_rank_guess(const void *keys, unsigned int nr, u64 delta,
+					  unsigned int width)
+{
+	unsigned int lo = 0, hi = nr, at, step = 16;
+	u64 most;
+
+	if (nr < 64)
+		return array_rank_of(keys, nr, delta, width);
+	most = array_key(keys, nr - 1, width);
+	if (delta >= most)
+		return nr;
+	/* 2^13 keys at most in a node of 2^16 bytes: nothing wraps. */
+	at = width == 8 ? (unsigned int)((delta >> 13) * (nr - 1) / ((most >> 13) + 1)) :
+			  (unsigned int)(delta * (nr - 1) / most);
+	if (array_key(keys, at, width) <= delta) {
+		for (lo = at; at + step < nr && array_key(keys, at + step, width) <= delta; step *= 2)
+			lo = at + step;
+		hi = at + step < nr ? at + step : nr;
+	} else {
+		for (hi = at; at > step && array_key(keys, at - step, width) > delta; step *= 2)
+			hi = at - step;
+		lo = at > step ? at - step : 0;
+	}
+	return lo + array_rank_of((const char *)keys + lo * width, hi - lo, delta, width);
+}
+
 khoc_inline unsigned int array_rank(const void *keys, unsigned int nr, u64 delta,
 				    unsigned int width)
 {
 	switch (width) {
 	case 2:
-		return array_rank_of(keys, nr, delta, 2);
+		return array_rank_guess(keys, nr, delta, 2);
 	case 4:
-		return array_rank_of(keys, nr, delta, 4);
+		return array_rank_guess(keys, nr, delta, 4);
 	default:
-		return array_rank_of(keys, nr, delta, 8);
+		return array_rank_guess(keys, nr, delta, 8);
 	}
 }
 

@@ -139,6 +139,7 @@ static void node_form(const struct khoc_array *array, unsigned int level, const 
 		form->base = to - from <= array_delta_max(width) ? from : stats->first;
 		return;
 	}
+	form->base = from;
 }
 
 /* See array_rank_inner(). */

@@ -45,11 +45,15 @@ int array_place_child_(const struct khoc_array *array, const struct array_place 
 	unsigned int shift = array->shift;
 	u64 *keys = array_keys(parent->node, ARRAY_WIDTH_INNER, shift);
 	u64 *values = array_values(parent->node);
-	int at = array_route(parent->node, key, shift);
-	int next = array_route_above_(parent->node, key, shift);
+	int at = array_route(parent->node, key, shift), next;
 
 	if (at < 0)
 		return -KHO_E_FORMAT;
+	/* Mostly the next word is the next separator's. */
+	next = at + 1;
+	if (next >= parent->node->nr_sorted || !values[next] ||
+	    parent->node->nr_used > parent->node->nr_sorted)
+		next = array_route_above_(parent->node, key, shift);
 	child->pa = khoc_load_acquire(values + at);
 	child->level = parent->level - 1;
 	child->lo = keys[at] > parent->lo ? keys[at] : parent->lo;
