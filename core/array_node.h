@@ -95,10 +95,11 @@ khoc_inline unsigned int array_rank_guess(const void *keys, unsigned int nr, u64
 	if (delta >= most)
 		return nr;
 	/* 2^13 keys at most in a node of 2^16 bytes: nothing wraps. */
-	at = width == 8 ? (unsigned int)((delta >> 13) * (nr - 1) / ((most >> 13) + 1)) :
-			  (unsigned int)(delta * (nr - 1) / most);
+	at = width == 8 ? (unsigned int)((delta >> 13) * (nr - 1) / ((most >> 13) + 1))
+			: (unsigned int)(delta * (nr - 1) / most);
 	if (array_key(keys, at, width) <= delta) {
-		for (lo = at; at + step < nr && array_key(keys, at + step, width) <= delta; step *= 2)
+		for (lo = at; at + step < nr && array_key(keys, at + step, width) <= delta;
+		     step *= 2)
 			lo = at + step;
 		hi = at + step < nr ? at + step : nr;
 	} else {

@@ -65,6 +65,9 @@ int kho_array_init(struct kho_array_desc *desc);
 /**
  * kho_array_attach() - open the array of a descriptor that is reachable
  *
+ * Publish it first: pages are preserved as entries are set, and would be lost if the program died before
+ * anything led to them.
+ *
  * All of it is checked first, each page once. A reader (in a successor before it is the writer) may
  * attach as well; it sees later updates, but attaches again once it is the writer.
  *
