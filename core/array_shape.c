@@ -353,14 +353,27 @@ static int divide_at(struct khoc_array *array, const struct array_place *at,
 	return rc;
 }
 
-/* The multiple of the step next to @sep, if it is above @above and at most @most; of inner nodes @sep. */
+/*
+ * The multiple of the step next to @sep that is above @above and at most @most; @sep if there is none, and
+ * of inner nodes, whose separators must be some of their keys.
+ */
 static u64 round_sep(const struct khoc_array *array, unsigned int level, u64 sep, u64 above,
 		     u64 most)
 {
 	u64 step = array_cap(0, array->shift), near = sep + step / 2;
 
 	near -= near % step;
+	if (near <= above)
+		near += step;
+	else if (near > most)
+		near -= step;
 	return level || near <= above || near > most ? sep : near;
+}
+
+/* Would leaves that meet at @sep not be full when they are dense? */
+static bool is_odd(const struct khoc_array *array, unsigned int level, u64 sep)
+{
+	return !level && sep % array_cap(0, array->shift);
 }
 
 /* Where keys come in order, the node behind is left as full as it is. Return: the separator, or 0. */
@@ -369,11 +382,11 @@ static u64 sep_of_trend(const struct khoc_array *array, const struct array_place
 {
 	u64 step = array_cap(0, array->shift), base = at->node->base, second;
 
-	/* A leaf without keys is not wanted in another form: it is dense. */
-	if (!at->node->width && key < base)
-		return base;
+	/* A leaf without keys is not wanted in another form: it is dense. Where such meet it ends, too. */
+	if (!at->node->width && base % step)
+		return base - base % step + step;
 	if (!at->node->width)
-		return base + step;
+		return key < base ? base : base + step;
 	if (array->trend >= TREND && key >= stats->last)
 		return at->level ? stats->last : key;
 	if (array->trend > -TREND)
@@ -424,6 +437,7 @@ static int even_out(struct khoc_array *array, const struct window *w)
 	const struct array_place *at = w->place + w->at;
 	const struct stats *stats = w->stats + w->at;
 	unsigned int least = spare_of(array_cap(at->node->width, array->shift)), to = w->at;
+	struct stats moved;
 	u64 more, sep;
 	int rc;
 
@@ -435,6 +449,10 @@ static int even_out(struct khoc_array *array, const struct window *w)
 		return NO_FIT;
 	sep = quantile(array, at, 1, to < w->at ? more : stats->nr - more);
 	sep = round_sep(array, at->level, sep, stats->first, stats->last);
+	/* Rounded, it may be so much more that they would change places, and back again for ever. */
+	survey(array, at, 1, to < w->at ? 0 : sep, to < w->at ? sep - 1 : ~0ULL, &moved);
+	if (is_odd(array, at->level, sep) || w->stats[to].nr + moved.nr >= stats->nr)
+		return NO_FIT;
 	if (to < w->at) {
 		rc = replace(array, at - 1, at - 1, 2, at[-1].lo, sep - 1, &no_extra, SPARE_SOME);
 		if (!rc)
@@ -457,7 +475,7 @@ static u64 sep_at(const struct khoc_array *array, const struct window *w, unsign
 		all += w->stats[i].nr;
 	sep = quantile(array, w->place, w->nr, all * part / parts);
 	sep = round_sep(array, place->level, sep, place->lo, place->last);
-	return sep > place->lo && sep <= place->last ? sep : 0;
+	return sep > place->lo && sep <= place->last && !is_odd(array, place->level, sep) ? sep : 0;
 }
 
 /*
@@ -507,7 +525,8 @@ static int divide(struct khoc_array *array, const struct array_place *at,
 	sep = sep_of_trend(array, at, &stats, extra->key);
 	if (sep > at->lo && sep <= at->last)
 		return divide_at(array, at, parent, sep,
-				 at->level || extra->key < sep ? &no_extra : extra);
+				 at->level || extra->key < sep || sep <= stats.last ? &no_extra
+										    : extra);
 	/* Where leaves will soon be dense it matters more that they meet where those will. */
 	if (!at->level && stats.last - stats.first >= narrow) {
 		rc = window_look(array, at, parent, &w);
