@@ -34,6 +34,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FUZZ_TREE_SHIFT_MAX 12
 
 /*
+ * An input of fuzz_vmalloc: log2 of the page size; the descriptor; then pages of an image
+ * like that of fuzz_tree, from FUZZ_TREE_NODE_LO on.
+ */
+#define FUZZ_VMALLOC_HEADER 17
+#define FUZZ_VMALLOC_CHUNKS 64ULL
+
+/*
  * An input of fuzz_array: log2 of the page size; flags (1: by the linear map; 2: updates, nine bytes each); then
  * the pages of the image from the first on, the descriptor at its start, or the updates.
  */
