@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ROWS_MAX 128
+#define ROWS_MAX 256
 #define SAMPLES_MAX 4096
 
 struct row {

@@ -49,6 +49,8 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_MEMFD] = "memfd",
 	[KHOC_S_RESERVE_MEM] = "reserve_mem FDT",
 	[KHOC_S_CACHE] = "slab cache",
+	[KHOC_S_ARRAY] = "array",
+	[KHOC_S_ARRAY_NODE] = "array node",
 };
 
 const char *khoc_fault_text(int fault)

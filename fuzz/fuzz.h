@@ -56,4 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  */
 #define FUZZ_SLAB_HEADER 2
 
+/*
+ * An input of fuzz_array: log2 of the page size; flags (1: by the linear map; 2: updates, nine bytes each); then
+ * the pages of the image from the first on, the descriptor at its start, or the updates.
+ */
+#define FUZZ_ARRAY_HEADER 2
+#define FUZZ_ARRAY_PAGES 256ULL
+#define FUZZ_ARRAY_OPS_MAX 1024
+
 #endif

@@ -441,6 +441,96 @@ static void slabs(const char *dir)
 	write_file(dir, "slab", "record-name", &file, sizeof(file));
 }
 
+/* ---- arrays ------------------------------------------------------------- */
+
+static kho_pa_t array_alloc(void *ctx)
+{
+	struct maker *m = ctx;
+
+	return m->next < FUZZ_ARRAY_PAGES ? m->next++ << m->shift : 0;
+}
+
+static int array_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale)
+{
+	*slot = value;
+	return 0;
+}
+
+static void array_dump(const struct maker *m, const char *dir, const char *name)
+{
+	size_t size = FUZZ_ARRAY_HEADER + ((m->next - 1) << m->shift);
+	u8 *out = malloc(size);
+	char full[64];
+
+	out[0] = (u8)m->shift;
+	out[1] = 1;
+	memcpy(out + FUZZ_ARRAY_HEADER, m->bytes + (1UL << m->shift), size - FUZZ_ARRAY_HEADER);
+	snprintf(full, sizeof(full), "%u-%s", m->shift, name);
+	write_file(dir, "array", full, out, size);
+	free(out);
+}
+
+/* @nr entries at multiples of @stride, and each word of descriptor and root bent once. */
+static void array_of(const char *dir, unsigned int shift, const char *name, u64 nr, u64 stride)
+{
+	struct kho_abi_array *desc;
+	struct khoc_array array;
+	struct maker m;
+	char bent[64];
+
+	memset(&m, 0, sizeof(m));
+	m.shift = shift;
+	m.next = 2;
+	m.bytes = calloc(FUZZ_ARRAY_PAGES, 1UL << shift);
+	m.ops = (struct khoc_mem_ops){
+		.alloc_page = array_alloc, .free_page = maker_free, .publish_page = array_publish};
+	m.mem = (struct khoc_mem){&m.ops, &m, m.bytes, FUZZ_ARRAY_PAGES << shift, 0, 0};
+	FACT(!khoc_array_init(&array, &m.mem, shift, 1ULL << shift));
+	for (u64 i = 0; i < nr; i++)
+		FACT(!khoc_array_set(&array, i * stride, i << 1 | 1));
+	for (u64 i = 0; i < nr; i += 3)
+		FACT(!khoc_array_erase(&array, i * stride));
+	array_dump(&m, dir, name);
+	desc = array.desc;
+	for (unsigned int i = 0; i < 16 && shift == 6; i++) {
+		u64 *word = i < 8 ? (u64 *)desc + i
+				  : (u64 *)(m.bytes + (desc->root & ~63ULL)) + i - 8;
+		u64 was = *word;
+
+		*word ^= i & 1 ? 0x41 : 0x100;
+		snprintf(bent, sizeof(bent), "%s-bent-%02u", name, i);
+		array_dump(&m, dir, bent);
+		*word = was;
+	}
+	free(m.bytes);
+}
+
+/* Updates: see fuzz_array.c. */
+static void array_updates(const char *dir, unsigned int shift, unsigned int less, const char *name)
+{
+	u8 out[FUZZ_ARRAY_HEADER + 300 * 9] = {(u8)shift, 3};
+
+	for (u64 i = 0; i < 300; i++) {
+		u64 index = (i + 1) * 0x9e3779b97f4a7c15ULL;
+		u8 *update = out + FUZZ_ARRAY_HEADER + i * 9;
+
+		update[0] = (u8)(less << 2 | (i % 3 == 2 || i > 200 ? 2 : 0));
+		memcpy(update + 1, &index, 8);
+	}
+	write_file(dir, "array", name, out, sizeof(out));
+}
+
+static void arrays(const char *dir)
+{
+	array_of(dir, 6, "dense", 40, 1);
+	array_of(dir, 6, "sparse", 40, 0x123456789abcdULL);
+	array_of(dir, 12, "few", 20, 1000003);
+	array_updates(dir, 6, 0, "updates-6-wide");
+	array_updates(dir, 6, 56, "updates-6-dense");
+	array_updates(dir, 7, 40, "updates-7");
+	array_updates(dir, 8, 30, "updates-8");
+}
+
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -456,5 +546,6 @@ int main(int argc, char **argv)
 	luos(argv[1]);
 	reserve_mem(argv[1]);
 	slabs(argv[1]);
+	arrays(argv[1]);
 	return 0;
 }

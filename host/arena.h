@@ -15,6 +15,7 @@
  *	block.c		block sets
  *	slab.c, cache.c, large.c, heap.c, publish.c	the heap and its named caches
  *	subtree.c	the root FDT, subtrees, named roots
+ *	array.c		sparse arrays
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
  *	quiesce.c	workers

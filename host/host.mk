@@ -3,6 +3,7 @@
 KHO_HOST_MEMORY_SRCS := arena_file.c arena.c image.c node.c prefault.c error.c hbitmap.c page.c
 KHO_HOST_MEMORY_SRCS += preserve.c unclaimed.c
 KHO_HOST_MEMORY_SRCS += slab.c cache.c large.c heap.c publish.c
+KHO_HOST_MEMORY_SRCS += array.c
 KHO_HOST_MEMORY_SRCS += vmalloc.c
 KHO_HOST_MEMORY_SRCS += block.c
 KHO_HOST_MEMORY_SRCS += subtree.c

@@ -17,6 +17,7 @@
 #define KHO_KHO_H
 
 #include <kho/core/arena.h>
+#include <kho/core/array.h>
 #include <kho/core/block.h>
 #include <kho/core/fdt.h>
 #include <kho/core/image.h>

@@ -143,6 +143,80 @@ static void radix_tree(void)
 	hexdump("radix-tree", tiny, tiny_next);
 }
 
+/* ---- array-v1 -------------------------------------------------------------- */
+
+static void array_caps(void)
+{
+	static const unsigned int shifts[] = {6, 12, 14, 16};
+
+	printf("```values array-capacity\nshift width0 width2 width4 width8\n");
+	for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]); i++)
+		printf("%u %u %u %u %u\n", shifts[i], kho_abi_array_cap(shifts[i], 0),
+		       kho_abi_array_cap(shifts[i], 2), kho_abi_array_cap(shifts[i], 4),
+		       kho_abi_array_cap(shifts[i], 8));
+	printf("```\n");
+}
+
+/* An image of 1 KiB in 64-byte pages: the descriptor at 0x40, pages as they are asked for. */
+#define ARRAY_IMAGE_SIZE 1024
+
+static _Alignas(64) unsigned char array_image[ARRAY_IMAGE_SIZE];
+static bool array_used[ARRAY_IMAGE_SIZE / 64] = {true, true};
+
+static kho_pa_t array_alloc(void *ctx)
+{
+	for (unsigned int i = 0; i < ARRAY_IMAGE_SIZE / 64; i++)
+		if (!array_used[i]) {
+			array_used[i] = true;
+			memset(array_image + i * 64, 0, 64);
+			return i * 64;
+		}
+	return 0;
+}
+
+static void array_free(void *ctx, kho_pa_t pa)
+{
+	array_used[pa / 64] = false;
+	memset(array_image + pa, 0, 64);
+}
+
+static int array_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale)
+{
+	*slot = value;
+	if (stale)
+		array_free(ctx, stale);
+	return 0;
+}
+
+static void array_example(void)
+{
+	static const struct khoc_mem_ops ops = {
+		.alloc_page = array_alloc, .free_page = array_free, .publish_page = array_publish};
+	static const struct khoc_mem mem = {
+		.ops = &ops, .linear = array_image, .size = ARRAY_IMAGE_SIZE};
+	static const __u64 entries[][2] = {{7, 42 << 1 | 1},	  {8, 0x3c0},
+					   {1000000, 1 << 1 | 1}, {1000003, 2 << 1 | 1},
+					   {1000100, 3 << 1 | 1}, {1ULL << 40, 4 << 1 | 1},
+					   {~0ULL, 0x3c8}};
+	__u64 seen[1] = {0}, index, entry;
+	struct khoc_array_check check = {.data_hi = ARRAY_IMAGE_SIZE, .seen = seen};
+	struct khoc_array_iter iter;
+	struct khoc_report report;
+	struct khoc_array array;
+
+	need(!khoc_array_init(&array, &mem, 6, 0x40), "array");
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		need(!khoc_array_set(&array, entries[i][0], entries[i][1]), "set");
+	need(!khoc_array_erase(&array, 1000003), "erase");
+	need(!khoc_array_validate(&array, &check, &report), "validate");
+	hexdump("array", array_image, ARRAY_IMAGE_SIZE);
+	printf("```values array-entries\nindex entry\n");
+	khoc_array_iter_init(&iter, &array, 0, ~0ULL);
+	while (khoc_array_iter_next(&iter, &index, &entry) == 1)
+		printf("%#llx %#llx\n", (unsigned long long)index, (unsigned long long)entry);
+	printf("```\n");
+}
+
 /* ---- kho-v4 ---------------------------------------------------------------- */
 
 static void root_fdt(void)
@@ -502,6 +576,8 @@ int main(void)
 	radix_geometry();
 	radix_keys();
 	radix_tree();
+	array_caps();
+	array_example();
 	root_fdt();
 	vmalloc_chain();
 	block_set();

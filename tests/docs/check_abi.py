@@ -113,8 +113,8 @@ def check_versions(top):
         for string in re.findall(r'_COMPATIBLE "([a-z]+-v\d+)"', open(path).read()):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
-           sorted(["arena", "handover", "kho", "radix", "slab", "vmalloc"]
-                  + ["block", "luo", "memblock", "memfd"]))
+           ["arena", "array", "block", "handover", "kho", "luo", "memblock", "memfd", "radix",
+            "slab", "vmalloc"])
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -187,6 +187,60 @@ def check_radix(doc):
     data = image(doc["radix-tree"])
     expect("blocks of the tree", tree_blocks(data, 0x400, 6),
            [(0x1000, 0), (0x1040, 0), (0x1200, 3)])
+
+
+def array_cap(shift, width):
+    return ((1 << shift) - 16) // (8 + width)
+
+
+def array_node(data, pa, shift, level, lo, last):
+    """What counts of a node: (key, word), ascending."""
+    base, width, has_level, nr_sorted, nr_used, _ = struct.unpack_from("<QBBHHH", data, pa)
+    expect(f"node at {pa:#x}: level", has_level, level)
+    cap = array_cap(shift, width)
+    words = struct.unpack_from(f"<{cap}Q", data, pa + 16)
+    if width:
+        letter = {2: "H", 4: "I", 8: "Q"}[width]
+        keys = struct.unpack_from(f"<{nr_used}{letter}", data, pa + 16 + 8 * cap)
+        expect(f"node at {pa:#x}: order", list(keys[:nr_sorted]), sorted(set(keys[:nr_sorted])))
+        expect(f"node at {pa:#x}: tail", 0 <= nr_used - nr_sorted <= 32 and nr_used <= cap, True)
+    else:
+        keys = range(cap)
+    found = [(key + (0 if level else base), word) for key, word in zip(keys, words)]
+    return sorted((key, word) for key, word in found if word and lo <= key <= last)
+
+
+def array_entries(data, pa, shift):
+    """All entries, and the number that the descriptor says, from the bytes."""
+    magic, version, has_shift, zero, root, count, following, slot, doomed = struct.unpack_from(
+        "<IHBBQQQQQ", data, pa)
+    expect("array", (magic, version, has_shift, zero), (0x4B415252, 1, shift, 0))
+    if following != count:
+        word, = struct.unpack_from("<Q", data, slot)
+        if bool(word) == (following > count):
+            count = following
+    found, todo = [], [(root & ~63, root & 63, 0, 2**64 - 1)] if root else []
+    while todo:
+        pa, level, lo, last = todo.pop()
+        keys = array_node(data, pa, shift, level, lo, last)
+        if not level:
+            found += keys
+            continue
+        expect(f"node at {pa:#x}: first separator", keys[0][0], lo)
+        ends = [key - 1 for key, _ in keys[1:]] + [last]
+        todo += [(word, level - 1, key, end) for (key, word), end in zip(keys, ends)]
+    return sorted(found), count if root else 0
+
+
+def check_array(doc):
+    for shift, *caps in (map(int, r) for r in rows(doc["array-capacity"])):
+        expect(f"capacities of shift {shift}", caps, [array_cap(shift, w) for w in (0, 2, 4, 8)])
+    entries = [tuple(int(x, 0) for x in r) for r in rows(doc["array-entries"])]
+    expect("entries of the array", array_entries(image(doc["array"]), 0x40, 6),
+           (entries, len(entries)))
+    expect("entries", entries,
+           [(7, 42 << 1 | 1), (8, 0x3C0), (1000000, 3), (1000100, 7), (1 << 40, 9),
+            (2**64 - 1, 0x3C8)])
 
 
 def read_fdt(data):
@@ -465,8 +519,8 @@ def main():
     check_numbers(top, text)
     check_versions(top)
     if not failures:
-        for check in (check_radix, check_root, check_vmalloc, check_arena, check_slab, check_cache,
-                      check_large, check_blocks, check_memblock, check_messages):
+        for check in (check_radix, check_array, check_root, check_vmalloc, check_arena, check_slab,
+                      check_cache, check_large, check_blocks, check_memblock, check_messages):
             check(doc)
     for failure in failures:
         print(f"check_abi: {failure}", file=sys.stderr)

@@ -56,6 +56,8 @@ enum khoc_structure {
 	KHOC_S_MEMFD,
 	KHOC_S_RESERVE_MEM,
 	KHOC_S_CACHE,
+	KHOC_S_ARRAY,
+	KHOC_S_ARRAY_NODE,
 	KHOC_S_MAX,
 };
 
