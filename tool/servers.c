@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -66,27 +65,12 @@ void add_dying(struct sup *s, struct server *who, unsigned int kill_ms, bool was
 
 /* ---- start ---- */
 
-static void *close_file(void *ctx)
+/* The last to let go of an arena frees its memory, which takes long for a large one: the watcher's work. */
+static void close_aside(struct sup *s, int fd)
 {
-	close((int)(intptr_t)ctx);
-	return NULL;
-}
-
-/* The last to let go of an arena frees its memory, which takes long for a large one. */
-static void close_aside(int fd)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all, old;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &old);
-	if (pthread_create(&thread, &attr, close_file, (void *)(intptr_t)fd))
+	fd = __atomic_exchange_n(&s->discarded, fd, __ATOMIC_ACQ_REL);
+	if (fd >= 0)
 		close(fd);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
 }
 
 static int new_arena(struct sup *s)
@@ -97,7 +81,7 @@ static int new_arena(struct sup *s)
 		     -1, 0);
 	__atomic_store_n(&s->owner, NULL, __ATOMIC_RELEASE);
 	if (s->arena >= 0)
-		close_aside(s->arena);
+		close_aside(s, s->arena);
 	s->arena = high_fd(kho_arena_create_(s->name));
 	if (s->arena < 0)
 		complain("%s: %s", s->name, kho_error());
@@ -317,6 +301,8 @@ static void *watch(void *ctx)
 	for (;;) {
 		struct kho_abi_owner *owner = __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE);
 
+		if (__atomic_load_n(&s->discarded, __ATOMIC_ACQUIRE) >= 0)
+			close_aside(s, -1);
 		if (owner && kho_owner_wait_death_(owner, 1000) == 1) {
 			look_at(s, (pid_t)owner->pid);
 			if (write(s->deathwatch, &one, sizeof(one)) < 0)

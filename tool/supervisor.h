@@ -84,6 +84,7 @@ struct sup {
 	char path[108];
 	int lock, control, signals;
 	int arena;
+	int discarded; /* the last one's fd, for the watcher to close; or -1 */
 	int listen[MAX_LISTEN];
 	unsigned int nr_listen;
 
