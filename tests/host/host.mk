@@ -18,6 +18,8 @@ $(O)/tests/host/test_arena: HOST_TEST_LD := -Wl,--wrap=fstat
 # Stepping through the dynamic linker would be no use.
 $(O)/tests/host/test_step: HOST_TEST_LD := -Wl,-z,now
 
+$(O)/tests/host/test_step: tests/host/step_block.h
+
 $(O)/tests/host/%: tests/host/%.c $(HOST_TEST_SUPPORT) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(HOST_TEST_INC) -MF $@.d -MT $@ \
