@@ -7,8 +7,6 @@
 #ifndef TESTS_CORE_IMAGE_H
 #define TESTS_CORE_IMAGE_H
 
-#include <pthread.h>
-
 #include "shim.h"
 
 #include "env.h"
@@ -48,7 +46,7 @@ struct image {
 	bool fail_all;
 	bool fail_publish;
 	struct rng rng;
-	pthread_mutex_t lock;
+	bool locked;
 };
 
 /**
