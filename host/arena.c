@@ -173,12 +173,22 @@ static int check_header(int fd, __u64 file_size)
 	if (khoc_arena_check((const void *)page, (size_t)n, file_size, &report))
 		return kho_fail_report_(&report);
 	memcpy(&constants, page, sizeof(constants));
-	if (constants.base & (SIZE_STEP - 1) || constants.base >> 47 ||
-	    constants.max_size & (SIZE_STEP - 1))
-		return kho_fail_(-KHO_E_ALIGN,
-				 "arena header: base %#llx or max_size %#llx: not aligned",
-				 (unsigned long long)constants.base,
-				 (unsigned long long)constants.max_size);
+	report = (struct khoc_report){.fault = KHO_E_ALIGN,
+				      .structure = KHOC_S_ARENA_HEADER,
+				      .level = -1,
+				      .limit = SIZE_STEP};
+	if (constants.base & (SIZE_STEP - 1) || constants.base >> 47) {
+		report.addr = offsetof(struct kho_abi_arena_header, base);
+		report.value = constants.base;
+		report.field = "base";
+		return kho_fail_report_(&report);
+	}
+	if (constants.max_size & (SIZE_STEP - 1)) {
+		report.addr = offsetof(struct kho_abi_arena_header, max_size);
+		report.value = constants.max_size;
+		report.field = "max_size";
+		return kho_fail_report_(&report);
+	}
 	return 0;
 }
 
@@ -343,10 +353,11 @@ int kho_arena_own_(void)
 	int rc = check_words();
 
 	if (!rc && constants.features_ro_compat)
-		rc = kho_fail_(
-			-KHO_E_VERSION,
-			"arena header: features_ro_compat %#llx: this program may only read it",
-			(unsigned long long)constants.features_ro_compat);
+		rc = kho_fail_(-KHO_E_VERSION,
+			       "arena header: features_ro_compat at %#zx: this program may only "
+			       "read it (found %#llx)",
+			       offsetof(struct kho_abi_arena_header, features_ro_compat),
+			       (unsigned long long)constants.features_ro_compat);
 	rc = rc ?: kho_root_check_();
 	rc = rc ?: kho_intents_check_();
 	rc = rc ?: prepare();
