@@ -168,6 +168,23 @@ static int fill_template(void)
 	return template_fill(&things);
 }
 
+/* A page of no structure in particular, reached by a word of an object. */
+static kho_pa_t struct_page;
+
+static int fill_struct_page(void)
+{
+	__u64 *word = kho_calloc(1, 64);
+
+	if (!word || kho_publish(kho_root("page", "test-page", 1), word, NULL))
+		return __LINE__;
+	struct_page = kho_arena_.mem.ops->alloc_page(kho_arena_.mem.ctx);
+	if (!struct_page)
+		return __LINE__;
+	memset(kho_phys_to_virt(struct_page), 0x77, KHO_PAGE_SIZE);
+	return kho_arena_.mem.ops->publish_page(kho_arena_.mem.ctx, word, struct_page, struct_page,
+						0);
+}
+
 /* ---- are they found? ---- */
 
 static bool says(const char *list, const char *text)
@@ -185,6 +202,8 @@ static bool says(const char *list, const char *text)
 /* The damage at hand, for what judges faults. */
 static const struct damage *at_hand;
 
+char damage_said[320];
+
 /* Does the text name a structure that belongs to what was changed? */
 static bool says_any(const char *text)
 {
@@ -192,6 +211,15 @@ static bool says_any(const char *text)
 		if (says(damage_structures[at_hand->change[i].row].says, text))
 			return true;
 	return false;
+}
+
+/* A question was answered with no: is that a fault that was told? */
+static bool is_told(void)
+{
+	if (!says_any(kho_error()))
+		return false;
+	snprintf(damage_said, sizeof(damage_said), "%s", kho_error());
+	return true;
 }
 
 static bool subtrees_found(bool *typed)
@@ -215,7 +243,7 @@ static bool metadata_found(bool *typed)
 	unsigned int count;
 	int rc = kho_metadata(release, &count);
 
-	*typed |= rc && says_any(kho_error());
+	*typed |= rc && is_told();
 	return !rc && !strcmp(release, "template") && count == 5;
 }
 
@@ -234,6 +262,17 @@ static bool roots_found(bool *typed)
 	       kho_virt_to_phys(*big) == things.things[24].at && empty && !*empty;
 }
 
+static bool struct_page_found(bool *typed)
+{
+	void **root = old_root("page", "test-page", 1);
+
+	/* The program follows its own word; what the arena says of the page is judged here. */
+	if (!kho_block_check_(struct_page, 0, KHO_ABI_DESC_STRUCT))
+		return root && *root;
+	*typed |= is_told();
+	return false;
+}
+
 static const char node_says[] = "tree table;tree leaf;page descriptor;";
 
 const struct damage_structure damage_structures[] = {
@@ -244,7 +283,8 @@ const struct damage_structure damage_structures[] = {
 	[DAMAGE_METADATA] = {"metadata", "kexec-metadata;", NULL, metadata_parts, metadata_found},
 	[DAMAGE_TABLES] = {"tree tables", node_says, NULL, table_parts, NULL},
 	[DAMAGE_LEAVES] = {"tree leaves", node_says, NULL, leaf_parts, NULL},
-	[DAMAGE_DESCS] = {"page descriptors", "page descriptor;", NULL, desc_parts, NULL},
+	[DAMAGE_DESCS] = {"page descriptors", "page descriptor;", fill_struct_page, desc_parts,
+			  struct_page_found},
 	[DAMAGE_SLABS] = {"slab headers", "slab;", NULL, slab_parts, NULL},
 	[DAMAGE_STATES] = {"state bytes", "slab;", NULL, state_parts, NULL},
 	[DAMAGE_LARGES] = {"headers of large objects", "large object;", NULL, large_parts, NULL},
@@ -342,8 +382,17 @@ static bool is_plain(void)
 	return !at_hand->forged;
 }
 
+/* A header that is sound and names a place that cannot be had. */
+static bool is_elsewhere(void)
+{
+	return at_hand->forged && says("arena: cannot be mapped;", kho_error());
+}
+
 static void check_refusal(int rc)
 {
+	snprintf(damage_said, sizeof(damage_said), "%s", kho_error());
+	if (is_elsewhere())
+		return;
 	if (rc > -KHO_E_TRUNCATED || rc <= -KHO_E_MAX)
 		fail_broken("refused with %d, which is no fault: %s", rc, kho_error());
 	if (!strstr(kho_error(), " at 0"))
@@ -389,14 +438,14 @@ static bool is_found(const struct thing *thing, bool *typed)
 	switch (thing->kind) {
 	case THING_SMALL:
 		if (!kho_slab_of_(p)) {
-			*typed |= says_any(kho_error());
+			*typed |= is_told();
 			return false;
 		}
 		state = kho_slab_state_of_(p);
 		return state && *state == KHO_ABI_OBJECT_LIVE;
 	case THING_LARGE:
 		if (!kho_large_of_(p)) {
-			*typed |= says_any(kho_error());
+			*typed |= is_told();
 			return false;
 		}
 		return kho_large_is_live_(kho_large_of_(p)) && kho_usable_size(p) >= thing->len;

@@ -98,4 +98,7 @@ const void *damage_now(__u64 at);
  */
 enum damage_outcome damage_try(const struct damage *damage, void (*broken)(const char *text));
 
+/* The fault that the last one was told of, if it was detected. */
+extern char damage_said[320];
+
 #endif

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #
 # The memory side of the process host: make check-host (short), check-kill KILLS=N and
-# check-corrupt (long). KHO_SEED=N repeats a random test.
+# check-corrupt, check-mutate MUTATIONS=N (long). KHO_SEED=N repeats a random test.
 
 KILLS ?= 3000
+MUTATIONS ?= 1000000
 # Sanitizers multiply the instructions, and their leak checker dislikes ptrace.
 HOST_TEST_SKIP := $(if $(SAN),tests/host/test_step.c)
 HOST_TEST_INC := $(KHO_CORE_INC) -Ihost -Itests/host
@@ -26,13 +27,16 @@ check-host: $(TEST_host)
 	@tests/run.sh check-host $(TEST_host)
 check: check-host
 
-.PHONY: check-kill check-corrupt
+.PHONY: check-kill check-corrupt check-mutate
 check-kill: $(O)/tests/host/test_kill $(O)/tests/host/test_step
 	KHO_KILLS=$(KILLS) $(O)/tests/host/test_kill
 	KHO_STEP=full $(O)/tests/host/test_step
 
 check-corrupt: $(O)/tests/host/test_corrupt
 	KHO_CORRUPT=full KHO_CORRUPT_JSON=$(O)/corrupt.json $<
+
+check-mutate: $(O)/tests/host/test_mutate
+	KHO_MUTATIONS=$(MUTATIONS) KHO_MUTATE_JSON=$(O)/mutate.json $<
 
 # Not run by anything: the golden images stay as they are.
 $(O)/tests/host/make_golden: tests/host/make_golden.c
