@@ -329,10 +329,11 @@ void damage_open(void)
 			assert_int_equal(damage_structures[i].fill(), 0);
 	for (unsigned int i = 0; i < damage_nr_structures; i++)
 		damage_structures[i].parts(i);
-	damage_size = kho_arena_.file_size;
-	copy = malloc(damage_size);
+	/* As large as it can get, so that no try leaves the next one a larger file. */
+	damage_size = TEMPLATE_MAX;
+	copy = calloc(1, damage_size);
 	assert_non_null(copy);
-	memcpy(copy, kho_arena_.base, damage_size);
+	memcpy(copy, kho_arena_.base, kho_arena_.file_size);
 	damage_image = copy;
 	arena_drop();
 	guard();
@@ -526,8 +527,9 @@ enum damage_outcome damage_try(const struct damage *damage, void (*on_broken)(co
 		outcome = try_accepted();
 	}
 	kho_arena_unmap_();
-	if (mapped)
-		memcpy(work, damage_image, damage_size);
+	for (__u64 at = 0; mapped && at < damage_size; at += KHO_PAGE_SIZE)
+		if (memcmp(work + at, damage_image + at, KHO_PAGE_SIZE))
+			memcpy(work + at, damage_image + at, KHO_PAGE_SIZE);
 	for (unsigned int i = 0; !mapped && i < damage->nr; i++)
 		memcpy(work + damage->change[i].at, damage_image + damage->change[i].at,
 		       damage->change[i].len);
