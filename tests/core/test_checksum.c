@@ -103,7 +103,7 @@ TEST(desc_all_values)
 		u32 bits = desc & 0x3ff;
 		u32 crc = crc_bits(0x3f, 6, 0x03, bits, 10);
 		bool want = desc == 0 ||
-			    (desc >> 10 == crc && (bits & 15) >= 1 && (bits & 15) <= 6);
+			    (desc >> 10 == crc && (bits & 15) >= 1 && (bits & 15) <= 8);
 		int ret = khoc_desc_get((kho_abi_desc_t)desc, &type, &order);
 
 		EXPECT_EQ(ret, want ? 0 : -KHO_E_CHECKSUM);
@@ -114,7 +114,7 @@ TEST(desc_all_values)
 		EXPECT_EQ(order, desc ? bits >> 4 : 0);
 		EXPECT_EQ(khoc_desc(type, order), desc);
 	}
-	EXPECT_EQ(good, 6 * 64 + 1);
+	EXPECT_EQ(good, 8 * 64 + 1);
 }
 
 TEST(texts_are_there)

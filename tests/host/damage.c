@@ -15,6 +15,8 @@
 #include "preserve.h"
 #include "template.h"
 
+#include <kho/vmalloc.h>
+
 struct damage_part damage_parts[DAMAGE_PARTS];
 unsigned int damage_nr_parts;
 const char *damage_image;
@@ -148,7 +150,7 @@ static void cell_parts(unsigned int row)
 	damage_add_part(row, KHO_ABI_CELLS_PA, 4 * sizeof(struct kho_abi_cell));
 }
 
-/* Publishing was interrupted: the last record says what is to be undone. */
+/* Publishing was interrupted: the first record says what is to be undone. */
 static int leave_intent(void)
 {
 	struct kho_abi_intent *intent = (void *)(kho_arena_.base + KHO_ABI_INTENTS_PA);
@@ -183,6 +185,47 @@ static int fill_struct_page(void)
 	memset(kho_phys_to_virt(struct_page), 0x77, KHO_PAGE_SIZE);
 	return kho_arena_.mem.ops->publish_page(kho_arena_.mem.ctx, word, struct_page, struct_page,
 						0);
+}
+
+/* An area of scattered pages, described by an object of the heap. Each page begins with its number. */
+#define AREA_PAGES 20
+
+static kho_pa_t area_at, area_chunk;
+static char *area; /* as the try at hand restored it */
+
+static int fill_area(void)
+{
+	struct kho_vmalloc *v = kho_calloc(1, sizeof(*v));
+	char *pages = kho_vmalloc(AREA_PAGES * KHO_PAGE_SIZE);
+
+	if (!v || !pages || kho_publish(kho_root("area", "test-area", 1), v, NULL))
+		return __LINE__;
+	memset(pages, 0x66, AREA_PAGES * KHO_PAGE_SIZE);
+	for (__u64 i = 0; i < AREA_PAGES; i++)
+		*(__u64 *)(pages + i * KHO_PAGE_SIZE) = i;
+	area_at = kho_virt_to_phys(v);
+	if (kho_preserve_vmalloc(pages, v))
+		return __LINE__;
+	area_chunk = v->first;
+	return 0;
+}
+
+static void area_parts(unsigned int row)
+{
+	damage_add_part(row, area_at, sizeof(struct kho_vmalloc));
+}
+
+static void chunk_parts(unsigned int row)
+{
+	damage_add_part(row, area_chunk, (AREA_PAGES + 2) * sizeof(__u64));
+}
+
+static bool area_intact(void)
+{
+	for (__u64 i = 0; i < AREA_PAGES; i++)
+		if (*(__u64 *)(area + i * KHO_PAGE_SIZE) != i)
+			return false;
+	return true;
 }
 
 /* ---- are they found? ---- */
@@ -273,23 +316,72 @@ static bool struct_page_found(bool *typed)
 	return false;
 }
 
+static bool struct_page_intact(void)
+{
+	const unsigned char *bytes = kho_phys_to_virt(struct_page);
+
+	for (unsigned int i = 0; i < KHO_PAGE_SIZE; i++)
+		if (bytes[i] != 0x77)
+			return false;
+	return true;
+}
+
+static bool area_found(bool *typed)
+{
+	const struct kho_vmalloc *v = kho_phys_to_virt(area_at);
+
+	kho_fail_(0, "%s", "");
+	area = kho_restore_vmalloc(v);
+	if (!area)
+		*typed |= is_told();
+	return area && v->total_pages == AREA_PAGES && area_intact();
+}
+
 static const char node_says[] = "tree table;tree leaf;page descriptor;";
 
 const struct damage_structure damage_structures[] = {
-	[DAMAGE_HEADER] = {"header, constant", "arena header;", fill_template, header_parts, NULL},
-	[DAMAGE_WORDS] = {"header, checked words", "arena header;", NULL, word_parts, NULL},
-	[DAMAGE_FDT] = {"root FDT", "root FDT;subtree;cell;kexec-metadata;", NULL, fdt_parts,
-			subtrees_found},
-	[DAMAGE_METADATA] = {"metadata", "kexec-metadata;", NULL, metadata_parts, metadata_found},
-	[DAMAGE_TABLES] = {"tree tables", node_says, NULL, table_parts, NULL},
-	[DAMAGE_LEAVES] = {"tree leaves", node_says, NULL, leaf_parts, NULL},
-	[DAMAGE_DESCS] = {"page descriptors", "page descriptor;", fill_struct_page, desc_parts,
-			  struct_page_found},
-	[DAMAGE_SLABS] = {"slab headers", "slab;", NULL, slab_parts, NULL},
-	[DAMAGE_STATES] = {"state bytes", "slab;", NULL, state_parts, NULL},
-	[DAMAGE_LARGES] = {"headers of large objects", "large object;", NULL, large_parts, NULL},
-	[DAMAGE_INTENTS] = {"intents", "intent record;", leave_intent, intent_parts, NULL},
-	[DAMAGE_CELLS] = {"cells", "cell;", NULL, cell_parts, roots_found},
+	[DAMAGE_HEADER] = {.name = "header, constant",
+			   .says = "arena header;",
+			   .fill = fill_template,
+			   .parts = header_parts},
+	[DAMAGE_WORDS] = {.name = "header, checked words",
+			  .says = "arena header;",
+			  .parts = word_parts},
+	[DAMAGE_FDT] = {.name = "root FDT",
+			.says = "root FDT;subtree;cell;kexec-metadata;",
+			.parts = fdt_parts,
+			.found = subtrees_found},
+	[DAMAGE_METADATA] = {.name = "metadata",
+			     .says = "kexec-metadata;",
+			     .parts = metadata_parts,
+			     .found = metadata_found},
+	[DAMAGE_TABLES] = {.name = "tree tables", .says = node_says, .parts = table_parts},
+	[DAMAGE_LEAVES] = {.name = "tree leaves", .says = node_says, .parts = leaf_parts},
+	[DAMAGE_DESCS] = {.name = "page descriptors",
+			  .says = "page descriptor;",
+			  .fill = fill_struct_page,
+			  .parts = desc_parts,
+			  .found = struct_page_found,
+			  .intact = struct_page_intact},
+	[DAMAGE_SLABS] = {.name = "slab headers", .says = "slab;", .parts = slab_parts},
+	[DAMAGE_STATES] = {.name = "state bytes", .says = "slab;", .parts = state_parts},
+	[DAMAGE_LARGES] = {.name = "headers of large objects",
+			   .says = "large object;",
+			   .parts = large_parts},
+	[DAMAGE_INTENTS] = {.name = "intents", .says = "intent record;", .parts = intent_parts},
+	[DAMAGE_CELLS] = {.name = "cells",
+			  .says = "cell;",
+			  .parts = cell_parts,
+			  .found = roots_found},
+	{.name = "vmalloc descriptors",
+	 .says = "vmalloc descriptor;vmalloc chunk;page descriptor;",
+	 .fill = fill_area,
+	 .parts = area_parts,
+	 .found = area_found,
+	 .intact = area_intact},
+	{.name = "vmalloc chunks",
+	 .says = "vmalloc descriptor;vmalloc chunk;page descriptor;",
+	 .parts = chunk_parts},
 };
 
 const unsigned int damage_nr_structures = sizeof(damage_structures) / sizeof(damage_structures[0]);
@@ -327,6 +419,7 @@ void damage_open(void)
 	for (unsigned int i = 0; i < damage_nr_structures; i++)
 		if (damage_structures[i].fill)
 			assert_int_equal(damage_structures[i].fill(), 0);
+	assert_int_equal(leave_intent(), 0); /* last: whoever publishes clears it */
 	for (unsigned int i = 0; i < damage_nr_structures; i++)
 		damage_structures[i].parts(i);
 	/* As large as it can get, so that no try leaves the next one a larger file. */
@@ -481,15 +574,21 @@ static bool thing_changed(const struct thing *thing)
 	return false;
 }
 
+#define MAX_STRUCTURES 64
+
 static enum damage_outcome try_accepted(void)
 {
-	bool allocated[NR_THINGS], all = true, typed = false;
+	bool allocated[NR_THINGS], whole[MAX_STRUCTURES] = {false}, all = true, typed = false;
 
 	for (unsigned int i = 0; i < things.nr; i++)
 		allocated[i] = is_allocated(&things.things[i]);
-	for (unsigned int i = 0; i < damage_nr_structures; i++)
-		if (damage_structures[i].found)
-			all &= damage_structures[i].found(&typed);
+	assert_true(damage_nr_structures <= MAX_STRUCTURES);
+	for (unsigned int i = 0; i < damage_nr_structures; i++) {
+		if (!damage_structures[i].found)
+			continue;
+		whole[i] = damage_structures[i].found(&typed);
+		all &= whole[i];
+	}
 	for (unsigned int i = 0; i < things.nr; i++)
 		all &= is_found(&things.things[i], &typed);
 	use_up();
@@ -501,6 +600,13 @@ static enum damage_outcome try_accepted(void)
 		if (!at_hand->forged)
 			fail_broken("thing %u at %#llx was overwritten", i,
 				    (unsigned long long)things.things[i].at);
+	}
+	for (unsigned int i = 0; i < damage_nr_structures; i++) {
+		if (!whole[i] || !damage_structures[i].intact || damage_structures[i].intact())
+			continue;
+		all = false;
+		if (!at_hand->forged)
+			fail_broken("%s: found, then overwritten", damage_structures[i].name);
 	}
 	return all ? DAMAGE_HARMLESS : typed ? DAMAGE_DETECTED : DAMAGE_LOST;
 }

@@ -40,6 +40,7 @@ enum damage_row {
  * @fill: put it into the open arena; 0, or the line that failed; may be NULL
  * @parts: damage_add_part() for each place where it has bytes
  * @found: is all of it found as its user would find it? Sets @typed when a fault says why not; may be NULL
+ * @intact: does what was found still have its bytes, when all free memory is used up? May be NULL
  */
 struct damage_structure {
 	const char *name;
@@ -47,6 +48,7 @@ struct damage_structure {
 	int (*fill)(void);
 	void (*parts)(unsigned int row);
 	bool (*found)(bool *typed);
+	bool (*intact)(void);
 };
 
 extern const struct damage_structure damage_structures[];

@@ -216,7 +216,7 @@ static void copy_from_elsewhere(void)
 /* A descriptor that is sound, of a page that may be anything. */
 static void other_desc(void)
 {
-	kho_abi_desc_t desc = khoc_desc((unsigned int)below(8), (unsigned int)below(10));
+	kho_abi_desc_t desc = khoc_desc((unsigned int)below(10), (unsigned int)below(10));
 	const struct kho_abi_arena_header *header = (const void *)damage_image;
 	struct spot spot = spot_of(DAMAGE_DESCS);
 
