@@ -149,6 +149,17 @@ static struct area *area_at(const void *ptr, bool take)
 	return area;
 }
 
+/* The only field of an area that others than its user look at. */
+static kho_pa_t first_of(const struct area *area)
+{
+	return __atomic_load_n(&area->desc.first, __ATOMIC_RELAXED);
+}
+
+static void set_first(struct area *area, kho_pa_t first)
+{
+	__atomic_store_n(&area->desc.first, first, __ATOMIC_RELAXED);
+}
+
 /* The area whose chain starts at @first. */
 static struct area *area_preserved_at(kho_pa_t first)
 {
@@ -156,7 +167,7 @@ static struct area *area_preserved_at(kho_pa_t first)
 
 	pthread_mutex_lock(&table.lock);
 	for (size_t i = 0; first && !area && i < table.nr; i++)
-		if (table.areas[i]->desc.first == first)
+		if (first_of(table.areas[i]) == first)
 			area = table.areas[i];
 	pthread_mutex_unlock(&table.lock);
 	if (!area)
@@ -540,12 +551,13 @@ static int mark(const struct area *area)
 	return rc;
 }
 
+/* @first is forgotten before: the page may be the first of another's chain at once. */
 static void free_chunks(struct area *area)
 {
+	set_first(area, 0);
 	for (__u64 i = 0; i < area->nr_chunks; i++)
 		kho_pages_free_(area->chunks[i], 1);
 	area->nr_chunks = 0;
-	area->desc.first = 0;
 }
 
 static void drop_marks(struct area *area)
@@ -561,19 +573,26 @@ static int make_chain(struct area *area)
 {
 	struct khoc_vmalloc_iter iter;
 	struct khoc_vmalloc_part part;
+	struct kho_abi_vmalloc desc;
 	__u64 blocks = 0;
 	int rc = khoc_vmalloc_build(&kho_arena_.mem, KHO_PAGE_SHIFT, area->order, area->flags,
-				    area->blocks, area->nr, &area->desc);
+				    area->blocks, area->nr, &desc);
 
 	if (rc)
 		return rc;
-	khoc_vmalloc_iter_init(&iter, &kho_arena_.mem, KHO_PAGE_SHIFT, &area->desc, NULL);
+	khoc_vmalloc_iter_init(&iter, &kho_arena_.mem, KHO_PAGE_SHIFT, &desc, NULL);
 	while (khoc_vmalloc_iter_next(&iter, &part))
 		list_parts(area, &part, &blocks);
 	rc = mark(area);
-	if (rc)
+	if (rc) {
 		free_chunks(area);
-	return rc;
+		return rc;
+	}
+	area->desc.total_pages = desc.total_pages;
+	area->desc.flags = desc.flags;
+	area->desc.order = desc.order;
+	set_first(area, desc.first);
+	return 0;
 }
 
 /* The word with the address last: until then, and from when it is 0, nothing is there. */

@@ -529,13 +529,43 @@ static int restore_as(kho_pa_t pa, unsigned int order, unsigned int type)
 	return kho_block_restore_(pa, order, type);
 }
 
+static kho_pa_t page_of_a_structure(void)
+{
+	__u64 *word = kho_calloc(1, 8);
+	void **slot = kho_root("word", "test-word", 1);
+	kho_pa_t pa = kho_arena_.mem.ops->alloc_page(NULL);
+
+	assert_int_equal(kho_publish(slot, word, NULL), 0);
+	assert_int_equal(kho_arena_.mem.ops->publish_page(NULL, word, pa, pa, 0), 0);
+	return pa;
+}
+
+static void blocks_of_a_large_object(kho_pa_t *first, unsigned int *first_order, kho_pa_t *second,
+				     unsigned int *second_order)
+{
+	char *large = kho_malloc(11 * KHO_PAGE_SIZE); /* no power of two with its header */
+	struct khoc_block block;
+
+	assert_int_equal(kho_publish(kho_root("large", "test-large", 1), large, NULL), 0);
+	assert_true(khoc_radix_lookup(&kho_arena_.tree, kho_virt_to_phys(large), &block));
+	*first = block.pa;
+	*first_order = block.order;
+	assert_true(khoc_radix_lookup(&kho_arena_.tree, block.pa + (KHO_PAGE_SIZE << block.order),
+				      &block));
+	*second = block.pa;
+	*second_order = block.order;
+}
+
 static void each_type_is_restored_as_itself_once(void **state)
 {
 	struct matrix m[] = {{"folio", KHO_ABI_DESC_FOLIO, 2, 0},
 			     {"pages", KHO_ABI_DESC_PAGES, 2, 0},
 			     {"slab", KHO_ABI_DESC_SLAB, 4, 0},
 			     {"vmalloc part", KHO_ABI_DESC_VMALLOC, 0, 0},
-			     {"vmalloc chunk", KHO_ABI_DESC_VMALLOC_CHUNK, 0, 0}};
+			     {"vmalloc chunk", KHO_ABI_DESC_VMALLOC_CHUNK, 0, 0},
+			     {"page of a structure", KHO_ABI_DESC_STRUCT, 0, 0},
+			     {"large object", KHO_ABI_DESC_LARGE, 0, 0},
+			     {"part of a large object", KHO_ABI_DESC_LARGE_PART, 0, 0}};
 	size_t n = sizeof(m) / sizeof(*m);
 	struct kho_vmalloc *v = keep(0);
 	struct folio *folio = kho_folio_alloc(2);
@@ -557,6 +587,8 @@ static void each_type_is_restored_as_itself_once(void **state)
 	assert_int_equal(slab.order, m[2].order);
 	assert_int_equal(blocks_of(v, &m[3].pa, 1), 1);
 	m[4].pa = v->first;
+	m[5].pa = page_of_a_structure();
+	blocks_of_a_large_object(&m[6].pa, &m[6].order, &m[7].pa, &m[7].order);
 	arena_crash();
 	for (size_t i = 0; i < n; i++) {
 		for (size_t as = 0; as < n; as++) {
@@ -922,6 +954,52 @@ static void the_golden_areas_are_there(void **state)
 	assert_int_equal(kho_release_unclaimed(), 32 * KHO_PAGE_SIZE);
 }
 
+/* ---- threads ---- */
+
+#define THREADS 4
+
+static void *use_areas(void *arg)
+{
+	struct kho_vmalloc *v = arg;
+	__u64 salt = (__u64)(uintptr_t)arg;
+
+	for (int i = 0; i < 60; i++) {
+		size_t pages = 1 + (salt / 16 * 7 + (unsigned int)i * 13) % 90;
+		char *area = i % 3 ? kho_vmalloc(pages * KHO_PAGE_SIZE)
+				   : kho_kvmalloc(pages * KHO_PAGE_SIZE);
+
+		if (!area)
+			return "kho_vmalloc";
+		for (size_t p = 0; p < pages; p++)
+			*(__u64 *)(area + p * KHO_PAGE_SIZE) = salt + p;
+		if (kho_preserve_vmalloc(area, v))
+			return "kho_preserve_vmalloc";
+		for (size_t p = 0; p < pages; p++)
+			if (*(__u64 *)(area + p * KHO_PAGE_SIZE) != salt + p)
+				return "contents";
+		kho_unpreserve_vmalloc(v);
+		kho_vfree(area);
+	}
+	return NULL;
+}
+
+static void threads_have_areas_side_by_side(void **state)
+{
+	struct kho_vmalloc *v = keep(0);
+	__u64 used = kho_pages_used_();
+	pthread_t thread[THREADS];
+	void *what;
+
+	for (int t = 0; t < THREADS; t++)
+		assert_int_equal(pthread_create(&thread[t], NULL, use_areas, v + t), 0);
+	for (int t = 0; t < THREADS; t++) {
+		assert_int_equal(pthread_join(thread[t], &what), 0);
+		assert_string_equal(what ? what : "", "");
+	}
+	assert_int_equal(kho_pages_used_(), used);
+	assert_int_equal(kho_vmalloc_mappings_(), 0);
+}
+
 /* ---- against a model ---- */
 
 #define AREAS 24
@@ -1032,6 +1110,7 @@ int main(void)
 		CASE(what_is_not_restored_is_released),
 		CASE(too_many_mappings_are_refused),
 		CASE(mappings_that_vanish_meanwhile_are_noticed),
+		CASE(threads_have_areas_side_by_side),
 		CASE(alloc_preserve_is_preserved_from_the_start),
 		cmocka_unit_test_setup_teardown(the_golden_areas_are_there, open_golden, drop),
 		CASE(areas_are_what_the_model_says),
