@@ -41,6 +41,13 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_METADATA] = "kexec-metadata",
 	[KHOC_S_VMALLOC] = "vmalloc descriptor",
 	[KHOC_S_VMALLOC_CHUNK] = "vmalloc chunk",
+	[KHOC_S_BLOCK] = "block",
+	[KHOC_S_LUO] = "LUO header",
+	[KHOC_S_LUO_SESSION] = "LUO session",
+	[KHOC_S_LUO_FILE] = "LUO file",
+	[KHOC_S_LUO_FLB] = "LUO FLB page",
+	[KHOC_S_MEMFD] = "memfd",
+	[KHOC_S_RESERVE_MEM] = "reserve_mem FDT",
 };
 
 const char *khoc_fault_text(int fault)

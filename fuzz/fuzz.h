@@ -40,4 +40,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FUZZ_VMALLOC_HEADER 17
 #define FUZZ_VMALLOC_CHUNKS 64ULL
 
+/*
+ * An input of fuzz_block: log2 of the page size; a record's size in two bytes; how many operations follow;
+ * these; then the pages from the first on, which begins the chain. Of fuzz_luo: log2 of the page
+ * size; which reader; the pages from the first on. Images have as many pages.
+ */
+#define FUZZ_BLOCK_HEADER 4
+#define FUZZ_LUO_HEADER 2
+#define FUZZ_BLOCK_PAGES 64ULL
+#define FUZZ_BLOCK_SHIFT_MAX 12
+
 #endif

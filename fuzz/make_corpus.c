@@ -5,6 +5,8 @@
  */
 #include "fuzz.h"
 
+#include <libfdt.h>
+
 static void write_file(const char *dir, const char *kind, const char *name, const void *data,
 		       size_t size)
 {
@@ -207,6 +209,146 @@ static void chain_of(const char *dir, unsigned int shift, u64 nr, unsigned int o
 	free(m.bytes);
 }
 
+/* ---- blocks ------------------------------------------------------------- */
+
+#define BLOCK_SHIFT 7
+#define BLOCK_PAGE (1ULL << BLOCK_SHIFT)
+
+/* Page @n, from 1, of what is put together: its first words. */
+static void block(u8 *pages, u64 n, u64 next, u64 count)
+{
+	u64 header[2] = {next << BLOCK_SHIFT, count};
+
+	memcpy(pages + (n - 1) * BLOCK_PAGE, header, sizeof(header));
+	for (u64 i = 16; i < BLOCK_PAGE; i++)
+		pages[(n - 1) * BLOCK_PAGE + i] = (u8)(n * 16 + i);
+}
+
+static void blocks(const char *dir)
+{
+	static const u8 ops[] = {1, 2, 0x80, 3, 0xe5, 4, 0xf0, 0x41, 0x81, 0x82, 5, 6, 0xfe, 7};
+	static const struct {
+		const char *name;
+		u64 next[3], count[3];
+	} chains[] = {
+		{"three", {2, 3, 0}, {7, 7, 2}},     {"part", {2, 3, 0}, {7, 1, 7}},
+		{"empty-end", {2, 3, 0}, {7, 0, 0}}, {"empty-middle", {2, 3, 0}, {7, 0, 1}},
+		{"count", {2, 3, 0}, {7, 8, 1}},     {"loop", {2, 3, 2}, {7, 7, 7}},
+		{"itself", {1, 0, 0}, {1, 0, 0}},    {"outside", {2, 64, 0}, {7, 7, 7}},
+	};
+
+	for (size_t i = 0; i < sizeof(chains) / sizeof(chains[0]); i++) {
+		u8 out[FUZZ_BLOCK_HEADER + sizeof(ops) + 3 * BLOCK_PAGE] = {BLOCK_SHIFT, 16, 0,
+									    sizeof(ops)};
+
+		memcpy(out + FUZZ_BLOCK_HEADER, ops, sizeof(ops));
+		for (u64 n = 0; n < 3; n++)
+			block(out + FUZZ_BLOCK_HEADER + sizeof(ops), n + 1, chains[i].next[n],
+			      chains[i].count[n]);
+		write_file(dir, "block", chains[i].name, out, sizeof(out));
+		/* And from nothing. */
+		if (!i)
+			write_file(dir, "block", "none", out, FUZZ_BLOCK_HEADER + sizeof(ops));
+	}
+}
+
+/* ---- what Linux hands over -------------------------------------------------- */
+
+static void put(u8 *pages, u64 at, const char *text, u64 a, u64 b, size_t text_room)
+{
+	memset(pages + at, 0, text_room);
+	memcpy(pages + at, text, strlen(text));
+	memcpy(pages + at + text_room, &a, 8);
+	memcpy(pages + at + text_room + 8, &b, 8);
+}
+
+/* A header, two sessions, two files, one FLB, in pages of 128 bytes. */
+static void luo_image(u8 *out)
+{
+	u8 *pages = out + FUZZ_LUO_HEADER;
+
+	memset(out, 0, FUZZ_LUO_HEADER + 6 * BLOCK_PAGE);
+	out[0] = BLOCK_SHIFT;
+	put(pages, 0, "luo-v5", 7, 2 * BLOCK_PAGE, 8);
+	memcpy(pages + 24, &(u64){6 * BLOCK_PAGE}, 8);
+	for (u64 i = 0; i < 2; i++) {
+		block(pages, 2 + i, i ? 0 : 3, 1);
+		put(pages, (1 + i) * BLOCK_PAGE + 16, i ? "vm-2" : "vm-1", i ? 0 : 4 * BLOCK_PAGE,
+		    i ? 0 : 2, 64);
+		block(pages, 4 + i, i ? 0 : 5, 1);
+		put(pages, (3 + i) * BLOCK_PAGE + 16, "memfd-v2", 0x1000, i, 48);
+	}
+	memcpy(pages + 5 * BLOCK_PAGE, ((u64[]){1, 1}), 16);
+	put(pages, 5 * BLOCK_PAGE + 16, "flb", 0x2000, 3, 48);
+}
+
+static void luos(const char *dir)
+{
+	static const struct {
+		const char *name;
+		u64 page, at, value;
+	} faults[] = {
+		{"sound", 1, 8, 9},
+		{"version", 1, 0, 0x34762d6f756c},
+		{"session-twice", 3, 16, 0x312d6d76},
+		{"token-twice", 5, 16 + 56, 0},
+		{"loop", 3, 0, 2 * BLOCK_PAGE},
+		{"files-count", 2, 16 + 72, 3},
+		{"files-head", 2, 16 + 64, 8},
+		{"flb-count", 6, 8, 2},
+		{"flb-pages", 6, 0, 2},
+	};
+	u8 out[FUZZ_LUO_HEADER + 6 * BLOCK_PAGE];
+	const struct kho_abi_metadata metadata = {1, "7.2.13", 3};
+	const struct kho_abi_memfd memfd = {
+		7, 12 * BLOCK_PAGE, 5, 0, 12, {3 * BLOCK_PAGE, 2, KHO_ABI_VMALLOC_ALLOC, 0}};
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		luo_image(out);
+		memcpy(out + FUZZ_LUO_HEADER + (faults[i].page - 1) * BLOCK_PAGE + faults[i].at,
+		       &faults[i].value, 8);
+		write_file(dir, "luo", faults[i].name, out, sizeof(out));
+	}
+	memset(out, 0, sizeof(out));
+	out[0] = BLOCK_SHIFT;
+	out[1] = 2;
+	memcpy(out + FUZZ_LUO_HEADER, &metadata, sizeof(metadata));
+	write_file(dir, "luo", "metadata", out, FUZZ_LUO_HEADER + sizeof(metadata));
+	memset(out, 0, sizeof(out));
+	out[0] = BLOCK_SHIFT;
+	out[1] = 3;
+	memcpy(out + FUZZ_LUO_HEADER, &memfd, sizeof(memfd));
+	/* The chunk on page 3 names 2 and 4. */
+	memcpy(out + FUZZ_LUO_HEADER + 2 * BLOCK_PAGE, ((u64[]){0, 2 * BLOCK_PAGE, 4 * BLOCK_PAGE}),
+	       24);
+	for (u64 i = 0; i < memfd.nr_folios; i++)
+		memcpy(out + FUZZ_LUO_HEADER + (i < 8 ? 1 : 3) * BLOCK_PAGE + 16 * (i % 8),
+		       ((u64[]){(5 + i) | 3ULL << KHO_ABI_MEMFD_PFN_BITS, i}), 16);
+	write_file(dir, "luo", "memfd", out, sizeof(out));
+}
+
+/* An FDT with one region: the writer is libfdt. */
+static void reserve_mem(const char *dir)
+{
+	static _Alignas(8) u8 out[FUZZ_LUO_HEADER + 6 + 1024];
+	u8 *fdt = out + 8;
+	u64 start = 0x400, size = 0x100;
+
+	FACT(!fdt_create(fdt, 1024) && !fdt_finish_reservemap(fdt) && !fdt_begin_node(fdt, ""));
+	FACT(!fdt_property_string(fdt, "compatible", KHO_ABI_MEMBLOCK_COMPATIBLE));
+	for (int i = 0; i < 2; i++, start += 0x200) {
+		FACT(!fdt_begin_node(fdt, i ? "oops" : "trace"));
+		FACT(!fdt_property_string(fdt, "compatible", KHO_ABI_RESERVE_MEM_COMPATIBLE));
+		FACT(!fdt_property(fdt, "start", &start, 8) &&
+		     !fdt_property(fdt, "size", &size, 8));
+		FACT(!fdt_end_node(fdt));
+	}
+	FACT(!fdt_end_node(fdt) && !fdt_finish(fdt));
+	out[6] = BLOCK_SHIFT;
+	out[7] = 1;
+	write_file(dir, "luo", "reserve-mem", out + 6, FUZZ_LUO_HEADER + fdt_totalsize(fdt));
+}
+
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -218,5 +360,8 @@ int main(int argc, char **argv)
 	chain_of(argv[1], 6, 7, 3, "full");
 	chain_of(argv[1], 7, 31, 2, "order");
 	chain_of(argv[1], 12, 5, 0, "short");
+	blocks(argv[1]);
+	luos(argv[1]);
+	reserve_mem(argv[1]);
 	return 0;
 }

@@ -215,6 +215,10 @@ void kho_large_free_(const struct kho_abi_large *large);
 
 /* publish_page of struct khoc_mem_ops, which see; also -EINVAL: operands that cannot be; kho_error() says more. */
 int kho_page_publish_(__u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale);
+/* A run of descriptor type PAGES, as one step to any crash. Return: 0, or negative: nothing of it is preserved. */
+int kho_pages_preserve_(kho_pa_t pa, __u64 nr);
+/* The same; not one step if more threads than KHO_ABI_NR_INTENTS publish. */
+void kho_pages_unpreserve_(kho_pa_t pa, __u64 nr);
 
 /* Is every intent record sound? Nothing is changed. Return: 0 or a fault. */
 int kho_intents_check_(void);

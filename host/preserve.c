@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "arena.h"
+#include "heap.h"
 #include "page.h"
 #include "preserve.h"
 
@@ -257,6 +258,24 @@ void kho_run_drop_(kho_pa_t pa, __u64 nr)
 		pa += KHO_PAGE_SIZE << order;
 		nr -= 1ULL << order;
 	}
+}
+
+void kho_run_settle_(kho_pa_t pa, __u64 nr, unsigned int type)
+{
+	while (nr) {
+		unsigned int order = part_order(pa, nr), has_type, has_order;
+
+		if (!kho_block_desc_(pa, &has_type, &has_order) && has_type == type &&
+		    has_order == order)
+			clear_block(pa, order);
+		pa += KHO_PAGE_SIZE << order;
+		nr -= 1ULL << order;
+	}
+}
+
+bool kho_run_is_split_(kho_pa_t pa, __u64 nr)
+{
+	return nr && 1ULL << part_order(pa, nr) != nr;
 }
 
 void kho_run_unpreserve_(kho_pa_t pa, __u64 nr)
@@ -589,14 +608,13 @@ int kho_preserve_pages(struct page *page, size_t nr)
 
 	if (!rc && !kho_run_check_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES))
 		return 0;
-	return rc ?: check_unmarked(pa, nr)
-			     ?: kho_run_preserve_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES);
+	return rc ?: check_unmarked(pa, nr) ?: kho_pages_preserve_(pa, nr);
 }
 
 void kho_unpreserve_pages(struct page *page, size_t nr)
 {
 	if (!check_pages(page, nr))
-		kho_run_unpreserve_(kho_virt_to_phys(page), nr);
+		kho_pages_unpreserve_(kho_virt_to_phys(page), nr);
 }
 
 struct page *kho_restore_pages(kho_pa_t phys, size_t nr)

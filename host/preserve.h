@@ -48,6 +48,10 @@ int kho_run_restore_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part
 int kho_run_check_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type);
 int kho_run_preserve_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type);
 void kho_run_unpreserve_(kho_pa_t pa, __u64 nr);
+/* Of a run of descriptor type @type, unpreserve what there is; leave others alone. For recovery. */
+void kho_run_settle_(kho_pa_t pa, __u64 nr, unsigned int type);
+/* Has the run several blocks? */
+bool kho_run_is_split_(kho_pa_t pa, __u64 nr);
 /* The same before anything was found free: for recovery, which gives the pages to nobody. */
 void kho_run_drop_(kho_pa_t pa, __u64 nr);
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <libfdt.h>
+
 #include <kho/abi/handover.h>
 #include <kho/abi/slab.h>
 
@@ -189,6 +191,144 @@ static void vmalloc_chain(void)
 	printf("```\n");
 }
 
+/* ---- block-v1 -------------------------------------------------------------- */
+
+/* Pages of 64 bytes again; what is published here is simply stored. */
+static kho_pa_t small_next = 0x1000;
+
+static kho_pa_t small_alloc(void *ctx)
+{
+	kho_pa_t pa = small_next;
+
+	small_next += 0x80;
+	memset(tiny + pa, 0, 64);
+	return pa;
+}
+
+static int small_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale)
+{
+	*slot = value;
+	return 0;
+}
+
+static void block_set(void)
+{
+	static const struct khoc_mem_ops ops = {.alloc_page = small_alloc,
+						.publish_page = small_publish};
+	static const struct khoc_mem mem = {.ops = &ops, .linear = tiny, .size = TINY_SIZE};
+	struct khoc_block_set set;
+	struct khoc_block_it it;
+	__u64 slot = 0;
+
+	memset(tiny, 0, sizeof(tiny));
+	need(!khoc_block_set_init(&set, &mem, 6, &slot, 20), "set");
+	khoc_block_it_init(&it, &set);
+	for (int i = 0; i < 3; i++) {
+		char record[20];
+
+		memset(record, 'a' + i, sizeof(record));
+		need(!khoc_block_it_append(&it, record), "append");
+	}
+	need(!khoc_block_set_restore(&set, NULL, NULL), "check");
+	hexdump("blocks", tiny, 0x10c0);
+}
+
+/* ---- luo-v5 ------------------------------------------------------------------- */
+
+/* Pages of 128 bytes, so that a block has one record. */
+static void luo_block(__u64 pa, __u64 next, const void *record, size_t size)
+{
+	struct kho_abi_block block = {next, 1};
+
+	memcpy(tiny + pa, &block, sizeof(block));
+	memcpy(tiny + pa + sizeof(block), record, size);
+}
+
+static void luo(void)
+{
+	static const struct kho_abi_luo header = {"luo-v5", 2, 0x180, 0x380};
+	static const struct kho_abi_luo_session sessions[] = {{"vm-1", 0x280, 2}, {"idle", 0, 0}};
+	static const struct kho_abi_luo_file files[] = {{"memfd-v2", 0x17000, 1},
+							{"memfd-v2", 0x18000, 42}};
+	static const struct kho_abi_luo_flb_header flbs = {1, 1};
+	static const struct kho_abi_luo_flb flb = {"iommu-v1", 0x19000, 2};
+	static const struct khoc_mem mem = {.linear = tiny, .size = TINY_SIZE};
+	struct khoc_luo_session session;
+	struct khoc_luo_records walk;
+	struct khoc_luo_flbs flb_walk;
+	struct khoc_luo handed;
+
+	memset(tiny, 0, sizeof(tiny));
+	memcpy(tiny + 0x100, &header, sizeof(header));
+	luo_block(0x180, 0x200, &sessions[0], sizeof(sessions[0]));
+	luo_block(0x200, 0, &sessions[1], sizeof(sessions[1]));
+	luo_block(0x280, 0x300, &files[0], sizeof(files[0]));
+	luo_block(0x300, 0, &files[1], sizeof(files[1]));
+	memcpy(tiny + 0x380, &flbs, sizeof(flbs));
+	memcpy(tiny + 0x390, &flb, sizeof(flb));
+	need(!khoc_luo_open(&handed, &mem, 7, 0x100, 32, NULL), "header");
+	need(!khoc_luo_sessions(&walk, &handed, NULL, NULL), "sessions");
+	need(!khoc_luo_session_next(&walk, &session, NULL), "session");
+	need(!khoc_luo_files(&walk, &handed, &session, NULL, NULL), "files");
+	need(!khoc_luo_flbs(&flb_walk, &handed, NULL, NULL), "FLBs");
+	hexdump("luo", tiny, 0x400);
+}
+
+/* ---- memfd-v2 ---------------------------------------------------------------------- */
+
+static unsigned char memfd_bytes[0x4000];
+
+static void memfd(void)
+{
+	static const struct khoc_mem mem = {.linear = memfd_bytes, .size = 1ULL << 50};
+	static const struct kho_abi_memfd header = {.pos = 100,
+						    .size = 9 * 4096,
+						    .seals = KHO_ABI_MEMFD_SEAL_GROW,
+						    .nr_folios = 2,
+						    .folios = {0x2000, 1, KHO_ABI_VMALLOC_ALLOC,
+							       0}};
+	static const struct kho_abi_memfd_folio folios[] = {{0x2000ULL | 3ULL << 52, 0},
+							    {0x123456789 | 3ULL << 52, 7}};
+	struct khoc_memfd_folio folio;
+	struct khoc_memfd_list list;
+	struct khoc_memfd file;
+
+	memset(memfd_bytes, 0, sizeof(memfd_bytes));
+	memcpy(memfd_bytes + 0x1000, &header, sizeof(header));
+	memcpy(memfd_bytes + 0x2008, &(__u64){0x3000}, 8);
+	memcpy(memfd_bytes + 0x3000, folios, sizeof(folios));
+	need(!khoc_memfd_open(&file, &mem, 12, 0x1000, NULL), "memory file");
+	need(!khoc_memfd_list(&list, &file, NULL, NULL), "list");
+	for (int i = 0; i < 2; i++)
+		need(!khoc_memfd_folio_next(&list, &folio, NULL), "folio");
+	need(folio.pa == 0x123456789000 && folio.index == 7, "folio");
+	hexdump("memfd", memfd_bytes + 0x1000, sizeof(header));
+	hexdump("memfd-folios", folios, sizeof(folios));
+}
+
+/* ---- memblock-v1 ----------------------------------------------------------------- */
+
+static void reserve_mem(void)
+{
+	static const struct khoc_mem mem = {.linear = tiny, .size = TINY_SIZE};
+	struct khoc_reserve_mem walk;
+	struct khoc_reserve_mem_region region;
+	__u64 start = 0x1000, size = 0x800;
+
+	memset(tiny, 0, sizeof(tiny));
+	need(!fdt_create(tiny, 1024) && !fdt_finish_reservemap(tiny) && !fdt_begin_node(tiny, ""),
+	     "FDT");
+	need(!fdt_property_string(tiny, "compatible", KHO_ABI_MEMBLOCK_COMPATIBLE), "FDT");
+	need(!fdt_begin_node(tiny, "oops"), "FDT");
+	need(!fdt_property_string(tiny, "compatible", KHO_ABI_RESERVE_MEM_COMPATIBLE), "FDT");
+	need(!fdt_property(tiny, "start", &start, 8) && !fdt_property(tiny, "size", &size, 8),
+	     "FDT");
+	need(!fdt_end_node(tiny) && !fdt_end_node(tiny) && !fdt_finish(tiny), "FDT");
+	need(!khoc_reserve_mem_open(&walk, &mem, 0, 1024, NULL), "regions");
+	need(!khoc_reserve_mem_next(&walk, &region, NULL) && region.start == 0x1000, "region");
+	hexdump("reserve-mem", tiny, fdt_totalsize(tiny));
+}
+
 /* ---- arena-v1 -------------------------------------------------------------- */
 
 static void checksums(void)
@@ -338,6 +478,10 @@ int main(void)
 	radix_tree();
 	root_fdt();
 	vmalloc_chain();
+	block_set();
+	luo();
+	memfd();
+	reserve_mem();
 	checksums();
 	geometry();
 	arena_header();

@@ -13,10 +13,14 @@
 #
 # usage: check_abi.py TOP EXAMPLES, where EXAMPLES is the program abi_examples
 import glob
+import os
 import re
 import struct
 import subprocess
 import sys
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../reader")
+import luo_reader  # noqa: E402  (another directory's)
 
 failures = []
 
@@ -109,7 +113,8 @@ def check_versions(top):
         for string in re.findall(r'_COMPATIBLE "([a-z]+-v\d+)"', open(path).read()):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
-           ["arena", "handover", "kho", "radix", "slab", "vmalloc"])
+           sorted(["arena", "handover", "kho", "radix", "slab", "vmalloc"]
+                  + ["block", "luo", "memblock", "memfd"]))
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -350,6 +355,51 @@ def check_large(doc):
     expect("large object's crc", crc, crc32c(data[:32] + struct.pack("<Q", pa - 64)))
 
 
+# ---- block-v1, luo-v5, memblock-v1 ------------------------------------------------
+
+def check_blocks(doc):
+    data = image(doc["blocks"])
+    records, blocks = luo_reader.read_blocks(data, 64, 20, 0x1000)
+    expect("blocks", blocks, 2)
+    expect("records", [data[r:r + 20] for r in records], [b"a" * 20, b"b" * 20, b"c" * 20])
+    expect("live update", luo_reader.read_luo(image(doc["luo"]), 128, 0x100),
+           [2, {b"vm-1": [(b"memfd-v2", 0x17000, 1), (b"memfd-v2", 0x18000, 42)], b"idle": []},
+            [(b"iommu-v1", 0x19000, 2)]])
+    folios = struct.unpack("<4Q", image(doc["memfd-folios"]))
+    expect("folios of a memory file", [(word & (1 << 52) - 1, word >> 52, index)
+                                       for word, index in zip(folios[::2], folios[1::2])],
+           [(0x2000, 3, 0), (0x123456789, 3, 7)])
+
+
+def check_memblock(doc):
+    data = image(doc["reserve-mem"])
+    head = struct.unpack_from(">10I", data)
+    expect("memblock's FDT", (head[0], head[1]), (0xD00DFEED, len(data)))
+    at, strings, nodes, depth = head[2], head[3], {}, 0
+    while True:
+        token, = struct.unpack_from(">I", data, at)
+        at += 4
+        if token == 1:
+            name = data[at:data.index(0, at)]
+            nodes[name] = props = {}
+            at += len(name) + 4 & ~3
+            depth += 1
+        elif token == 2:
+            depth -= 1
+        elif token == 3:
+            size, name_at = struct.unpack_from(">II", data, at)
+            name_at += strings
+            props[data[name_at:data.index(0, name_at)]] = data[at + 8:at + 8 + size]
+            at += 8 + (size + 3 & ~3)
+        elif token == 9:
+            break
+    expect("memblock's depth", depth, 0)
+    expect("regions", nodes, {
+        b"": {b"compatible": b"memblock-v1\0"},
+        b"oops": {b"compatible": b"reserve-mem-v1\0", b"start": struct.pack("<Q", 0x1000),
+                  b"size": struct.pack("<Q", 0x800)}})
+
+
 def check_messages(doc):
     data = image(doc["msg-hello"])
     expect("HELLO", struct.unpack("<4sHH32s32sII32sIIII", data),
@@ -368,7 +418,7 @@ def main():
     check_versions(top)
     if not failures:
         for check in (check_radix, check_root, check_vmalloc, check_arena, check_slab, check_large,
-                      check_messages):
+                      check_blocks, check_memblock, check_messages):
             check(doc)
     for failure in failures:
         print(f"check_abi: {failure}", file=sys.stderr)

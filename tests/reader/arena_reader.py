@@ -199,6 +199,12 @@ class Arena:
             slot, value, new, old = struct.unpack_from("<4Q", self.data, at)
             if not slot:
                 continue
+            if slot & 1:
+                pa = slot & ~1
+                check(pa % PAGE == 0 and self.data_pa <= pa < self.size and value and
+                      value <= (self.size - pa) // PAGE, f"run {slot:#x}")
+                self.pending.append((slot, value, new, old))
+                continue
             in_cell = CELLS <= slot < CELLS + 64 * NR_CELLS and (slot - CELLS) % 64 == 0
             check(slot % 8 == 0 and (in_cell or self.data_pa <= slot < self.size),
                   f"slot {slot:#x}")
