@@ -64,7 +64,7 @@ PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/
 include $(PARTS)
 
 # The check-NAME targets of all parts, but those that take long; and their programs.
-CHECKS := $(filter-out check-full% check-build check-pymemcache check-kill check-corrupt,$(sort \
+CHECKS := $(filter-out check-full% check-build check-pymemcache check-kill check-corrupt check-mutate,$(sort \
 	$(shell sed -n 's/^\(check-[a-z0-9-]*\):.*/\1/p' $(PARTS) /dev/null)))
 .PHONY: check check-build
 check: $(CHECKS)

@@ -188,10 +188,11 @@ int kho_arena_own_(void)
 	int rc = check_words();
 
 	if (!rc && constants.features_ro_compat)
-		rc = kho_fail_(
-			-KHO_E_VERSION,
-			"arena header: features_ro_compat %#llx: this program may only read it",
-			(unsigned long long)constants.features_ro_compat);
+		rc = kho_fail_(-KHO_E_VERSION,
+			       "arena header: features_ro_compat at %#zx: this program may only "
+			       "read it (found %#llx)",
+			       offsetof(struct kho_abi_arena_header, features_ro_compat),
+			       (unsigned long long)constants.features_ro_compat);
 	rc = rc ?: kho_root_check_();
 	rc = rc ?: kho_intents_check_();
 	rc = rc ?: prepare();

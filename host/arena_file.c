@@ -159,12 +159,22 @@ static int check_header(int fd, __u64 file_size, struct kho_abi_arena_header *he
 	if (khoc_arena_check((const void *)page, (size_t)n, file_size, &report))
 		return kho_fail_report_(&report);
 	memcpy(header, page, sizeof(*header));
-	if (header->base & (SIZE_STEP - 1) || header->base >> 47 ||
-	    header->max_size & (SIZE_STEP - 1))
-		return kho_fail_(-KHO_E_ALIGN,
-				 "arena header: base %#llx or max_size %#llx: not aligned",
-				 (unsigned long long)header->base,
-				 (unsigned long long)header->max_size);
+	report = (struct khoc_report){.fault = KHO_E_ALIGN,
+				      .structure = KHOC_S_ARENA_HEADER,
+				      .level = -1,
+				      .limit = SIZE_STEP};
+	if (header->base & (SIZE_STEP - 1) || header->base >> 47) {
+		report.addr = offsetof(struct kho_abi_arena_header, base);
+		report.value = header->base;
+		report.field = "base";
+		return kho_fail_report_(&report);
+	}
+	if (header->max_size & (SIZE_STEP - 1)) {
+		report.addr = offsetof(struct kho_abi_arena_header, max_size);
+		report.value = header->max_size;
+		report.field = "max_size";
+		return kho_fail_report_(&report);
+	}
 	return 0;
 }
 

@@ -7,8 +7,6 @@
 #ifndef TESTS_CORE_IMAGE_H
 #define TESTS_CORE_IMAGE_H
 
-#include <pthread.h>
-
 #include "shim.h"
 
 #include "env.h"
@@ -50,7 +48,7 @@ struct image {
 	bool fail_publish;
 	bool anywhere;
 	struct rng rng;
-	pthread_mutex_t lock;
+	bool locked;
 };
 
 /**
