@@ -153,6 +153,26 @@ static void tree_of_4k(const char *dir)
 	free(m.bytes);
 }
 
+/* ---- compatibility strings ------------------------------------------------ */
+
+static void compats(const char *dir)
+{
+	static const char *const strings[] = {
+		KHO_ABI_COMPAT_ARENA,
+		"kho-v4;radix-v1;vmalloc-v1",
+		"kho-v4;hints-v4294967295?;radix-v1",
+		"kho-v4;b-v1;a-v1",
+		"kho-v4;a-v1;a-v1x-v1;a-v2",
+		"kho-v4;;a-v01",
+	};
+	char name[16];
+
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		snprintf(name, sizeof(name), "string-%zu", i);
+		write_file(dir, "compat", name, strings[i], strlen(strings[i]) + 1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -160,5 +180,6 @@ int main(int argc, char **argv)
 	trees_of(argv[1], 6);
 	trees_of(argv[1], 7);
 	tree_of_4k(argv[1]);
+	compats(argv[1]);
 	return 0;
 }

@@ -17,6 +17,7 @@
 #define KHO_KHO_H
 
 #include <kho/core/arena.h>
+#include <kho/core/compat.h>
 #include <kho/core/image.h>
 #include <kho/core/radix.h>
 #include <kho/core/report.h>
