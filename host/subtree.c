@@ -60,10 +60,11 @@ __s64 kho_root_format_(char *base, kho_pa_t tree_root)
 	int rc;
 
 	pthread_mutex_lock(&lock);
-	rc = khoc_root_create(scratch.edited, sizeof(scratch.edited), tree_root);
-	rc = rc
-		     ?: khoc_root_add(scratch.edited, base + KHO_ABI_FDT_SLOT_PA, KHO_ABI_FDT_MAX,
-				      &metadata);
+	rc = khoc_root_create(scratch.stripped, sizeof(scratch.stripped), tree_root)
+		     ?: khoc_root_set_composite(scratch.stripped, scratch.edited,
+						sizeof(scratch.edited), KHO_ABI_COMPAT_ARENA)
+			     ?: khoc_root_add(scratch.edited, base + KHO_ABI_FDT_SLOT_PA,
+					      KHO_ABI_FDT_MAX, &metadata);
 	pthread_mutex_unlock(&lock);
 	memset(blob, 0, sizeof(*blob));
 	blob->version = KHO_ABI_METADATA_VERSION;
@@ -124,6 +125,28 @@ static int check_subtrees(const void *fdt, kho_pa_t slot)
 	return rc;
 }
 
+/* Linux 7.2 does not say what lies in its images: what says nothing is taken as before. */
+static int check_composite(const void *fdt, kho_pa_t slot)
+{
+#define FORMAT(name, min, max, writes) {name, min, max, false},
+	static const struct khoc_compat_reads own[] = {{"kho", 4, 4, true},
+						       KHO_ABI_LIBRARY_FORMATS(FORMAT)};
+#undef FORMAT
+	const char *composite = khoc_root_composite(fdt);
+	struct khoc_compat_why why;
+	char text[256];
+	int rc;
+
+	if (!composite)
+		return 0;
+	rc = khoc_compat_match(composite, KHO_ABI_COMPAT_MAX, own, sizeof(own) / sizeof(own[0]),
+			       &why);
+	if (!rc)
+		return 0;
+	return kho_fail_(rc, "root FDT at %#llx: compatible: %s", (unsigned long long)slot,
+			 khoc_compat_text(&why, text, sizeof(text)));
+}
+
 /* A copy is checked: the owner may be at work on the slots. Changed meanwhile: look again. */
 int kho_root_check_(void)
 {
@@ -147,6 +170,7 @@ int kho_root_check_(void)
 		else if (khoc_root_tree(scratch.check) != kho_arena_.header->tree_root_pa)
 			rc = fault(KHO_E_RANGE, KHOC_S_ROOT_FDT, "preserved-memory-map", slot,
 				   khoc_root_tree(scratch.check));
+		rc = rc ?: check_composite(scratch.check, slot);
 		rc = rc ?: check_subtrees(scratch.check, slot);
 	} while (rc && current_slot() != slot && ++tries < 8);
 	pthread_mutex_unlock(&lock);
@@ -202,6 +226,61 @@ static int remove_node(const char *name)
 	int rc = khoc_root_remove(current_fdt(), scratch.edited, sizeof(scratch.edited), name);
 
 	return rc ? kho_fail_(rc, "subtree \"%s\": does not exist", name) : take_effect(NULL);
+}
+
+/* The parts that are there, with @part for that of its name. Return: how many, or negative. */
+static int list_parts(const char *composite, const struct khoc_compat_part *part,
+		      struct khoc_compat_part *parts)
+{
+	unsigned int nr = 0;
+	size_t pos = 0;
+
+	khoc_compat_next(composite, KHO_ABI_COMPAT_MAX, &pos, &parts[0]); /* the base */
+	while (!khoc_compat_next(composite, KHO_ABI_COMPAT_MAX, &pos, &parts[nr])) {
+		bool same = parts[nr].name_len == part->name_len &&
+			    !memcmp(parts[nr].name, part->name, part->name_len);
+
+		nr += !same;
+		if (nr == KHO_ABI_COMPAT_PARTS_MAX)
+			return -ENOSPC;
+	}
+	parts[nr++] = *part;
+	return (int)nr;
+}
+
+/* Under the lock. */
+static int add_part(const struct khoc_compat_part *part)
+{
+	static const struct khoc_compat_part base = {"kho", 3, 4, false};
+	struct khoc_compat_part parts[KHO_ABI_COMPAT_PARTS_MAX];
+	const char *was = khoc_root_composite(current_fdt()) ?: KHO_ABI_COMPAT_ARENA;
+	char composite[KHO_ABI_COMPAT_MAX];
+	int rc = list_parts(was, part, parts);
+
+	if (rc > 0)
+		rc = khoc_compat_compose(composite, sizeof(composite), &base, parts,
+					 (unsigned int)rc);
+	if (rc < 0)
+		return kho_fail_(rc, "root FDT: compatible has no room for another part");
+	if (!strcmp(was, composite) && khoc_root_composite(current_fdt()))
+		return 0;
+	rc = khoc_root_set_composite(current_fdt(), scratch.edited, sizeof(scratch.edited),
+				     composite);
+	return rc ? kho_fail_(rc, "root FDT is full: remove subtrees or roots") : take_effect(NULL);
+}
+
+int kho_root_part_(const char *part)
+{
+	struct khoc_compat_part parsed;
+	size_t pos = 0;
+	int rc;
+
+	if (khoc_compat_next(part, strlen(part) + 1, &pos, &parsed) || part[pos - 1])
+		return kho_fail_(-EINVAL, "\"%s\" is not NAME-vNUMBER", part);
+	pthread_mutex_lock(&lock);
+	rc = add_part(&parsed);
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 int kho_arena_set_metadata_(const char *release, unsigned int count)

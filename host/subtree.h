@@ -13,6 +13,15 @@ __s64 kho_root_format_(char *base, kho_pa_t tree_root);
 /* Check the FDT in force, and what it names. @live: it may change meanwhile. Return: 0 or a fault. */
 int kho_root_check_(void);
 
+/**
+ * kho_root_part_() - say in "compatible" that a structure lies in the arena
+ * @part: "NAME-vNUMBER", "?" behind it if a reader may do without
+ *
+ * Before the first one of its kind is reachable. Costs a look if it is said already. Parts of another
+ * version of that name are replaced. Return: 0 or negative.
+ */
+int kho_root_part_(const char *part);
+
 /* Remember for kho_metadata() who handed over: what is in the checked FDT now. */
 void kho_metadata_take_(void);
 

@@ -233,7 +233,7 @@ static void edited_in_place(void **state)
 
 static void compatible_list_is_kept(void **state)
 {
-	static const char list[] = "kho-v4;radix-v1;x\0kho-v4";
+	static const char list[] = "kho-v4;radix-v1;x-v1\0kho-v4";
 	struct fdt fdt, to;
 	const void *prop;
 	int len;
@@ -250,13 +250,63 @@ static void compatible_list_is_kept(void **state)
 	assert_memory_equal(prop, list, sizeof(list));
 }
 
+static void as_linux_asks(const struct fdt *fdt, const char *first)
+{
+	const char *prop;
+	int len, node = fdt_path_offset(fdt->bytes, "/");
+
+	/* What Linux 7.2 does: any entry of the list will do. */
+	assert_int_equal(fdt_node_check_compatible(fdt->bytes, node, "kho-v4"), 0);
+	assert_int_equal(fdt_node_check_compatible(fdt->bytes, node, "kho-v3"), 1);
+	prop = fdt_getprop(fdt->bytes, 0, "compatible", &len);
+	assert_string_equal(prop, first);
+	assert_int_equal(len, strlen(first) + 1 + (strcmp(first, "kho-v4") ? 7 : 0));
+	assert_string_equal(prop + len - 7, "kho-v4");
+}
+
+static void composites(void **state)
+{
+	struct fdt fdt, to;
+	char many[600] = "kho-v4";
+
+	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	as_linux_asks(&fdt, "kho-v4;radix-v1");
+	assert_string_equal(khoc_root_composite(fdt.bytes), "kho-v4;radix-v1");
+	add(&fdt, "x", 0x1000, 1, "type", 7);
+	assert_int_equal(
+		khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v4;a-v2?;radix-v1"), 0);
+	sound(&to);
+	as_linux_asks(&to, "kho-v4;a-v2?;radix-v1");
+	assert_int_equal(fdt_node_check_compatible(to.bytes, 0, "kho-v4;a-v2?;radix-v1"), 0);
+	assert_non_null(
+		fdt_getprop(to.bytes, fdt_subnode_offset(to.bytes, 0, "x"), "kho,type", NULL));
+	/* As Linux 7.2 writes it. */
+	assert_int_equal(khoc_root_set_composite(to.bytes, fdt.bytes, SIZE, NULL), 0);
+	sound(&fdt);
+	as_linux_asks(&fdt, "kho-v4");
+	assert_null(khoc_root_composite(fdt.bytes));
+	assert_int_equal(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v4"), -EINVAL);
+	assert_int_equal(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v5;a-v1"),
+			 -EINVAL);
+	assert_int_equal(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v4;b-v1;a-v1"),
+			 -EINVAL);
+	memset(many + 6, ';', 593);
+	assert_int_equal(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, many), -EINVAL);
+	assert_int_equal(khoc_root_set_composite(fdt.bytes, to.bytes, 128, "kho-v4;a-v1"), -ENOSPC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_empty_root),    cmocka_unit_test(subtrees_as_linux_reads_them),
-		cmocka_unit_test(find_next_remove), cmocka_unit_test(names_that_are_refused),
-		cmocka_unit_test(too_small),	    cmocka_unit_test(a_full_slot),
-		cmocka_unit_test(edited_in_place),  cmocka_unit_test(compatible_list_is_kept),
+		cmocka_unit_test(an_empty_root),
+		cmocka_unit_test(subtrees_as_linux_reads_them),
+		cmocka_unit_test(find_next_remove),
+		cmocka_unit_test(names_that_are_refused),
+		cmocka_unit_test(too_small),
+		cmocka_unit_test(a_full_slot),
+		cmocka_unit_test(composites),
+		cmocka_unit_test(edited_in_place),
+		cmocka_unit_test(compatible_list_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,6 +140,32 @@ static void radix_tree(void)
 	hexdump("radix-tree", tiny, tiny_next);
 }
 
+static void compat_strings(void)
+{
+#define STRING(s)                                                                                  \
+	{                                                                                          \
+		s, sizeof(s), KHO_ABI_COMPAT_ALIGN(s)                                              \
+	}
+	static const struct {
+		const char *string;
+		size_t size, aligned;
+	} strings[] = {
+		STRING(KHO_ABI_ROOT_COMPATIBLE),
+		STRING(KHO_ABI_COMPAT_CORE),
+		STRING(KHO_ABI_COMPAT_ARENA),
+		STRING("kho-v4" KHO_ABI_COMPAT_PART("radix-v1") KHO_ABI_COMPAT_PART("vmalloc-v1")),
+		STRING("luo-v5" KHO_ABI_COMPAT_PART("block-v1")),
+		STRING("memfd-v2" KHO_ABI_COMPAT_PART("vmalloc-v1")),
+	};
+
+	printf("```values compat-strings\nstring bytes in-a-structure\n");
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		need(!khoc_compat_check(strings[i].string, strings[i].size, NULL), "string");
+		printf("\"%s\" %zu %zu\n", strings[i].string, strings[i].size, strings[i].aligned);
+	}
+	printf("```\n");
+}
+
 /* ---- kho-v4 ---------------------------------------------------------------- */
 
 static void root_fdt(void)
@@ -155,7 +181,8 @@ static void root_fdt(void)
 	struct khoc_report report;
 	const unsigned char *bytes = (const void *)two;
 
-	need(!khoc_root_create(empty, sizeof(empty), 0x40000), "create");
+	need(!khoc_root_create(one, sizeof(one), 0x40000), "create");
+	need(!khoc_root_set_composite(one, empty, sizeof(empty), KHO_ABI_COMPAT_ARENA), "list");
 	need(!khoc_root_add(empty, one, sizeof(one), &metadata), "add");
 	need(!khoc_root_add(one, two, sizeof(two), &cell), "add");
 	need(!khoc_root_check(two, sizeof(two), 0x2000, GiB, &report), "check");
@@ -310,6 +337,7 @@ int main(void)
 	radix_geometry();
 	radix_keys();
 	radix_tree();
+	compat_strings();
 	root_fdt();
 	checksums();
 	geometry();

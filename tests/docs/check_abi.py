@@ -211,10 +211,39 @@ def read_fdt(data):
             return props
 
 
+def compat_parts(string):
+    """Base and parts of a compatibility string as (name, version, optional), or None."""
+    parts = []
+    if not 0 < len(string) < 512:
+        return None
+    for i, text in enumerate(string.split(b";")):
+        match = re.fullmatch(rb"([A-Za-z0-9_,+-]{1,31})-v([1-9][0-9]{0,9})(\??)", text)
+        if not match or int(match[2]) >= 1 << 32 or (not i and match[3]):
+            return None
+        parts.append((match[1], int(match[2]), bool(match[3])))
+    order = string.split(b";")[1:]
+    if len(order) > 32 or order != sorted(order) or len({p[0] for p in parts[1:]}) != len(order):
+        return None
+    return parts
+
+
+def check_compat(doc):
+    for string, size, aligned in rows(doc["compat-strings"]):
+        string = string.strip('"').encode()
+        expect(f"parts of {string}", bool(compat_parts(string)), True)
+        expect(f"bytes of {string}", (int(size), int(aligned)), (len(string) + 1, len(string) // 8 * 8 + 8))
+    for string in b"", b"kho", b"kho-v0", b"kho-v4;", b"kho-v4;b-v1;a-v1", b"kho-v4;a-v1;a-v2", b"kho-v4?":
+        expect(f"parts of {string}", compat_parts(string), None)
+    expect("parts", compat_parts(b"kho-v4;a-b-v2?;c-v1"), [(b"kho", 4, False), (b"a-b", 2, True), (b"c", 1, False)])
+    first = read_fdt(image(doc["root-fdt"]))["compatible"].split(b"\0")[0]
+    expect("what the arena is made of", compat_parts(first),
+           [(b"kho", 4, False), (b"arena", 1, False), (b"radix", 1, False), (b"slab", 1, False)])
+
+
 def check_root(doc):
     props = read_fdt(image(doc["root-fdt"]))
     want = {
-        "compatible": b"kho-v4\0",
+        "compatible": b"kho-v4;arena-v1;radix-v1;slab-v1\0kho-v4\0",
         "preserved-memory-map": struct.pack("<Q", 0x40000),
         "kexec-metadata/preserved-data": struct.pack("<Q", 0x11000),
         "kexec-metadata/blob-size": struct.pack("<Q", 73),
@@ -312,7 +341,7 @@ def main():
     check_numbers(top, text)
     check_versions(top)
     if not failures:
-        for check in (check_radix, check_root, check_arena, check_slab, check_large,
+        for check in (check_compat, check_radix, check_root, check_arena, check_slab, check_large,
                       check_messages):
             check(doc)
     for failure in failures:

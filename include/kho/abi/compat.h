@@ -41,4 +41,16 @@
 	KHO_ABI_COMPAT_PART(KHO_ABI_RADIX_COMPATIBLE)                                              \
 	KHO_ABI_COMPAT_PART(KHO_ABI_SLAB_COMPATIBLE)
 
+/*
+ * Every format of this library: X(name, oldest version read, newest version read, version
+ * written). The one list: HELLO, the note in programs and what is taken from an image all come
+ * from it. In the order of strcmp.
+ */
+#define KHO_ABI_LIBRARY_FORMATS(X)                                                                 \
+	X("arena", 1, 1, 1)                                                                        \
+	X("handover", 1, 1, 1)                                                                     \
+	X("kho", 4, 4, 4)                                                                          \
+	X("radix", 1, 1, 1)                                                                        \
+	X("slab", 1, 1, 1)
+
 #endif
