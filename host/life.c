@@ -97,6 +97,11 @@ void kho_life_given_up_(void)
 	_exit(0);
 }
 
+bool kho_life_alone_(void)
+{
+	return kho_life_.healthy && kho_life_.channel < 0;
+}
+
 int kho_life_begin_(__u64 generation)
 {
 	int r = kho_arena_set_generation_(generation);
@@ -306,6 +311,8 @@ int kho_healthy(void)
 		return forked();
 	kho_step_("successor-healthy");
 	pthread_mutex_lock(&kho_life_.lock);
+	if (kho_life_.channel < 0 && kho_life_.ready)
+		kho_life_.healthy = true; /* nobody is left to be told */
 	if (kho_life_.channel >= 0 && kho_life_.reader == KHO_READER_KEEPER) {
 		r = kho_msg_send_(kho_life_.channel, &out, HEALTHY_SEND_MS);
 		/* A predecessor that has gone needs no telling. */

@@ -118,11 +118,14 @@ int kho_parse_size_(const char *text, __u64 *size);
 /* ---- formats.c ---- */
 
 /* Fill in HELLO for this program. @formats: KHO_ABI_FORMATS_MAX of them. */
-void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_msg_format *formats);
+void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_format *formats);
 /* Valid, and not too many with the library's own? Return: 0, -EINVAL. */
 int kho_formats_valid_(const struct kho_config *config);
 /* May @theirs follow us, and be rolled back to us? Return: 0, -KHO_E_INCOMPATIBLE; kho_error() names the part. */
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs);
+
+/* Successor: @theirs, a WELCOME, says what the predecessor reads. */
+void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs);
 
 /* ---- keeper.c ---- */
 
@@ -143,6 +146,11 @@ int kho_life_begin_(__u64 generation);
 void kho_life_settle_(void);
 /* The arena was just mapped: what the configuration says about its memory. */
 void kho_life_mapped_(void);
+/*
+ * May nobody want the arena back as it was? A successor that said it is healthy has to see its
+ * predecessor go; one whose predecessor died before that may still be followed by the program of before.
+ */
+bool kho_life_alone_(void);
 /* Exit status 0 of a successor that was given up. */
 void kho_life_given_up_(void) __attribute__((noreturn));
 

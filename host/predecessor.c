@@ -136,6 +136,21 @@ static int identify(struct kho_handover *h)
 	return 0;
 }
 
+/* What it may write until it is healthy, it finds out from what we read. */
+static int welcome(struct kho_handover *h)
+{
+	static struct kho_abi_format formats[KHO_ABI_FORMATS_MAX];
+	struct kho_abi_msg_hello hello;
+	struct kho_msg_out out = {.type = KHO_MSG_WELCOME,
+				  .head = &hello,
+				  .head_len = sizeof(hello),
+				  .text = formats};
+
+	kho_formats_hello_(&hello, formats);
+	out.text_len = hello.nr_formats * sizeof(formats[0]);
+	return kho_msg_send_(h->channel, &out, SEND_MS);
+}
+
 static int meet(struct kho_handover *h, __u64 deadline)
 {
 	int r;
@@ -149,9 +164,9 @@ static int meet(struct kho_handover *h, __u64 deadline)
 	if (r)
 		return r;
 	h->step = KHO_STEP_CHECK;
-	if (h->up.flags & KHO_UPGRADE_FORCE)
-		return 0;
-	return kho_formats_check_((const void *)h->msg.body);
+	if (!(h->up.flags & KHO_UPGRADE_FORCE))
+		r = kho_formats_check_((const void *)h->msg.body);
+	return r ?: welcome(h);
 }
 
 static int send_batch(void *ctx, const __u64 *tokens, const int *fds, unsigned int nr)

@@ -23,8 +23,8 @@
 #define IDS_AHEAD 1000000 /* one store for so many ids */
 
 static const struct kho_format formats[] = {
-	{"cached-items", 1, 1, 1}, /* struct table, struct item */
-	{"cached-conns", 1, 1, 1}, /* struct conn_table, struct conn_state */
+	{"cached-items", 1, 1, 1, 0, 0}, /* struct table, struct item */
+	{"cached-conns", 1, 1, 1, 0, 0}, /* struct conn_table, struct conn_state */
 };
 
 static int how;

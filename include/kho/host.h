@@ -2,7 +2,8 @@
 /*
  * The process host: memory and files that outlive the program.
  *
- *	static const struct kho_format formats[] = { { "mycache", 1, 1, 1 } };
+ *	static const struct kho_format formats[] = {
+ *		{ .name = "mycache", .reads_min = 1, .reads_max = 1, .writes = 1 } };
  *	struct kho_config config = KHO_CONFIG_INIT;
  *
  *	config.name = "mycache";
@@ -50,16 +51,26 @@ extern "C" {
  * @name: at most 31 bytes; "." and ";" are not allowed
  * @reads_min, @reads_max: versions that this program reads
  * @writes: the version that it writes; 0: none yet
+ * @writes_min: the oldest version that it can write as well; 0: @writes alone
+ * @flags: KHO_FORMAT_*
  *
  * A successor must read what the predecessor writes, and, until it is healthy, write
- * what the predecessor reads; otherwise it is refused before anybody stops.
+ * what the predecessor reads: kho_format_writes() says which version that is. If there is none it
+ * is refused before anybody stops.
  */
 struct kho_format {
 	const char *name;
 	__u32 reads_min;
 	__u32 reads_max;
 	__u32 writes;
+	__u32 writes_min;
+	__u32 flags;
 };
+
+/* Hints, caches: a program that does not know the format, or not in that version, does without. */
+#define KHO_FORMAT_OPTIONAL 1u
+/* A successor can do without writing it until it is healthy, if its predecessor does not read it. */
+#define KHO_FORMAT_LATER 2u
 
 /* Why kho_config.thaw is called. */
 enum kho_thaw {
@@ -412,5 +423,7 @@ int kho_fd_next(unsigned int *pos, __u64 *token);
 #ifdef __cplusplus
 }
 #endif
+
+#include <kho/compat.h>
 
 #endif

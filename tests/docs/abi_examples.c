@@ -323,10 +323,10 @@ static void messages(void)
 	struct {
 		struct kho_abi_msg head;
 		struct kho_abi_msg_hello hello;
-		struct kho_abi_msg_format format;
+		struct kho_abi_format format;
 	} hello = {{KHO_ABI_MSG_MAGIC, KHO_MSG_HELLO, sizeof(hello) - sizeof(hello.head)},
 		   {"mycache", "1.4", 4711, 1},
-		   {"mycache", 1, 2, 2, 0}};
+		   {"mycache", 1, 2, 2, 1, KHO_ABI_FORMAT_LATER}};
 
 	hexdump("msg-hello", &hello, sizeof(hello));
 	hexdump("msg-grant", &grant, sizeof(grant));

@@ -326,9 +326,9 @@ def check_large(doc):
 
 def check_messages(doc):
     data = image(doc["msg-hello"])
-    expect("HELLO", struct.unpack("<4sHH32s32sII32sIIII", data),
+    expect("HELLO", struct.unpack("<4sHH32s32sII32sIIIII", data),
            (b"KHO1", 1, len(data) - 8, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0"),
-            4711, 1, b"mycache".ljust(32, b"\0"), 1, 2, 2, 0))
+            4711, 1, b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
     expect("GRANT", struct.unpack("<4sHHQ", image(doc["msg-grant"])), (b"KHO1", 6, 8, 4))
 
 

@@ -4,11 +4,15 @@
  * "COUNT GENERATION PID RELEASE PREDECESSOR HANDOVERS", the last two as kho_metadata() has
  * them. Connections go along in a hand-over.
  *
- *	server [RELEASE [FORMAT-VERSION [FAULT]]]
+ *	server [RELEASE [FORMAT-VERSIONS [FAULT]]]
+ *
+ * FORMAT-VERSIONS: "N", read and written; or "MIN-MAX", of which the oldest and the newest are written;
+ * "o" or "l" behind it: an optional format, or one that can be written later.
  *
  * FAULT, of a successor only: exit, hang, crash-granted, hang-granted, slow-healthy; silent, which
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
- * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE.
+ * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE;
+ * late, healthy in a thread of its own while it serves.
  * Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
  * "none" otherwise.
  *
@@ -38,7 +42,7 @@
 
 static const char *release = "1";
 static const char *fault = "none";
-static struct kho_format format = {"counter", 1, 1, 1};
+static struct kho_format format = {"counter", 1, 1, 1, 0, 0};
 static int epoll, stop_fd;
 static __u64 *counter;
 static __u64 next_token = 1;
@@ -269,6 +273,8 @@ static int special(char request)
 		return ask_child();
 	case 'u':
 		return (int)geteuid();
+	case 'w':
+		return kho_format_writes("counter");
 	}
 	return -1;
 }
@@ -331,6 +337,12 @@ static void serve(void)
 		else
 			answer(ev.data.u64);
 	}
+}
+
+static void *late(void *unused)
+{
+	kho_healthy();
+	return NULL;
 }
 
 static void show_life(unsigned int times, unsigned int ms)
@@ -417,12 +429,27 @@ static void start(void)
 		find_counter();
 }
 
+static void parse_versions(const char *text)
+{
+	char *end;
+
+	format.reads_min = format.reads_max = (unsigned int)strtoul(text, &end, 10);
+	if (*end == '-') {
+		format.writes_min = format.reads_min;
+		format.reads_max = (unsigned int)strtoul(end + 1, &end, 10);
+	}
+	format.writes = format.reads_max;
+	format.flags = *end == 'o' ? KHO_FORMAT_OPTIONAL : *end == 'l' ? KHO_FORMAT_LATER : 0;
+}
+
 int main(int argc, char **argv)
 {
+	pthread_t thread;
+
 	if (argc > 1)
 		release = argv[1];
 	if (argc > 2)
-		format.reads_min = format.reads_max = format.writes = (unsigned int)atoi(argv[2]);
+		parse_versions(argv[2]);
 	if (argc > 3)
 		fault = argv[3];
 	hold_install();
@@ -438,7 +465,9 @@ int main(int argc, char **argv)
 		show_life(4, 300);
 	if (faulty("steady"))
 		show_life(60, 20);
-	if (!faulty("hang-granted"))
+	if (faulty("late") && pthread_create(&thread, NULL, late, NULL))
+		abort();
+	if (!faulty("hang-granted") && !faulty("late"))
 		kho_healthy();
 	serve();
 	kho_close();
