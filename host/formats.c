@@ -10,10 +10,13 @@
 #include <unistd.h>
 
 #include "life.h"
+#include "note.h"
 
 /* From the one list of the library's formats. */
 #define FORMAT(name, min, max, writes) {name, min, max, writes, 0, 0},
 static const struct kho_format own[] = {KHO_ABI_LIBRARY_FORMATS(FORMAT)};
+/* The same in the file that contains this: one without it does not hand over. */
+KHO_NOTE_SECTION_(KHO_ABI_NOTE_LIBRARY, kho_note_library, KHO_ABI_LIBRARY_FORMATS(FORMAT));
 
 #define NR_OWN (sizeof(own) / sizeof(own[0]))
 
@@ -140,6 +143,13 @@ static int check_theirs_write(const struct kho_abi_format *theirs, unsigned int 
 			return refuse(w, r, w->writes_min ?: w->writes, "the successor");
 	}
 	return 0;
+}
+
+int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours,
+			 const struct kho_abi_format *theirs, unsigned int nr_theirs)
+{
+	return check_theirs_read(ours, nr_ours, theirs, nr_theirs)
+		       ?: check_theirs_write(theirs, nr_theirs, ours, nr_ours);
 }
 
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs)

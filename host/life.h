@@ -6,6 +6,7 @@
  *	environ.c	what the environment says, validated
  *	keeper.c	the thread that holds the lock and talks to the supervisor
  *	formats.c	who reads and writes what; may one follow the other?
+ *	note.c		the same from ELF files that are not started yet
  *	predecessor.c	hand-over, from the keeper; roll-back
  *	inplace.c	its last step when the process replaces itself
  *	successor.c	the other side, from the threads that call kho_start() and kho_ready()
@@ -124,6 +125,9 @@ int kho_formats_valid_(const struct kho_config *config);
 /* May @theirs follow us, and be rolled back to us? Return: 0, -KHO_E_INCOMPATIBLE; kho_error() names the part. */
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs);
 
+/* The same of two lists: @ours, of who goes. */
+int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours,
+			 const struct kho_abi_format *theirs, unsigned int nr_theirs);
 /* Successor: @theirs, a WELCOME, says what the predecessor reads. */
 void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs);
 

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <kho/abi/format.h>
+
 #include "arena.h"
 #include "subtree.h"
 

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#include <kho/note.h>
 #include <kho/types.h>
 
 #ifdef __cplusplus

@@ -312,6 +312,22 @@ static void heap(void)
 	kho_arena_unmap_();
 }
 
+/* ---- ELF notes ---------------------------------------------------------------- */
+
+/* In this program, too: check_abi.py looks for it there. */
+KHO_FORMATS_NOTE({"mycache", 1, 2, 2, 1, KHO_FORMAT_LATER});
+
+static void note(void)
+{
+	static const struct {
+		struct kho_abi_note head;
+		struct kho_abi_format format;
+	} example = {{4, sizeof(example.format), KHO_ABI_NOTE_FORMATS, KHO_ABI_NOTE_OWNER},
+		     {"mycache", 1, 2, 2, 1, KHO_ABI_FORMAT_LATER}};
+
+	hexdump("elf-note", &example, sizeof(example));
+}
+
 /* ---- handover-v1 ------------------------------------------------------------- */
 
 static void messages(void)
@@ -343,6 +359,7 @@ int main(void)
 	geometry();
 	arena_header();
 	heap();
+	note();
 	messages();
 	return 0;
 }

@@ -332,6 +332,43 @@ def check_messages(doc):
     expect("GRANT", struct.unpack("<4sHHQ", image(doc["msg-grant"])), (b"KHO1", 6, 8, 4))
 
 
+def elf_notes(data):
+    """Formats of the notes of an ELF file as (type, record)."""
+    found = []
+    if data[:6] != b"\x7fELF\2\1":
+        return found
+    phoff, phnum = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    for i in range(phnum):
+        kind, _, offset, _, _, size, _, align = struct.unpack_from("<IIQQQQQQ", data, phoff + 56 * i)
+        if kind != 4:
+            continue
+        pad, at, end = 8 if align == 8 else 4, offset, offset + size
+        while end - at >= 16:
+            name_size, note_size, kind = struct.unpack_from("<III", data, at)
+            if not name_size:
+                at += 4
+                continue
+            records = at + -(-(12 + name_size) // pad) * pad
+            if data[at + 12:at + 12 + name_size] == b"KHO\0" and 1 <= kind <= 3:
+                for record in range(records, records + note_size, 52):
+                    name, *rest = struct.unpack_from("<32sIIIII", data, record)
+                    found.append((kind, name.rstrip(b"\0").decode(), *rest))
+            at = -(-(records + note_size) // pad) * pad
+    return found
+
+
+def check_notes(doc, program):
+    data = image(doc["elf-note"])
+    expect("note", struct.unpack("<III4s32sIIIII", data),
+           (4, 52, 1, b"KHO\0", b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
+    found = elf_notes(open(program, "rb").read())
+    expect("notes of the application", [f for f in found if f[0] == 1], [(1, "mycache", 1, 2, 2, 1, 2)])
+    versions = [("arena", 1), ("handover", 1), ("kho", 4), ("radix", 1), ("slab", 1)]
+    for name, version in versions:
+        record = (3, name, version, version, version, 0, 0)
+        expect(f"notes of the library's headers: {name}", [f for f in found if f[:2] == (3, name)], [record])
+
+
 def main():
     top, examples = sys.argv[1:]
     text = open(f"{top}/docs/abi.md").read()
@@ -344,6 +381,7 @@ def main():
         for check in (check_compat, check_radix, check_root, check_arena, check_slab, check_large,
                       check_messages):
             check(doc)
+        check_notes(doc, examples)
     for failure in failures:
         print(f"check_abi: {failure}", file=sys.stderr)
     return bool(failures)

@@ -43,6 +43,9 @@
 static const char *release = "1";
 static const char *fault = "none";
 static struct kho_format format = {"counter", 1, 1, 1, 0, 0};
+#ifdef SERVER_NOTE
+KHO_FORMATS_NOTE({"counter", SERVER_NOTE, SERVER_NOTE, SERVER_NOTE, 0, 0});
+#endif
 static int epoll, stop_fd;
 static __u64 *counter;
 static __u64 next_token = 1;

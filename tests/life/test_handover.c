@@ -345,6 +345,37 @@ static void other_formats(void **state)
 	assert_string_equal(next(&count, -1).release, "x");
 }
 
+/* What is said in the files themselves keeps a program from being started at all. */
+static void notes_in_the_files(void **state)
+{
+	const char *want = "refused before the hand-over: by what the files say, before it was "
+			   "started: format counter: we write version 1, the successor reads "
+			   "version 9";
+	unsigned long long count = ask(-1).count;
+	char note1[300], note9[300];
+
+	snprintf(note1, sizeof(note1), "%s-note1", server_path);
+	snprintf(note9, sizeof(note9), "%s-note9", server_path);
+	/* A program without a note, and one with: nothing to compare. */
+	assert_int_equal(kho("upgrade", NAME, "--exec", note1, "--", "noted", NULL), 0);
+	for (int in_place = 0; in_place < 2; in_place++) {
+		assert_int_equal(kho("upgrade", NAME, "--exec", note9,
+				     in_place ? "--in-place" : "--quiet", "--", "9", NULL),
+				 1);
+		if (!strstr(kho_out, want))
+			fail_msg("\"%s\" is not in: %s", want, kho_out);
+		assert_null(strstr(kho_out, "started process"));
+		assert_string_equal(next(&count, -1).release, "noted");
+	}
+	assert_non_null(
+		strstr(status_field(NAME, "last_upgrade"), "refused: by what the files say"));
+	/* Its formats are those of its arguments, not of its note: the hand-over finds them good. */
+	assert_int_equal(kho("upgrade", NAME, "--force", "--exec", note9, "--", "9", NULL), 0);
+	assert_string_equal(next(&count, -1).release, "9");
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", NULL), 0);
+	assert_string_equal(next(&count, -1).release, "x");
+}
+
 /* What the server says that it may write of its format. */
 static int may_write(void)
 {
@@ -664,6 +695,7 @@ int main(int argc, char **argv)
 		TEST(an_fd_goes),
 		TEST(is_no_program),
 		TEST(other_formats),
+		TEST(notes_in_the_files),
 		TEST(the_version_to_write_is_negotiated),
 		TEST(what_can_wait_is_written_later),
 		TEST(the_old_arguments),

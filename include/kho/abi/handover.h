@@ -29,7 +29,7 @@
 #ifndef KHO_ABI_HANDOVER_H
 #define KHO_ABI_HANDOVER_H
 
-#include <kho/abi/compat.h>
+#include <kho/abi/format.h>
 #include <kho/abi/layout.h>
 #include <kho/types.h>
 
