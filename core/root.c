@@ -209,3 +209,21 @@ int khoc_root_remove(const void *from, void *to, size_t size, const char *name)
 			put_subtree(&w, &other);
 	return put_done(&w);
 }
+
+int khoc_root_edit(const void *from, void *to, size_t size,
+		   bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx)
+{
+	struct writer w = {to, 0};
+	struct khoc_subtree subtree;
+	int pos = 0;
+
+	put_header_of(&w, size, from);
+	while (!khoc_root_next(from, &pos, &subtree)) {
+		if (!each(ctx, &subtree))
+			continue;
+		if (!root_name_ok(subtree.name, strnlen(subtree.name, KHO_ABI_ROOT_NAME_MAX + 1)))
+			return -EINVAL;
+		put_subtree(&w, &subtree);
+	}
+	return put_done(&w);
+}

@@ -18,6 +18,7 @@
 
 #include "arena.h"
 #include "heap.h"
+#include "migrate.h"
 #include "node.h"
 #include "page.h"
 #include "preserve.h"
@@ -363,6 +364,7 @@ void kho_arena_disown_(void)
 {
 	kho_arena_.writer = false;
 	prepared = false;
+	kho_migrate_forget_();
 	kho_heap_destroy_();
 	kho_claims_destroy_();
 	kho_pages_destroy_();

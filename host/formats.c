@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "life.h"
+#include "migrate.h"
 #include "note.h"
 
 /* From the one list of the library's formats. */
@@ -115,9 +116,25 @@ static int refuse(const struct kho_abi_format *writer, const struct kho_abi_form
 			 ours ? "the successor reads" : "we read", read);
 }
 
+/* Can what is not read be made so, by a migration? */
+typedef bool (*can_fn)(const struct kho_abi_format *writer, const struct kho_abi_format *reader);
+
+static bool by_hook(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
+{
+	return reader && kho_migrate_find_(writer->name, writer->writes, reader->reads_min,
+					   reader->reads_max);
+}
+
+/* A file does not say what hooks are in it; that it can write older versions is a hint. */
+static bool perhaps(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
+{
+	return common(writer, reader);
+}
+
 /* Does the successor read all that is there? What we wrote is there in one version each. */
 static int check_theirs_read(const struct kho_abi_format *ours, unsigned int nr_ours,
-			     const struct kho_abi_format *theirs, unsigned int nr_theirs)
+			     const struct kho_abi_format *theirs, unsigned int nr_theirs,
+			     can_fn can)
 {
 	for (unsigned int i = 0; i < nr_ours; i++) {
 		const struct kho_abi_format *w = &ours[i];
@@ -125,7 +142,9 @@ static int check_theirs_read(const struct kho_abi_format *ours, unsigned int nr_
 
 		if (!w->writes || w->flags & KHO_ABI_FORMAT_OPTIONAL)
 			continue;
-		if (!r || w->writes < r->reads_min || w->writes > r->reads_max)
+		if (r && w->writes >= r->reads_min && w->writes <= r->reads_max)
+			continue;
+		if (!can(w, r))
 			return refuse(w, r, w->writes, "we");
 	}
 	return 0;
@@ -148,19 +167,23 @@ static int check_theirs_write(const struct kho_abi_format *theirs, unsigned int 
 int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours,
 			 const struct kho_abi_format *theirs, unsigned int nr_theirs)
 {
-	return check_theirs_read(ours, nr_ours, theirs, nr_theirs)
-		       ?: check_theirs_write(theirs, nr_theirs, ours, nr_ours);
+	int r = check_theirs_read(ours, nr_ours, theirs, nr_theirs, perhaps);
+
+	return r ? r : check_theirs_write(theirs, nr_theirs, ours, nr_ours);
 }
 
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs)
 {
 	static struct kho_abi_format ours[KHO_ABI_FORMATS_MAX]; /* only the keeper comes here */
 	const struct kho_abi_format *formats = (const void *)(theirs + 1);
+	unsigned int nr = theirs->nr_formats;
 	struct kho_abi_msg_hello hello;
+	int r;
 
 	kho_formats_hello_(&hello, ours);
-	return check_theirs_read(ours, hello.nr_formats, formats, theirs->nr_formats)
-		       ?: check_theirs_write(formats, theirs->nr_formats, ours, hello.nr_formats);
+	r = check_theirs_read(ours, hello.nr_formats, formats, nr, by_hook);
+	r = r ? r : check_theirs_write(formats, nr, ours, hello.nr_formats);
+	return r ? r : kho_migrate_check_(formats, nr);
 }
 
 /* ---- what a successor may write until it is healthy ---------------------------- */

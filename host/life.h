@@ -125,7 +125,7 @@ int kho_formats_valid_(const struct kho_config *config);
 /* May @theirs follow us, and be rolled back to us? Return: 0, -KHO_E_INCOMPATIBLE; kho_error() names the part. */
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs);
 
-/* The same of two lists: @ours, of who goes. */
+/* The same as far as two lists alone tell: @ours, of who goes. */
 int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours,
 			 const struct kho_abi_format *theirs, unsigned int nr_theirs);
 /* Successor: @theirs, a WELCOME, says what the predecessor reads. */
@@ -166,6 +166,8 @@ void kho_life_given_up_(void) __attribute__((noreturn));
  * @binary, @args, @args_len: what to execute, in place only
  * @step: enum kho_abi_step that is being taken
  * @frozen: workers are parked
+ * @migrated: roots have got older versions for the successor
+ * @formats, @nr_formats: what the successor reads and writes
  */
 struct kho_handover {
 	struct kho_abi_msg_upgrade up;
@@ -176,10 +178,13 @@ struct kho_handover {
 	__u64 start_time;
 	unsigned int step;
 	bool frozen;
+	bool migrated;
+	unsigned int nr_formats;
 	size_t args_len;
 	char args[KHO_ABI_MSG_MAX];
 	char why[512];
 	struct kho_msg msg;
+	struct kho_abi_format formats[KHO_ABI_FORMATS_MAX];
 };
 
 /* Do what @up, an UPGRADE, says. Does not return if the successor is healthy. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <kho/abi/format.h>
+#include <kho/abi/migration.h>
 
 #include "arena.h"
 #include "subtree.h"
@@ -448,18 +449,12 @@ static int make_root(const char *name, const char *type, __u32 version, kho_pa_t
 	return add_node(&node);
 }
 
-void **kho_root(const char *name, const char *type, __u32 version)
+static void **get_root(const char *name, const char *type, __u32 version)
 {
 	struct khoc_subtree node;
 	kho_pa_t pa = 0;
-	int rc = kho_reader_error_();
+	int rc = 0;
 
-	if (!rc && (!name || !type))
-		rc = kho_fail_(-EINVAL, "root: without name or type");
-	if (rc) {
-		errno = -rc;
-		return NULL;
-	}
 	pthread_mutex_lock(&lock);
 	if (khoc_root_find(current_fdt(), name, &node))
 		rc = make_root(name, type, version, &pa);
@@ -475,6 +470,60 @@ void **kho_root(const char *name, const char *type, __u32 version)
 		return (void **)&cell_at(pa)->value;
 	errno = -rc;
 	return NULL;
+}
+
+void **kho_root(const char *name, const char *type, __u32 version)
+{
+	int rc = kho_reader_error_();
+
+	if (!rc && (!name || !type))
+		rc = kho_fail_(-EINVAL, "root: without name or type");
+	if (!rc && !strncmp(name, KHO_ABI_ROOT_RESERVED, strlen(KHO_ABI_ROOT_RESERVED)))
+		rc = kho_fail_(-EINVAL, "root \"%s\": the name is the library's", name);
+	if (!rc)
+		return get_root(name, type, version);
+	errno = -rc;
+	return NULL;
+}
+
+void **kho_root_reserved_(const char *name, const char *type, __u32 version)
+{
+	return get_root(name, type, version);
+}
+
+bool kho_root_look_(const char *name, bool prefix, unsigned int nth, struct kho_root_info *info)
+{
+	struct khoc_subtree node;
+	bool found = false;
+	int pos = 0;
+
+	pthread_mutex_lock(&lock);
+	while (!found && !khoc_root_next(current_fdt(), &pos, &node)) {
+		if (!node.type ||
+		    (prefix ? strncmp(node.name, name, strlen(name)) : strcmp(node.name, name)))
+			continue;
+		found = !nth--;
+	}
+	if (found) {
+		memset(info, 0, sizeof(*info));
+		strncpy(info->name, node.name, sizeof(info->name) - 1);
+		strncpy(info->type, node.type, sizeof(info->type) - 1);
+		info->version = node.type_version;
+		info->slot = (void **)&cell_at(node.data)->value;
+	}
+	pthread_mutex_unlock(&lock);
+	return found;
+}
+
+int kho_root_edit_(bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx)
+{
+	int rc;
+
+	pthread_mutex_lock(&lock);
+	rc = khoc_root_edit(current_fdt(), scratch.edited, sizeof(scratch.edited), each, ctx);
+	rc = rc ? kho_fail_(rc, "root FDT is full: remove subtrees or roots") : take_effect(NULL);
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 int kho_root_remove(const char *name)

@@ -22,6 +22,26 @@ int kho_root_check_(void);
  */
 int kho_root_part_(const char *part);
 
+/* ---- for migrations ---- */
+
+struct khoc_subtree;
+
+struct kho_root_info {
+	char name[64];
+	char type[40]; /* cut: no root of ours has a longer one */
+	__u32 version;
+	void **slot;
+};
+
+/* The root @name, or number @nth of those whose name begins so if @prefix. Return: was there one? */
+bool kho_root_look_(const char *name, bool prefix, unsigned int nth, struct kho_root_info *info);
+
+/* As kho_root(), for names that are the library's. */
+void **kho_root_reserved_(const char *name, const char *type, __u32 version);
+
+/* khoc_root_edit() on the FDT in force, in one step to any crash. Return: 0 or negative. */
+int kho_root_edit_(bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx);
+
 /* Remember for kho_metadata() who handed over: what is in the checked FDT now. */
 void kho_metadata_take_(void);
 

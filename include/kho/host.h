@@ -78,6 +78,8 @@ enum kho_thaw {
 	KHO_THAW_ROLLED_BACK = 2, /* it had been granted and failed: look everything up again */
 };
 
+struct kho_migration;
+
 /**
  * struct kho_config - what kho_start() wants to know
  * @size: sizeof(struct kho_config) as compiled; KHO_CONFIG_INIT sets it
@@ -101,6 +103,8 @@ enum kho_thaw {
  *	writes to an eventfd. Optional: without it the process gets SIGTERM.
  * @retired: predecessor, its successor is healthy: last words before _exit(0). Optional.
  *
+ * @migrations, @nr_migrations: see <kho/compat.h>; may be 0
+ *
  * Callbacks but @fd run in the library's keeper thread and may use the whole API but
  * kho_start(), kho_ready() and kho_close().
  */
@@ -118,6 +122,8 @@ struct kho_config {
 	void (*fd)(void *ctx, __u64 token, int fd);
 	void (*stop)(void *ctx);
 	void (*retired)(void *ctx);
+	const struct kho_migration *migrations;
+	unsigned int nr_migrations;
 };
 
 #define KHO_CONFIG_INIT                                                                            \
@@ -168,9 +174,12 @@ int kho_ready(void);
  * kho_healthy() - the successor has proven itself: the predecessor may go
  *
  * Until then it can be rolled back, at the latest when the hand-over's time-out
- * passes. Elsewhere a no-op.
+ * passes. If kho_migrate() was called, or old objects are left to be freed, this waits, at most a
+ * second, until the predecessor has retired, and puts the new objects in force. Otherwise, and
+ * without a predecessor, a no-op.
  *
- * Return: 0; -ETIMEDOUT or another error of the channel: not said, may be tried again.
+ * Return: 0; -ETIMEDOUT or another error of the channel: not said, may be tried again; an error of the
+ * migration: said, and the old objects are in force.
  */
 int kho_healthy(void);
 
@@ -305,7 +314,7 @@ int kho_heap_stats(struct kho_heap_stats *stats, bool scan);
 
 /**
  * kho_root() - the slot of a named root, made if it is not there
- * @name: up to 63 letters, digits and ",._+-"
+ * @name: up to 63 letters, digits and ",._+-"; not "kho," in front
  * @type: what its object is; at most 39 bytes
  * @version: of that type
  *

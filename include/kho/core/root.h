@@ -3,6 +3,7 @@
 #ifndef KHO_CORE_ROOT_H
 #define KHO_CORE_ROOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <kho/abi/root.h>
@@ -48,6 +49,16 @@ int khoc_root_add(const void *from, void *to, size_t size, const struct khoc_sub
 
 /* Copy a root FDT without the subtree @name. Return: 0, -ENOENT, -ENOSPC. */
 int khoc_root_remove(const void *from, void *to, size_t size, const char *name);
+
+/**
+ * khoc_root_edit() - copy a root FDT, with subtrees changed on the way
+ * @each: called for every subtree in its order: may change all of it; false: leave it out. The names
+ *	that it gives are as khoc_root_add() takes them, and end up unique.
+ *
+ * Return: 0, -EINVAL (a name), -ENOSPC.
+ */
+int khoc_root_edit(const void *from, void *to, size_t size,
+		   bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx);
 
 /**
  * khoc_root_set_composite() - copy a root FDT with another compatibility string in its list
