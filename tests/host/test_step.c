@@ -20,6 +20,7 @@
 
 #include "arena_fixture.h"
 #include "heap.h"
+#include "migrate.h"
 #include "page.h"
 #include "preserve.h"
 
@@ -65,7 +66,7 @@ static __u64 list_value(const char *name, __u64 *count, __u64 *large_pages)
 	__u64 value = 0;
 
 	if (!kho_retrieve_subtree(name, NULL, NULL))
-		slot = kho_root(name, "list", 1);
+		slot = kho_root(name, "list", 1) ?: kho_root(name, "list", 2);
 	for (struct node *node = slot ? *slot : NULL; node; node = node->next) {
 		const struct kho_abi_large *large;
 
@@ -514,6 +515,62 @@ static int check_two_stays(const struct found *found)
 	return a_is(2, 2, found);
 }
 
+/* ---- a migration: killed anywhere, all of the one version or all of the other ---- */
+
+static int build_up(void *ctx, void *old, void **fresh)
+{
+	struct node **tail = (struct node **)fresh;
+
+	for (struct node *from = old; from; from = from->next) {
+		struct node *to = kho_migrate_malloc(sizeof(*to));
+
+		if (!to)
+			return -1;
+		to->tag = NODE_TAG;
+		to->value = from->value + 5;
+		*tail = to;
+		tail = &to->next;
+	}
+	return 0;
+}
+
+static int release_nodes(void *ctx, void **slot)
+{
+	struct node *first;
+
+	while ((first = *slot))
+		if (kho_publish(slot, first->next, first))
+			return -1;
+	return 0;
+}
+
+static const struct kho_migration hook = {"list", 1, 2, build_up, release_nodes};
+
+static void setup_migration(void)
+{
+	setup_two();
+	kho_migrate_set_(&hook, 1, NULL);
+}
+
+static void op_migrate(void)
+{
+	if (kho_migrate("a", 2, NULL) || kho_migrate_finish_())
+		_exit(7);
+}
+
+/* What the next program does with what is left. */
+static void finish_migration(void)
+{
+	kho_migrate_set_(&hook, 1, NULL);
+	assert_int_equal(kho_migrate_finish_(), 0);
+	assert_false(kho_migrate_due_());
+}
+
+static int check_migrated(const struct found *found)
+{
+	return a_is(12, 67, found);
+}
+
 static const struct step_case {
 	const char *name;
 	void (*setup)(void);
@@ -521,36 +578,40 @@ static const struct step_case {
 	int (*check)(const struct found *found);
 	bool constant; /* nothing to be seen of it */
 	bool slow;
+	void (*recover)(void); /* before all is counted */
 } cases[] = {
-	{"malloc", setup_one, op_malloc, check_one_stays, true, false},
-	{"malloc, new slab", setup_nothing, op_malloc, check_slab_made, false, false},
-	{"malloc, large", setup_roots, op_malloc_large, check_no_change, true, false},
-	{"free", setup_one, op_free, check_one_stays, true, false},
-	{"free, large", setup_large, op_free, check_no_change, true, false},
-	{"free, slab goes", setup_slab_to_delete, op_free, check_slab_deleted, false, false},
-	{"publish, insert", setup_one, op_publish_b, check_insert_b, false, false},
-	{"publish, replace", setup_replace, op_replace, check_replace, false, false},
-	{"publish, delete", setup_one, op_delete_first, check_delete, false, false},
-	{"publish, unlink", setup_two, op_replace, check_unlink, false, false},
-	{"publish, large new", setup_large, op_publish_a, check_insert, false, false},
-	{"publish, large old", setup_large_live, op_delete_large, check_delete_large, false, false},
-	{"publish, tagged", setup_one, op_tagged, check_replace, false, false},
-	{"exchange", setup_one, op_exchange, check_replace, false, false},
-	{"exchange, large out", setup_large_live, op_exchange_out, check_delete_large, false,
-	 false},
-	{"preserve folio", setup_folio, op_preserve_folio, check_folio, false, false},
+	{"malloc", setup_one, op_malloc, check_one_stays, true, false, NULL},
+	{"malloc, new slab", setup_nothing, op_malloc, check_slab_made, false, false, NULL},
+	{"malloc, large", setup_roots, op_malloc_large, check_no_change, true, false, NULL},
+	{"free", setup_one, op_free, check_one_stays, true, false, NULL},
+	{"free, large", setup_large, op_free, check_no_change, true, false, NULL},
+	{"free, slab goes", setup_slab_to_delete, op_free, check_slab_deleted, false, false, NULL},
+	{"publish, insert", setup_one, op_publish_b, check_insert_b, false, false, NULL},
+	{"publish, replace", setup_replace, op_replace, check_replace, false, false, NULL},
+	{"publish, delete", setup_one, op_delete_first, check_delete, false, false, NULL},
+	{"publish, unlink", setup_two, op_replace, check_unlink, false, false, NULL},
+	{"publish, large new", setup_large, op_publish_a, check_insert, false, false, NULL},
+	{"publish, large old", setup_large_live, op_delete_large, check_delete_large, false, false,
+	 NULL},
+	{"publish, tagged", setup_one, op_tagged, check_replace, false, false, NULL},
+	{"exchange", setup_one, op_exchange, check_replace, false, false, NULL},
+	{"exchange, large out", setup_large_live, op_exchange_out, check_delete_large, false, false,
+	 NULL},
+	{"preserve folio", setup_folio, op_preserve_folio, check_folio, false, false, NULL},
 	{"unpreserve folio", setup_folio_preserved, op_unpreserve_folio, check_no_folio, false,
-	 false},
-	{"put folio", setup_folio_preserved, op_folio_put, check_no_folio, false, false},
-	{"preserve run", setup_run, op_preserve_run, check_run, false, false},
-	{"unpreserve run", setup_run_preserved, op_unpreserve_run, check_no_run, false, false},
-	{"add subtree", setup_folio_preserved, op_add_sub, check_sub, false, true},
-	{"remove subtree", setup_sub, op_remove_sub, check_no_sub, false, true},
-	{"make root", setup_nothing, op_add_root, check_root, false, true},
-	{"remove root", setup_fresh_root, op_remove_root, check_no_root, false, true},
-	{"set metadata", setup_metadata, op_metadata, check_metadata, false, false},
-	{"recovery, undone", setup_intent, op_own, check_one_stays, true, false},
-	{"recovery, completed", setup_intent_done, op_own, check_two_stays, true, false},
+	 false, NULL},
+	{"put folio", setup_folio_preserved, op_folio_put, check_no_folio, false, false, NULL},
+	{"preserve run", setup_run, op_preserve_run, check_run, false, false, NULL},
+	{"unpreserve run", setup_run_preserved, op_unpreserve_run, check_no_run, false, false,
+	 NULL},
+	{"add subtree", setup_folio_preserved, op_add_sub, check_sub, false, true, NULL},
+	{"remove subtree", setup_sub, op_remove_sub, check_no_sub, false, true, NULL},
+	{"make root", setup_nothing, op_add_root, check_root, false, true, NULL},
+	{"remove root", setup_fresh_root, op_remove_root, check_no_root, false, true, NULL},
+	{"set metadata", setup_metadata, op_metadata, check_metadata, false, false, NULL},
+	{"recovery, undone", setup_intent, op_own, check_one_stays, true, false, NULL},
+	{"recovery, completed", setup_intent_done, op_own, check_two_stays, true, false, NULL},
+	{"migrate", setup_migration, op_migrate, check_migrated, false, true, finish_migration},
 };
 
 /* ---- stepping ---- */
@@ -626,6 +687,8 @@ static void attach_snapshot(const struct step_case *c)
 
 	if (kho_arena_map_(snapshot(), true) || kho_arena_own_())
 		fail_msg("%s, step %lu: %s", c->name, step.steps, kho_error());
+	if (c->recover)
+		c->recover();
 	found = check_common();
 	after = c->check(&found);
 	if (!c->constant && after < step.last)

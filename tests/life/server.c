@@ -4,7 +4,7 @@
  * "COUNT GENERATION PID RELEASE PREDECESSOR HANDOVERS", the last two as kho_metadata() has
  * them. Connections go along in a hand-over.
  *
- *	server [RELEASE [FORMAT-VERSIONS [FAULT]]]
+ *	server [RELEASE [FORMAT-VERSIONS [FAULT [STORE-VERSIONS]]]]
  *
  * FORMAT-VERSIONS: "N", read and written; or "MIN-MAX", of which the oldest and the newest are written;
  * "o" or "l" behind it: an optional format, or one that can be written later.
@@ -13,7 +13,7 @@
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
  * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE;
  * late, healthy in a thread of its own while it serves.
- * Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
+ * crash-migrated, before it is healthy. Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
  * "none" otherwise.
  *
  * In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps; KHO_TEST_PAIRS=N, preserve so
@@ -36,6 +36,7 @@
 #include <kho/host.h>
 
 #include "hold.h"
+#include "store.h"
 
 #define PAIRS (1ULL << 40) /* tokens of socket pairs */
 #define NOBODY 65534
@@ -43,6 +44,7 @@
 static const char *release = "1";
 static const char *fault = "none";
 static struct kho_format format = {"counter", 1, 1, 1, 0, 0};
+static struct kho_format formats[2];
 #ifdef SERVER_NOTE
 KHO_FORMATS_NOTE({"counter", SERVER_NOTE, SERVER_NOTE, SERVER_NOTE, 0, 0});
 #endif
@@ -109,7 +111,7 @@ static void on_stop(void *ctx)
 
 static void find_counter(void)
 {
-	void **slot = kho_root("counter", "counter", 1);
+	void **slot = kho_root("counter", "count", 1);
 
 	if (!slot)
 		die("root");
@@ -120,6 +122,12 @@ static void find_counter(void)
 			die("publish");
 	}
 	counter = *slot;
+}
+
+static void find_all(void)
+{
+	find_counter();
+	store_find();
 }
 
 /* ---- other requests than for a count ---- */
@@ -216,7 +224,7 @@ static int forked_child(void)
 	DEAD(kho_publish_tagged(at, 1, NULL, NULL));
 	DEAD(kho_exchange(slot, NULL, at));
 	DEAD(kho_heap_stats(&stats, true));
-	NONE(kho_root("counter", "counter", 1));
+	NONE(kho_root("counter", "count", 1));
 	DEAD(kho_root_remove("counter"));
 	DEAD(kho_add_subtree("x", at, 8));
 	kho_remove_subtree(at);
@@ -267,6 +275,8 @@ static int ask_child(void)
 /* One number for a request of another letter. */
 static int special(char request)
 {
+	struct kho_heap_stats stats;
+
 	switch (request) {
 	case 'p':
 		return count_pairs();
@@ -278,6 +288,10 @@ static int special(char request)
 		return (int)geteuid();
 	case 'w':
 		return kho_format_writes("counter");
+	case 's':
+		return store_next();
+	case 'l':
+		return kho_heap_stats(&stats, true) ? -1 : (int)stats.live_objects;
 	}
 	return -1;
 }
@@ -330,7 +344,7 @@ static void serve(void)
 		kho_blocking();
 		n = epoll_wait(epoll, &ev, 1, -1);
 		if (kho_unblocked() == KHO_THAW_ROLLED_BACK)
-			find_counter();
+			find_all();
 		if (n != 1)
 			continue;
 		if (ev.data.u64 == ~0ULL)
@@ -388,8 +402,12 @@ static void start(void)
 
 	config.name = "server";
 	config.release = release;
-	config.formats = &format;
-	config.nr_formats = 1;
+	formats[0] = format;
+	formats[1] = store_format;
+	config.formats = formats;
+	config.nr_formats = store_format.writes ? 2 : 1;
+	config.migrations = store_hooks;
+	config.nr_migrations = store_format.reads_max > store_format.reads_min ? 2 : 0;
 	config.arena_max = 128ULL << 20;
 	config.flags = KHO_START_ALIVE * (faulty("silent") || faulty("sleepy") || faulty("steady"));
 	config.fd = on_fd;
@@ -413,7 +431,7 @@ static void start(void)
 	if (kho_worker_enter())
 		die("worker");
 	if (how != KHO_SUCCESSOR)
-		find_counter();
+		find_all();
 	if (how == KHO_FRESH)
 		make_pairs();
 	if (kho_ready())
@@ -429,7 +447,10 @@ static void start(void)
 		release = gone_text;
 	}
 	if (how == KHO_SUCCESSOR)
-		find_counter();
+		find_all();
+	store_migrate();
+	if (faulty("crash-migrated"))
+		kill(getpid(), SIGKILL);
 }
 
 static void parse_versions(const char *text)
@@ -455,6 +476,8 @@ int main(int argc, char **argv)
 		parse_versions(argv[2]);
 	if (argc > 3)
 		fault = argv[3];
+	if (argc > 4)
+		store_parse(argv[4]);
 	hold_install();
 	if (faulty("exit"))
 		return 3;
@@ -472,6 +495,7 @@ int main(int argc, char **argv)
 		abort();
 	if (!faulty("hang-granted") && !faulty("late"))
 		kho_healthy();
+	store_find(); /* in the version that it has now */
 	serve();
 	kho_close();
 	return 0;
