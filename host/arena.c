@@ -289,7 +289,7 @@ static void set_up(int fd, __u64 file_size)
 	a->words = (void *)a->base;
 	a->owner = (void *)(a->base + KHO_ABI_OWNER_PA);
 	a->mem = (struct khoc_mem){
-		.ops = &kho_node_ops_,
+		.ops = &kho_mem_ops_,
 		.linear = a->base,
 		.size = a->size,
 		.node_lo = constants.nodes_pa,

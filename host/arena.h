@@ -3,6 +3,7 @@
  * Private to the process host: the arena, and which file offers what to the others.
  *
  *	arena.c		memfd, header, mapping, attach; the one open arena
+ *	image.c		the arena as the core sees it
  *	node.c		pages for tree nodes
  *	prefault.c	what a successor touches before it is needed
  *	hbitmap.c	bitmaps that find their lowest set bit
@@ -72,6 +73,10 @@ static inline void kho_set_file_size_(__u64 size)
 {
 	__atomic_store_n(&kho_arena_.file_size, size, __ATOMIC_RELAXED);
 }
+
+/* ---- image.c ---- */
+
+extern const struct khoc_mem_ops kho_mem_ops_;
 
 /* ---- arena.c ---- */
 

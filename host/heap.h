@@ -213,6 +213,9 @@ void kho_large_free_(const struct kho_abi_large *large);
 
 /* ---- publish.c ---- */
 
+/* publish_page of struct khoc_mem_ops, which see; also -EINVAL: operands that cannot be; kho_error() says more. */
+int kho_page_publish_(__u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale);
+
 /* Is every intent record sound? Nothing is changed. Return: 0 or a fault. */
 int kho_intents_check_(void);
 /* Complete or undo them all. */

@@ -60,7 +60,7 @@ static kho_pa_t take(void)
 	return pa;
 }
 
-static kho_pa_t alloc_node(void *ctx)
+kho_pa_t kho_node_alloc_(void *ctx)
 {
 	kho_pa_t pa;
 
@@ -72,7 +72,7 @@ static kho_pa_t alloc_node(void *ctx)
 	return pa;
 }
 
-static void free_node(void *ctx, kho_pa_t pa)
+void kho_node_free_(void *ctx, kho_pa_t pa)
 {
 	pthread_mutex_lock(&lock);
 	if (known)
@@ -87,5 +87,3 @@ void kho_nodes_forget_(void)
 	known = false;
 	pthread_mutex_unlock(&lock);
 }
-
-const struct khoc_mem_ops kho_node_ops_ = {.alloc_node = alloc_node, .free_node = free_node};

@@ -5,7 +5,9 @@
 
 #include <kho/kho.h>
 
-extern const struct khoc_mem_ops kho_node_ops_;
+/* alloc_node and free_node of struct khoc_mem_ops. */
+kho_pa_t kho_node_alloc_(void *ctx);
+void kho_node_free_(void *ctx, kho_pa_t pa);
 
 /* Forget which pages are in use; found out again from the tree when one is wanted. */
 void kho_nodes_forget_(void);

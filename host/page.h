@@ -18,6 +18,7 @@ enum page_kind {
 	PAGE_KIND_SLAB = 3,
 	PAGE_KIND_LARGE = 4,
 	PAGE_KIND_TAIL = 5,
+	PAGE_KIND_STRUCT = 6,
 };
 
 int kho_pages_init_(void);

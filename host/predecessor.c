@@ -224,7 +224,6 @@ static int rehearse(struct kho_handover *h, __u64 deadline)
 	r = expect(h, KHO_MSG_READY, deadline, "READY");
 	if (r)
 		return r;
-	progress(h, "the successor is ready");
 	kho_step_("predecessor-ready");
 	/* What changed so far goes now, so that little is left for the blackout. */
 	return send_fds(h, deadline);
@@ -277,15 +276,23 @@ static int grant(struct kho_handover *h)
 	return kho_msg_send_(h->channel, &out, SEND_MS);
 }
 
+/*
+ * News for the operator wait until the clients have been served for a while: whoever reads them wants
+ * a processor, too.
+ */
+#define NEWS_MS 10
+
 /**
  * struct vigil - what is known of a successor that was granted the arena
  * @looked: when we looked for the last time, ms
  * @silent_ms: how long it has said nothing since, if @signs
+ * @taken_us: when it said TAKEN; 0: not yet told
  * @taken, @signs: it said TAKEN; it shows signs of life
  */
 struct vigil {
 	__u64 granted;
 	__u64 looked;
+	__u64 taken_us;
 	unsigned int silent_ms;
 	bool taken;
 	bool signs;
@@ -297,6 +304,9 @@ static int hear(struct kho_handover *h, struct vigil *v)
 	v->silent_ms = 0;
 	if (h->msg.type == KHO_MSG_TAKEN && !v->taken) {
 		v->taken = true;
+		v->taken_us = now_us();
+		h->step = KHO_STEP_HEALTHY;
+		kho_step_("predecessor-taken");
 		return 0;
 	}
 	if (h->msg.type == KHO_MSG_ALIVE && v->taken) {
@@ -344,24 +354,26 @@ static int linger_once(struct kho_handover *h, struct vigil *v)
 	return r;
 }
 
+static void tell_taken(struct kho_handover *h, struct vigil *v, __u64 frozen_at)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text),
+		 "the successor owns the arena; workers stood still for %llu us",
+		 (unsigned long long)(v->taken_us - frozen_at));
+	progress(h, text);
+	v->taken_us = 0;
+}
+
 static int linger(struct kho_handover *h, __u64 frozen_at)
 {
 	struct vigil v = {.granted = kho_now_ms_(), .looked = kho_now_ms_()};
-	bool told = false;
-	char text[128];
 	int r;
 
 	do {
 		r = linger_once(h, &v);
-		if (v.taken && !told) {
-			told = true;
-			h->step = KHO_STEP_HEALTHY;
-			snprintf(text, sizeof(text),
-				 "the successor owns the arena; workers stood still for %llu us",
-				 (unsigned long long)(now_us() - frozen_at));
-			progress(h, text);
-			kho_step_("predecessor-taken");
-		}
+		if (v.taken_us && (r || now_us() - v.taken_us >= NEWS_MS * 1000))
+			tell_taken(h, &v, frozen_at);
 	} while (!r);
 	return r;
 }

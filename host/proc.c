@@ -22,6 +22,7 @@
 #define PF_EXITING_BIT 0x4
 #define FIELD_FLAGS 9
 #define FIELD_START_TIME 22
+#define LONG_SLICE_NS 100000000 /* the longest there is */
 
 __u64 kho_now_ms_(void)
 {
@@ -243,9 +244,31 @@ int kho_proc_task_named_(pid_t tid, const char *comm)
 	return !strcmp(buf, comm);
 }
 
-void kho_proc_stand_back_(void)
+/* Not in every C library's headers yet. */
+struct sched_attributes {
+	__u32 size;
+	__u32 policy;
+	__u64 flags;
+	__s32 nice;
+	__u32 priority;
+	__u64 runtime; /* ns; of an ordinary thread its slice, 0: the default */
+	__u64 deadline;
+	__u64 period;
+};
+
+static void set_slice(pid_t tid, __u64 ns)
 {
-	struct sched_param param = {0};
+	struct sched_attributes attr = {.size = sizeof(attr)};
+
+	if (syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0) ||
+	    (attr.policy != SCHED_OTHER && attr.policy != SCHED_BATCH))
+		return;
+	attr.runtime = ns;
+	syscall(SYS_sched_setattr, tid, &attr, 0);
+}
+
+static void each_thread(void (*fn)(pid_t tid))
+{
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *d;
 
@@ -253,6 +276,33 @@ void kho_proc_stand_back_(void)
 		return;
 	while ((d = readdir(dir)))
 		if (d->d_name[0] != '.')
-			sched_setscheduler((pid_t)strtol(d->d_name, NULL, 10), SCHED_IDLE, &param);
+			fn((pid_t)strtol(d->d_name, NULL, 10));
 	closedir(dir);
+}
+
+void kho_proc_give_way_(void)
+{
+	set_slice(0, LONG_SLICE_NS);
+}
+
+static void default_slice(pid_t tid)
+{
+	set_slice(tid, 0);
+}
+
+void kho_proc_end_way_(void)
+{
+	each_thread(default_slice);
+}
+
+static void make_idle(pid_t tid)
+{
+	struct sched_param param = {0};
+
+	sched_setscheduler(tid, SCHED_IDLE, &param);
+}
+
+void kho_proc_stand_back_(void)
+{
+	each_thread(make_idle);
 }

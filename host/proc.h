@@ -42,6 +42,16 @@ int kho_proc_wait_exiting_(pid_t pid, __u64 start_time, unsigned int timeout_ms)
 /* Is task @tid there, and is it called @comm? Return: 1, 0. */
 int kho_proc_task_named_(pid_t tid, const char *comm);
 
+/*
+ * While clients are served by somebody else: let whoever wakes up run at once, instead of at the end of
+ * our time slice (up to a clock tick). It costs us nothing but the order: the share stays. By a long slice
+ * (sched_setattr(2), from Linux 6.12 on; without effect before), which needs no privilege either
+ * way. Given to the calling thread, and to what it starts from then on; taken back from all threads. Only
+ * system calls.
+ */
+void kho_proc_give_way_(void);
+void kho_proc_end_way_(void);
+
 /* Have every thread of ours run only when nothing else wants to: for a process about to end. */
 void kho_proc_stand_back_(void);
 

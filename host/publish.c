@@ -23,11 +23,12 @@
 
 #define barrier() __asm__ __volatile__("" ::: "memory")
 
-/* An object, large or small, as publishing needs it. */
+/* An object as publishing needs it: small (@slab), large (@large), or a page of a structure (@page). */
 struct object {
 	void *ptr;
 	struct slab *slab;
 	const struct kho_abi_large *large;
+	kho_pa_t page;
 	long index;
 	bool live;
 };
@@ -73,9 +74,12 @@ static bool find_object(void *ptr, struct object *object)
 
 static int make_live(const struct object *object)
 {
-	if (object->large)
+	if (object->slab)
+		kho_slab_set_state_(object->slab, object->index, KHO_ABI_OBJECT_LIVE);
+	else if (object->large)
 		return kho_large_preserve_(object->large);
-	kho_slab_set_state_(object->slab, object->index, KHO_ABI_OBJECT_LIVE);
+	else
+		return kho_block_preserve_(object->page, 0, KHO_ABI_DESC_STRUCT);
 	return 0;
 }
 
@@ -87,19 +91,23 @@ static void make_free(struct heap *heap, const struct object *object, bool keep)
 {
 	bool owned = object->slab && kho_slab_owner_(object->slab) == heap;
 
-	if (object->large)
-		kho_large_unpreserve_(object->large);
-	else
+	if (object->slab)
 		kho_slab_set_state_(object->slab, object->index,
 				    owned && !keep ? KHO_ABI_OBJECT_FREE : KHO_ABI_OBJECT_FREED);
+	else if (object->large)
+		kho_large_unpreserve_(object->large);
+	else
+		kho_block_unpreserve_(object->page, 0);
 }
 
 static void hand_back(struct heap *heap, const struct object *object)
 {
-	if (object->large)
+	if (object->slab)
+		kho_heap_free_object_(heap, object->slab, object->ptr, object->index, false);
+	else if (object->large)
 		kho_large_free_(object->large);
 	else
-		kho_heap_free_object_(heap, object->slab, object->ptr, object->index, false);
+		kho_pages_free_(object->page, 1);
 }
 
 static int bad_object(const void *ptr, const char *what)
@@ -122,7 +130,10 @@ static bool in_data(__u64 address)
 /* Could an object be at this address? What it is, recovery finds out. */
 static bool object_address_ok(__u64 address)
 {
-	return !address || (!(address & (HEAP_ALIGN - 1)) && in_data(address));
+	__u64 align = address & KHO_ABI_INTENT_PAGE ? KHO_PAGE_SIZE : HEAP_ALIGN;
+
+	return !address ||
+	       (!((address & ~(__u64)KHO_ABI_INTENT_PAGE) & (align - 1)) && in_data(address));
 }
 
 /* Slots are words of the data, or of a root's cell. */
@@ -155,44 +166,97 @@ static int check_operands(__u64 *slot, __u64 value, void *new_object, void *old,
 	return 0;
 }
 
+/* How a record names an object. */
+static __u64 object_name(const struct object *object)
+{
+	return object->page ? (uintptr_t)object->ptr | KHO_ABI_INTENT_PAGE : (uintptr_t)object->ptr;
+}
+
+/* The step itself. @fresh and @stale without an address: none. */
+static inline __attribute__((always_inline)) int commit(struct heap *heap, __u64 *slot, __u64 value,
+							const struct object *fresh,
+							const struct object *stale, bool keep_stale)
+{
+	struct kho_abi_intent *intent = heap->intent;
+	int rc;
+
+	intent->value = value;
+	intent->new_object = object_name(fresh);
+	intent->old_object = object_name(stale);
+	barrier();
+	intent->slot = kho_virt_to_phys(slot);
+	barrier();
+	rc = fresh->ptr ? make_live(fresh) : 0;
+	if (!rc) {
+		barrier();
+		__atomic_store_n(slot, value, __ATOMIC_RELEASE);
+		barrier();
+		if (stale->ptr)
+			make_free(heap, stale, keep_stale);
+	}
+	barrier();
+	intent->slot = 0;
+	if (!rc && stale->ptr && !keep_stale)
+		hand_back(heap, stale);
+	return rc;
+}
+
+/* The calling thread's heap with a record; NULL: none left. */
+static struct heap *heap_with_intent(void)
+{
+	struct heap *heap = kho_heap_get_();
+
+	if (heap && !heap->intent)
+		heap->intent = kho_intent_get_();
+	return heap && heap->intent ? heap : NULL;
+}
+
 static int publish(__u64 *slot, __u64 value, void *new_object, void *old, bool keep_old)
 {
-	struct heap *heap;
 	struct object fresh = {.ptr = NULL}, stale = {.ptr = NULL};
-	struct kho_abi_intent *intent;
+	struct heap *heap;
 	int rc;
 
 	if (!kho_arena_.writer)
 		return kho_writer_error_();
-	heap = kho_heap_get_();
-	if (!heap || (!heap->intent && !(heap->intent = kho_intent_get_())))
+	heap = heap_with_intent();
+	if (!heap)
 		return -ENOMEM;
 	rc = check_operands(slot, value, new_object, old, &fresh, &stale);
 	if (rc)
 		return rc;
 	if (fresh.live)
-		new_object = NULL; /* reachable already: nothing to be made live, or undone */
+		fresh.ptr = NULL; /* reachable already: nothing to be made live, or undone */
+	return commit(heap, slot, value, &fresh, &stale, keep_old);
+}
 
-	intent = heap->intent;
-	intent->value = value;
-	intent->new_object = (uintptr_t)new_object;
-	intent->old_object = (uintptr_t)old;
-	barrier();
-	intent->slot = kho_virt_to_phys(slot);
-	barrier();
-	rc = new_object ? make_live(&fresh) : 0;
-	if (!rc) {
-		barrier();
-		__atomic_store_n(slot, value, __ATOMIC_RELEASE);
-		barrier();
-		if (old)
-			make_free(heap, &stale, keep_old);
-	}
-	barrier();
-	intent->slot = 0;
-	if (!rc && old && !keep_old)
-		hand_back(heap, &stale);
-	return rc;
+/* ---- pages of structures ---- */
+
+static int check_pages(const __u64 *slot, __u64 value, const struct object *fresh,
+		       const struct object *stale)
+{
+	if (!slot_ok(kho_virt_to_phys(slot)) || is_cell(kho_virt_to_phys(slot)))
+		return kho_fail_(-EINVAL, "page: slot %p: not an aligned word of the data",
+				 (const void *)slot);
+	if (*slot == value)
+		return kho_fail_(-EINVAL, "page: slot %p: holds that value already",
+				 (const void *)slot);
+	if (fresh->page && kho_pages_kind_(fresh->page) != PAGE_KIND_STRUCT)
+		return kho_fail_(-EINVAL, "page at %#llx: not handed out for a structure here",
+				 (unsigned long long)fresh->page);
+	return stale->page ? kho_block_check_(stale->page, 0, KHO_ABI_DESC_STRUCT) : 0;
+}
+
+int kho_page_publish_(__u64 *slot, __u64 value, kho_pa_t fresh_pa, kho_pa_t stale_pa)
+{
+	struct object fresh = {.ptr = kho_phys_to_virt(fresh_pa), .page = fresh_pa};
+	struct object stale = {.ptr = kho_phys_to_virt(stale_pa), .page = stale_pa};
+	struct heap *heap = heap_with_intent();
+	int rc = kho_writer_error_() ?: check_pages(slot, value, &fresh, &stale);
+
+	if (rc)
+		return rc;
+	return heap ? commit(heap, slot, value, &fresh, &stale, false) : -ENOMEM;
 }
 
 int kho_publish(void **slot, void *new_object, void *old)
@@ -243,6 +307,22 @@ int kho_intents_check_(void)
 	return 0;
 }
 
+static void settle_page(kho_pa_t pa, bool live)
+{
+	struct khoc_block block;
+	unsigned int type, order;
+
+	/* A block of something else there: the record is not about this page any more. */
+	if (khoc_radix_lookup(&kho_arena_.tree, pa, &block) &&
+	    (block.pa != pa || block.order || kho_block_desc_(pa, &type, &order) ||
+	     type != KHO_ABI_DESC_STRUCT))
+		return;
+	if (live)
+		kho_block_preserve_(pa, 0, KHO_ABI_DESC_STRUCT);
+	else
+		kho_run_drop_(pa, 1);
+}
+
 /*
  * Settle an object one way; a large one even if it seems settled: it may be marked in part.
  * Nothing was adopted or found free yet, and no private memory is needed, so that
@@ -255,6 +335,10 @@ static void settle(__u64 address, bool live)
 
 	if (!address)
 		return;
+	if (address & KHO_ABI_INTENT_PAGE) {
+		settle_page((address ^ KHO_ABI_INTENT_PAGE) - (uintptr_t)kho_arena_.base, live);
+		return;
+	}
 	state = kho_slab_state_of_((void *)(uintptr_t)address);
 	if (state) {
 		*state = live ? KHO_ABI_OBJECT_LIVE : KHO_ABI_OBJECT_FREE;

@@ -128,6 +128,7 @@ int kho_successor_start_(const struct kho_environ *env)
 {
 	int r;
 
+	kho_proc_give_way_();
 	kho_life_.channel = env->channel;
 	kho_life_.reader = KHO_READER_CALLER;
 	/* First of all: a predecessor of another format refuses us in better words than map() can. */
@@ -257,6 +258,7 @@ int kho_successor_ready_(void)
 	kho_life_.reader = KHO_READER_CALLER;
 	kho_keeper_kick_();
 	r = prefault_and_listen();
+	kho_proc_end_way_();
 	kho_step_("successor-ready");
 	if (!r)
 		r = kho_msg_send_(kho_life_.channel, &ready, SEND_MS);

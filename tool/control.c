@@ -14,6 +14,7 @@
 
 #include "life.h"
 #include "message.h"
+#include "proc.h"
 #include "tool.h"
 
 #define STATUS_MS 2000
@@ -344,6 +345,7 @@ int cmd_upgrade(int argc, char **argv)
 		r = add_arg(&u, argv[i]);
 	if (r)
 		return 2;
+	kho_proc_give_way_(); /* what the server does meanwhile is more urgent than our words */
 	fd = connect_target(argv[optind], path, sizeof(path));
 	if (fd < 0 || send_upgrade(&u, fd, path))
 		return 1;

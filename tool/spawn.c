@@ -16,6 +16,7 @@
 
 #include <kho/abi/handover.h>
 
+#include "proc.h"
 #include "tool.h"
 
 #define FIRST_FD 3
@@ -105,6 +106,8 @@ static int child_main(void *ctx)
 	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (l->channel >= 0)
+		kho_proc_give_way_(); /* its predecessor serves; it takes that back itself */
 	if (!c->error) {
 		syscall(SYS_execveat, c->binary, "", l->program->argv, c->envp, AT_EMPTY_PATH);
 		c->error = errno;

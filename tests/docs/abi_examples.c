@@ -202,7 +202,8 @@ static void checksums(void)
 		     {1, 136}, {1, 144}, {3, 144},	{0xffffffffffff, 136}};
 	static const struct {
 		unsigned int type, order;
-	} descs[] = {{0, 0}, {1, 0}, {1, 9}, {2, 0}, {2, 5}, {3, 4}, {3, 6}, {4, 8}, {5, 3}};
+	} descs[] = {{0, 0}, {1, 0}, {1, 9}, {2, 0}, {2, 5},
+		     {3, 4}, {3, 6}, {4, 8}, {5, 3}, {6, 0}};
 
 	printf("```values crc32c\nbytes crc\n");
 	printf("\"123456789\" %#x\n", khoc_crc32c(0, "123456789", 9));

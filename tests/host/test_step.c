@@ -83,7 +83,7 @@ static __u64 list_value(const char *name, __u64 *count, __u64 *large_pages)
 
 struct found {
 	__u64 a, b;
-	__u64 folio_pages, run_pages, slab_pages;
+	__u64 folio_pages, run_pages, slab_pages, struct_pages;
 };
 
 /* Everything that must hold in every snapshot, whatever the call. */
@@ -110,6 +110,7 @@ static struct found check_common(void)
 	found.folio_pages = pages[KHO_ABI_DESC_FOLIO];
 	found.run_pages = pages[KHO_ABI_DESC_PAGES];
 	found.slab_pages = pages[KHO_ABI_DESC_SLAB];
+	found.struct_pages = pages[KHO_ABI_DESC_STRUCT];
 	return found;
 }
 
@@ -382,6 +383,99 @@ static int check_no_run(const struct found *found)
 	return found->run_pages == 0;
 }
 
+/* ---- pages of structures ---- */
+
+/* A page's address, in an object of its own that the list at root "a" begins with. */
+struct page_node {
+	struct node node;
+	__u64 page;
+};
+
+static __u64 *page_slot(void)
+{
+	return &((struct page_node *)*kho_root("a", "list", 1))->page;
+}
+
+static void page_publish(kho_pa_t fresh, kho_pa_t stale)
+{
+	kho_arena_.mem.ops->publish_page(NULL, page_slot(), fresh, fresh, stale);
+}
+
+static kho_pa_t page_new(void)
+{
+	kho_pa_t pa = kho_arena_.mem.ops->alloc_page(NULL);
+
+	if (!pa)
+		_exit(9);
+	return pa;
+}
+
+static void setup_page(void)
+{
+	struct page_node *first;
+
+	setup_roots();
+	first = (void *)node_new(sizeof(*first), 1);
+	first->page = 0;
+	if (kho_publish(slot_a, first, NULL))
+		_exit(8);
+	info->pa = page_new();
+}
+
+static void setup_page_published(void)
+{
+	setup_page();
+	page_publish(info->pa, 0);
+	info->nr = page_new();
+}
+
+static void op_page_insert(void)
+{
+	page_publish(info->pa, 0);
+}
+
+static void op_page_replace(void)
+{
+	page_publish(info->nr, info->pa);
+}
+
+static void op_page_remove(void)
+{
+	page_publish(0, info->pa);
+}
+
+/* What the word says is preserved, and nothing else. */
+static kho_pa_t the_page(const struct found *found)
+{
+	kho_pa_t pa = *page_slot();
+
+	assert_int_equal(found->struct_pages, pa ? 1 : 0);
+	if (pa)
+		assert_int_equal(kho_block_check_(pa, 0, KHO_ABI_DESC_STRUCT), 0);
+	return pa;
+}
+
+static int check_page_insert(const struct found *found)
+{
+	kho_pa_t pa = the_page(found);
+
+	assert_true(!pa || pa == info->pa);
+	return !!pa;
+}
+
+static int check_page_replace(const struct found *found)
+{
+	kho_pa_t pa = the_page(found);
+
+	assert_true(pa == info->nr || pa == info->pa);
+	return pa == info->nr;
+}
+
+static int check_page_remove(const struct found *found)
+{
+	return !check_page_insert(found);
+}
+
 /* ---- names ---- */
 
 static void setup_sub(void)
@@ -504,6 +598,48 @@ static void setup_intent_done(void)
 	setup_intent();
 }
 
+/* The same for a page: @done: the word says it already. */
+static void leave_page_intent(bool done)
+{
+	struct kho_abi_intent *intent = (void *)(kho_arena_.base + KHO_ABI_INTENTS_PA);
+	int fd = fcntl(kho_arena_.fd, F_DUPFD_CLOEXEC, 0);
+
+	setup_page_published();
+	intent->value = info->nr;
+	intent->new_object = (uintptr_t)kho_phys_to_virt(info->nr) | KHO_ABI_INTENT_PAGE;
+	intent->old_object = (uintptr_t)kho_phys_to_virt(info->pa) | KHO_ABI_INTENT_PAGE;
+	intent->slot = kho_virt_to_phys(page_slot());
+	if (kho_block_preserve_(info->nr, 0, KHO_ABI_DESC_STRUCT))
+		_exit(8);
+	if (done)
+		*page_slot() = info->nr;
+	kho_arena_unmap_();
+	if (kho_arena_map_(fd, true))
+		_exit(8);
+}
+
+static void setup_page_intent(void)
+{
+	leave_page_intent(false);
+}
+
+static void setup_page_intent_done(void)
+{
+	leave_page_intent(true);
+}
+
+static int check_old_page_stays(const struct found *found)
+{
+	assert_int_equal(the_page(found), info->pa);
+	return 0;
+}
+
+static int check_new_page_stays(const struct found *found)
+{
+	assert_int_equal(the_page(found), info->nr);
+	return 0;
+}
+
 static void op_own(void)
 {
 	if (kho_arena_own_())
@@ -578,40 +714,45 @@ static const struct step_case {
 	int (*check)(const struct found *found);
 	bool constant; /* nothing to be seen of it */
 	bool slow;
-	void (*recover)(void); /* before all is counted */
 } cases[] = {
-	{"malloc", setup_one, op_malloc, check_one_stays, true, false, NULL},
-	{"malloc, new slab", setup_nothing, op_malloc, check_slab_made, false, false, NULL},
-	{"malloc, large", setup_roots, op_malloc_large, check_no_change, true, false, NULL},
-	{"free", setup_one, op_free, check_one_stays, true, false, NULL},
-	{"free, large", setup_large, op_free, check_no_change, true, false, NULL},
-	{"free, slab goes", setup_slab_to_delete, op_free, check_slab_deleted, false, false, NULL},
-	{"publish, insert", setup_one, op_publish_b, check_insert_b, false, false, NULL},
-	{"publish, replace", setup_replace, op_replace, check_replace, false, false, NULL},
-	{"publish, delete", setup_one, op_delete_first, check_delete, false, false, NULL},
-	{"publish, unlink", setup_two, op_replace, check_unlink, false, false, NULL},
-	{"publish, large new", setup_large, op_publish_a, check_insert, false, false, NULL},
-	{"publish, large old", setup_large_live, op_delete_large, check_delete_large, false, false,
-	 NULL},
-	{"publish, tagged", setup_one, op_tagged, check_replace, false, false, NULL},
-	{"exchange", setup_one, op_exchange, check_replace, false, false, NULL},
-	{"exchange, large out", setup_large_live, op_exchange_out, check_delete_large, false, false,
-	 NULL},
-	{"preserve folio", setup_folio, op_preserve_folio, check_folio, false, false, NULL},
+	{"malloc", setup_one, op_malloc, check_one_stays, true, false},
+	{"malloc, new slab", setup_nothing, op_malloc, check_slab_made, false, false},
+	{"malloc, large", setup_roots, op_malloc_large, check_no_change, true, false},
+	{"free", setup_one, op_free, check_one_stays, true, false},
+	{"free, large", setup_large, op_free, check_no_change, true, false},
+	{"free, slab goes", setup_slab_to_delete, op_free, check_slab_deleted, false, false},
+	{"publish, insert", setup_one, op_publish_b, check_insert_b, false, false},
+	{"publish, replace", setup_replace, op_replace, check_replace, false, false},
+	{"publish, delete", setup_one, op_delete_first, check_delete, false, false},
+	{"publish, unlink", setup_two, op_replace, check_unlink, false, false},
+	{"publish, large new", setup_large, op_publish_a, check_insert, false, false},
+	{"publish, large old", setup_large_live, op_delete_large, check_delete_large, false, false},
+	{"publish, tagged", setup_one, op_tagged, check_replace, false, false},
+	{"exchange", setup_one, op_exchange, check_replace, false, false},
+	{"exchange, large out", setup_large_live, op_exchange_out, check_delete_large, false,
+	 false},
+	{"preserve folio", setup_folio, op_preserve_folio, check_folio, false, false},
 	{"unpreserve folio", setup_folio_preserved, op_unpreserve_folio, check_no_folio, false,
-	 false, NULL},
-	{"put folio", setup_folio_preserved, op_folio_put, check_no_folio, false, false, NULL},
-	{"preserve run", setup_run, op_preserve_run, check_run, false, false, NULL},
-	{"unpreserve run", setup_run_preserved, op_unpreserve_run, check_no_run, false, false,
-	 NULL},
-	{"add subtree", setup_folio_preserved, op_add_sub, check_sub, false, true, NULL},
-	{"remove subtree", setup_sub, op_remove_sub, check_no_sub, false, true, NULL},
-	{"make root", setup_nothing, op_add_root, check_root, false, true, NULL},
-	{"remove root", setup_fresh_root, op_remove_root, check_no_root, false, true, NULL},
-	{"set metadata", setup_metadata, op_metadata, check_metadata, false, false, NULL},
-	{"recovery, undone", setup_intent, op_own, check_one_stays, true, false, NULL},
-	{"recovery, completed", setup_intent_done, op_own, check_two_stays, true, false, NULL},
-	{"migrate", setup_migration, op_migrate, check_migrated, false, true, finish_migration},
+	 false},
+	{"put folio", setup_folio_preserved, op_folio_put, check_no_folio, false, false},
+	{"preserve run", setup_run, op_preserve_run, check_run, false, false},
+	{"unpreserve run", setup_run_preserved, op_unpreserve_run, check_no_run, false, false},
+	{"publish page, insert", setup_page, op_page_insert, check_page_insert, false, false},
+	{"publish page, replace", setup_page_published, op_page_replace, check_page_replace, false,
+	 false},
+	{"publish page, remove", setup_page_published, op_page_remove, check_page_remove, false,
+	 false},
+	{"add subtree", setup_folio_preserved, op_add_sub, check_sub, false, true},
+	{"remove subtree", setup_sub, op_remove_sub, check_no_sub, false, true},
+	{"make root", setup_nothing, op_add_root, check_root, false, true},
+	{"remove root", setup_fresh_root, op_remove_root, check_no_root, false, true},
+	{"set metadata", setup_metadata, op_metadata, check_metadata, false, false},
+	{"recovery, undone", setup_intent, op_own, check_one_stays, true, false},
+	{"recovery, completed", setup_intent_done, op_own, check_two_stays, true, false},
+	{"recovery, page undone", setup_page_intent, op_own, check_old_page_stays, true, false},
+	{"recovery, page completed", setup_page_intent_done, op_own, check_new_page_stays, true,
+	 false},
+	{"migrate", setup_migration, op_migrate, check_migrated, false, true},
 };
 
 /* ---- stepping ---- */
@@ -687,8 +828,8 @@ static void attach_snapshot(const struct step_case *c)
 
 	if (kho_arena_map_(snapshot(), true) || kho_arena_own_())
 		fail_msg("%s, step %lu: %s", c->name, step.steps, kho_error());
-	if (c->recover)
-		c->recover();
+	if (c->setup == setup_migration)
+		finish_migration();
 	found = check_common();
 	after = c->check(&found);
 	if (!c->constant && after < step.last)

@@ -4,6 +4,7 @@
  * request is counted in the arena, so that a count that does not go up by one means lost
  * or doubled state.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -597,6 +599,58 @@ static void an_fd_goes(void **state)
 	assert_string_equal(next(&count, -1).release, "gone1");
 }
 
+/* The time slice of a thread, ns; 0: this kernel does not tell. */
+static __u64 slice_of(pid_t tid)
+{
+	struct {
+		__u32 size, policy;
+		__u64 flags;
+		__s32 nice;
+		__u32 priority;
+		__u64 runtime, deadline, period;
+	} attr = {0};
+
+	assert_int_equal(syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0), 0);
+	return attr.runtime;
+}
+
+/* A successor that starts lets those who serve run first; from READY on it is their equal. */
+static void gives_way_until_ready(void **state)
+{
+	pid_t old = ask(-1).pid, upgrade, new;
+	__u64 usual = slice_of(0);
+	char path[300];
+	struct dirent *d;
+	int status;
+	DIR *dir;
+
+	if (!usual) {
+		print_message("skipped: this kernel has no slices to set (before Linux 6.12)\n");
+		skip();
+	}
+	assert_true(usual < 100000000);
+	hold("predecessor-fds");
+	hold("successor-ready");
+	upgrade = begin_upgrade("none");
+	await_held("predecessor-fds");
+	new = find_other(old);
+	assert_true(new > 1);
+	assert_int_equal(slice_of(new), 100000000);
+	assert_int_equal(slice_of(old), usual);
+	let_go("predecessor-fds");
+	assert_int_equal(await_held("successor-ready"), new);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)new);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((d = readdir(dir)))
+		if (d->d_name[0] != '.')
+			assert_int_equal(slice_of(atoi(d->d_name)), usual);
+	closedir(dir);
+	let_go("successor-ready");
+	status = await_child(upgrade);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
 enum victim { PREDECESSOR, SUCCESSOR, SUPERVISOR, NR_VICTIMS };
 
 static const char *const steps[] = {
@@ -693,6 +747,7 @@ int main(int argc, char **argv)
 		TEST(sleeps_now_and_then),
 		TEST(all_stand_still),
 		TEST(an_fd_goes),
+		TEST(gives_way_until_ready),
 		TEST(is_no_program),
 		TEST(other_formats),
 		TEST(notes_in_the_files),

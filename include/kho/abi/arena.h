@@ -46,6 +46,7 @@
 #define KHO_ABI_FDT_MAX 0xf000
 #define KHO_ABI_INTENTS_PA 0x22000
 #define KHO_ABI_NR_INTENTS 512
+#define KHO_ABI_INTENT_PAGE 1 /* in new_object and old_object: a page, not an object */
 #define KHO_ABI_CELLS_PA 0x2a000
 #define KHO_ABI_NR_CELLS 1024
 #define KHO_ABI_FIXED_END 0x3a000
@@ -192,6 +193,9 @@ KHO_ABI_OFFSET(struct kho_abi_owner, pad2, 84);
  * @old_object: virtual address of the object that this frees, or 0
  * @pad: 0
  *
+ * An object is one of the heap; or, if KHO_ABI_INTENT_PAGE is set in its address, the page there,
+ * which is or becomes a preserved block of order 0 with descriptor type STRUCT.
+ *
  * Whoever finds a record that counts: if the word at @slot equals @value, marks
  * @new_object live and @old_object free; else marks @new_object free. Then
  * clears the record.
@@ -244,6 +248,7 @@ enum kho_abi_desc_type {
 	KHO_ABI_DESC_LARGE =
 		4, /* the first block of a large heap object: struct kho_abi_large starts here */
 	KHO_ABI_DESC_LARGE_PART = 5, /* a further block of it */
+	KHO_ABI_DESC_STRUCT = 6, /* a page of a structure: whoever points to it owns it */
 };
 
 #endif
