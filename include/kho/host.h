@@ -75,7 +75,8 @@ struct kho_format {
 /* Why kho_config.thaw is called. */
 enum kho_thaw {
 	KHO_THAW_CANCELLED = 1, /* the successor was given up before the grant: nothing changed */
-	KHO_THAW_ROLLED_BACK = 2, /* it had been granted and failed: look everything up again */
+	/* It had been granted and failed, or roots got older versions for it: look everything up again. */
+	KHO_THAW_ROLLED_BACK = 2,
 };
 
 struct kho_migration;
