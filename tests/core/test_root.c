@@ -250,6 +250,48 @@ static void compatible_list_is_kept(void **state)
 	assert_memory_equal(prop, list, sizeof(list));
 }
 
+/* "a" goes, "b" becomes "z" with another version, "c" gets a name that is none if @ctx says so. */
+static bool edit(void *ctx, struct khoc_subtree *subtree)
+{
+	if (!strcmp(subtree->name, "b")) {
+		subtree->name = "z";
+		subtree->data = 0x8000;
+		subtree->type_version = 9;
+	}
+	if (!strcmp(subtree->name, "c") && ctx)
+		subtree->name = ctx;
+	return strcmp(subtree->name, "a");
+}
+
+static void edited_on_the_way(void **state)
+{
+	struct khoc_subtree subtree;
+	struct fdt fdt, to;
+	int pos = 0;
+
+	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	add(&fdt, "a", 0x1000, 1, NULL, 0);
+	add(&fdt, "b", 0x2000, 2, "type", 3);
+	add(&fdt, "c", 0x3000, 3, "other", 4);
+	assert_int_equal(khoc_root_edit(fdt.bytes, to.bytes, SIZE, edit, NULL), 0);
+	sound(&to);
+	assert_string_equal(khoc_root_composite(to.bytes), "kho-v4;radix-v1");
+	assert_int_equal(khoc_root_tree(to.bytes), 0x5000);
+	assert_int_equal(khoc_root_next(to.bytes, &pos, &subtree), 0);
+	assert_string_equal(subtree.name, "z");
+	assert_string_equal(subtree.type, "type");
+	assert_int_equal(subtree.data, 0x8000);
+	assert_int_equal(subtree.size, 2);
+	assert_int_equal(subtree.type_version, 9);
+	assert_int_equal(khoc_root_next(to.bytes, &pos, &subtree), 0);
+	assert_string_equal(subtree.name, "c");
+	assert_int_equal(subtree.type_version, 4);
+	assert_int_equal(khoc_root_next(to.bytes, &pos, &subtree), -ENOENT);
+	assert_int_equal(khoc_root_edit(fdt.bytes, to.bytes, SIZE, edit, "a/b"), -EINVAL);
+	assert_int_equal(khoc_root_edit(fdt.bytes, to.bytes, SIZE, edit, ""), -EINVAL);
+	assert_int_equal(khoc_root_edit(fdt.bytes, to.bytes, 200, edit, NULL), -ENOSPC);
+}
+
 static void as_linux_asks(const struct fdt *fdt, const char *first)
 {
 	const char *prop;
@@ -298,15 +340,11 @@ static void composites(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_empty_root),
-		cmocka_unit_test(subtrees_as_linux_reads_them),
-		cmocka_unit_test(find_next_remove),
-		cmocka_unit_test(names_that_are_refused),
-		cmocka_unit_test(too_small),
-		cmocka_unit_test(a_full_slot),
-		cmocka_unit_test(composites),
-		cmocka_unit_test(edited_in_place),
-		cmocka_unit_test(compatible_list_is_kept),
+		cmocka_unit_test(an_empty_root),    cmocka_unit_test(subtrees_as_linux_reads_them),
+		cmocka_unit_test(find_next_remove), cmocka_unit_test(names_that_are_refused),
+		cmocka_unit_test(too_small),	    cmocka_unit_test(a_full_slot),
+		cmocka_unit_test(composites),	    cmocka_unit_test(edited_on_the_way),
+		cmocka_unit_test(edited_in_place),  cmocka_unit_test(compatible_list_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
