@@ -279,6 +279,60 @@ static void as_many_as_there_are(void **state)
 	assert_int_equal(arena_live(), 33);
 }
 
+static void a_full_arena(void **state)
+{
+	static const size_t sizes[] = {1 << 20, 32768, 4096, 512, 64, 16};
+	__u64 before;
+
+	arena_drop();
+	arena_new(8 * MIB);
+	make_list("l", 300);
+	before = arena_live();
+	/* Reserved objects up to the last byte. */
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		while (kho_malloc(sizes[i]))
+			;
+	assert_int_equal(kho_migrate("l", 2, NULL), -ENOMEM);
+	assert_int_equal(arena_live(), before);
+	assert_false(kho_migrate_due_());
+	expect("l", 300, 1);
+	arena_crash(); /* and there is room */
+	assert_int_equal(kho_migrate("l", 2, NULL), 0);
+	assert_int_equal(kho_migrate_finish_(), 0);
+	expect("l", 300, 2);
+}
+
+/* No room for further roots: not begun. Room for them once: then the swap needs no more. */
+static void a_full_root_fdt(void **state)
+{
+	char name[64];
+	int nr = 0;
+
+	make_list("l", 5);
+	do {
+		snprintf(name, sizeof(name), "filler-%050d", nr++);
+	} while (kho_root(name, "some-type-with-a-long-name", 1));
+	assert_int_equal(errno, ENOSPC);
+	assert_true(nr > 20);
+	assert_int_equal(kho_migrate("l", 2, NULL), -ENOSPC);
+	expect("l", 5, 1);
+	for (int i = 1; i < nr; i++) {
+		int rc;
+
+		snprintf(name, sizeof(name), "filler-%050d", i - 1);
+		assert_int_equal(kho_root_remove(name), 0);
+		rc = kho_migrate("l", 2, NULL);
+		if (rc) {
+			assert_int_equal(rc, -ENOSPC);
+			continue;
+		}
+		assert_int_equal(kho_migrate_finish_(), 0);
+		expect("l", 5, 2);
+		return;
+	}
+	fail();
+}
+
 /* ---- for an older successor --------------------------------------------------- */
 
 static void for_an_older_reader(void **state)
@@ -451,6 +505,8 @@ int main(void)
 		TEST(what_was_not_finished_is_undone),
 		TEST(what_cannot_be_made_is_undone),
 		TEST(as_many_as_there_are),
+		TEST(a_full_arena),
+		TEST(a_full_root_fdt),
 		TEST(for_an_older_reader),
 		TEST(a_journal_that_is_none),
 		TEST(killed_at_the_named_steps),
