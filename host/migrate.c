@@ -419,61 +419,84 @@ static const struct kho_abi_format *format_of(const struct kho_abi_format *forma
 	return NULL;
 }
 
-/* The format that does not read the root as it is, or NULL. */
-static const struct kho_abi_format *too_new(const struct kho_abi_format *formats, unsigned int nr,
-					    const struct kho_root_info *info)
+struct reader {
+	const struct kho_abi_format *formats;
+	unsigned int nr;
+};
+
+/* Does the reader know the root's type, and not its version? */
+static bool too_new(void *ctx, const struct kho_root_info *info)
 {
-	const struct kho_abi_format *f = format_of(formats, nr, info->type);
+	const struct reader *reader = ctx;
+	const struct kho_abi_format *f = format_of(reader->formats, reader->nr, info->type);
 
 	if (!strncmp(info->name, KHO_ABI_ROOT_RESERVED, strlen(KHO_ABI_ROOT_RESERVED)))
-		return NULL;
-	return f && (info->version < f->reads_min || info->version > f->reads_max) ? f : NULL;
+		return false;
+	return f && (info->version < f->reads_min || info->version > f->reads_max);
+}
+
+static const struct kho_migration *way_down(const struct reader *reader,
+					    const struct kho_root_info *info)
+{
+	const struct kho_abi_format *f = format_of(reader->formats, reader->nr, info->type);
+
+	return kho_migrate_find_(info->type, info->version, f->reads_min, f->reads_max);
+}
+
+static bool no_way(void *ctx, const struct kho_root_info *info)
+{
+	return too_new(ctx, info) && !way_down(ctx, info);
+}
+
+static bool has_way(void *ctx, const struct kho_root_info *info)
+{
+	return too_new(ctx, info) && way_down(ctx, info);
 }
 
 int kho_migrate_check_(const struct kho_abi_format *formats, unsigned int nr)
 {
+	struct reader reader = {formats, nr};
+	const struct kho_abi_format *f;
 	struct kho_root_info info;
 
-	for (unsigned int nth = 0; kho_root_look_("", true, nth, &info); nth++) {
-		const struct kho_abi_format *f = too_new(formats, nr, &info);
-
-		if (!f || kho_migrate_find_(info.type, info.version, f->reads_min, f->reads_max))
-			continue;
-		return kho_fail_(-KHO_E_INCOMPATIBLE,
-				 "root \"%s\": is a \"%s\", version %u; the successor reads %u to "
-				 "%u",
-				 info.name, info.type, info.version, f->reads_min, f->reads_max);
-	}
-	return 0;
+	if (!kho_root_collect_(no_way, &reader, &info, 1))
+		return 0;
+	f = format_of(formats, nr, info.type);
+	return kho_fail_(-KHO_E_INCOMPATIBLE,
+			 "root \"%s\": is a \"%s\", version %u; the successor reads %u to %u",
+			 info.name, info.type, info.version, f->reads_min, f->reads_max);
 }
 
 /* Under the lock. Return: how many roots were migrated, or negative. */
-static int build_down(const struct kho_abi_format *formats, unsigned int nr)
+static int build_down(struct reader *reader)
 {
-	struct kho_root_info info;
+	struct kho_root_info infos[PENDING_MAX];
+	unsigned int nr = kho_root_collect_(has_way, reader, infos, PENDING_MAX);
 	void *first;
 
-	for (unsigned int nth = 0; kho_root_look_("", true, nth, &info); nth++) {
-		const struct kho_abi_format *f = too_new(formats, nr, &info);
-		const struct kho_migration *hook =
-			f ? kho_migrate_find_(info.type, info.version, f->reads_min, f->reads_max)
-			  : NULL;
-		int r = hook ? migrate(info.name, hook->to, &first) : 0;
+	if (nr > PENDING_MAX)
+		return kho_fail_(-ENOSPC, "%u roots to be migrated, at most %d at a time", nr,
+				 PENDING_MAX);
+	for (unsigned int i = 0; i < nr; i++) {
+		int r = migrate(infos[i].name, way_down(reader, &infos[i])->to, &first);
 
 		if (r)
 			return r;
 	}
-	return (int)m.nr;
+	return (int)nr;
 }
 
 int kho_migrate_down_(const struct kho_abi_format *formats, unsigned int nr)
 {
+	struct reader reader = {formats, nr};
 	int r;
 
+	if (!m.nr_hooks)
+		return 0;
 	pthread_mutex_lock(&m.lock);
 	/* What is not in force by now, nobody will put in force. */
 	m.recovered &= !m.nr;
-	r = recover() ?: build_down(formats, nr);
+	r = recover() ?: build_down(&reader);
 	if (r > 0) {
 		int rc = finish();
 

@@ -491,6 +491,38 @@ void **kho_root_reserved_(const char *name, const char *type, __u32 version)
 	return get_root(name, type, version);
 }
 
+static void describe(const struct khoc_subtree *node, struct kho_root_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	strncpy(info->name, node->name, sizeof(info->name) - 1);
+	strncpy(info->type, node->type, sizeof(info->type) - 1);
+	info->version = node->type_version;
+	info->slot = (void **)&cell_at(node->data)->value;
+}
+
+unsigned int kho_root_collect_(bool (*want)(void *ctx, const struct kho_root_info *info), void *ctx,
+			       struct kho_root_info *infos, unsigned int max)
+{
+	struct khoc_subtree node;
+	struct kho_root_info info;
+	unsigned int nr = 0;
+	int pos = 0;
+
+	pthread_mutex_lock(&lock);
+	while (!khoc_root_next(current_fdt(), &pos, &node)) {
+		if (!node.type)
+			continue;
+		describe(&node, &info);
+		if (!want(ctx, &info))
+			continue;
+		if (nr < max)
+			infos[nr] = info;
+		nr++;
+	}
+	pthread_mutex_unlock(&lock);
+	return nr;
+}
+
 bool kho_root_look_(const char *name, bool prefix, unsigned int nth, struct kho_root_info *info)
 {
 	struct khoc_subtree node;
@@ -504,13 +536,8 @@ bool kho_root_look_(const char *name, bool prefix, unsigned int nth, struct kho_
 			continue;
 		found = !nth--;
 	}
-	if (found) {
-		memset(info, 0, sizeof(*info));
-		strncpy(info->name, node.name, sizeof(info->name) - 1);
-		strncpy(info->type, node.type, sizeof(info->type) - 1);
-		info->version = node.type_version;
-		info->slot = (void **)&cell_at(node.data)->value;
-	}
+	if (found)
+		describe(&node, info);
 	pthread_mutex_unlock(&lock);
 	return found;
 }

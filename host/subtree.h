@@ -36,6 +36,10 @@ struct kho_root_info {
 /* The root @name, or number @nth of those whose name begins so if @prefix. Return: was there one? */
 bool kho_root_look_(const char *name, bool prefix, unsigned int nth, struct kho_root_info *info);
 
+/* Up to @max roots that @want wants, in one pass. Return: how many it wants. */
+unsigned int kho_root_collect_(bool (*want)(void *ctx, const struct kho_root_info *info), void *ctx,
+			       struct kho_root_info *infos, unsigned int max);
+
 /* As kho_root(), for names that are the library's. */
 void **kho_root_reserved_(const char *name, const char *type, __u32 version);
 
