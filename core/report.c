@@ -39,6 +39,8 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_CELL] = "cell",
 	[KHOC_S_OWNER] = "owner record",
 	[KHOC_S_METADATA] = "kexec-metadata",
+	[KHOC_S_VMALLOC] = "vmalloc descriptor",
+	[KHOC_S_VMALLOC_CHUNK] = "vmalloc chunk",
 };
 
 const char *khoc_fault_text(int fault)

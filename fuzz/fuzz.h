@@ -33,4 +33,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define FUZZ_TREE_NODES 128ULL
 #define FUZZ_TREE_SHIFT_MAX 12
 
+/*
+ * An input of fuzz_vmalloc: log2 of the page size; the descriptor; then pages of an image
+ * like that of fuzz_tree, from FUZZ_TREE_NODE_LO on.
+ */
+#define FUZZ_VMALLOC_HEADER 17
+#define FUZZ_VMALLOC_CHUNKS 64ULL
+
 #endif

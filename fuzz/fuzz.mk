@@ -5,7 +5,7 @@
 #	make O=build/fuzz CC=clang SAN=fuzzer-no-link,address,undefined build/fuzz/fuzz/root.fuzzer
 #	build/fuzz/fuzz/root.fuzzer fuzz/corpus/root
 
-FUZZ_NAMES := root tree
+FUZZ_NAMES := root tree vmalloc
 FUZZ_NAMES += compat note
 FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(O)/fuzz/%)
 FUZZ_CC = $(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -MF $@.d -MT $@

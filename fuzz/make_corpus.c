@@ -214,6 +214,60 @@ static void elfs(const char *dir)
 	elf(dir, "large", KHO_ABI_NOTE_FORMATS, 4, 0xffffffff);
 }
 
+/* ---- chains of chunks --------------------------------------------------- */
+
+static void dump_chain(struct maker *m, const struct kho_abi_vmalloc *desc, const char *dir,
+		       const char *name)
+{
+	size_t len = m->next << m->shift;
+	u8 *out = malloc(FUZZ_VMALLOC_HEADER + len);
+	char full[64];
+
+	out[0] = (u8)m->shift;
+	memcpy(out + 1, desc, sizeof(*desc));
+	memcpy(out + FUZZ_VMALLOC_HEADER, m->bytes + (FUZZ_TREE_NODE_LO << m->shift), len);
+	snprintf(full, sizeof(full), "%u-%s", m->shift, name);
+	write_file(dir, "vmalloc", full, out, FUZZ_VMALLOC_HEADER + len);
+	free(out);
+}
+
+static void chain_of(const char *dir, unsigned int shift, u64 nr, unsigned int order,
+		     const char *name)
+{
+	struct kho_abi_vmalloc desc, bad;
+	kho_pa_t blocks[600];
+	struct maker m;
+	u64 *first;
+
+	make(&m, shift);
+	m.next = 0; /* no tree in this image */
+	memset(m.bytes + m.mem.node_lo, 0, 1UL << shift);
+	m.ops.alloc_page = maker_alloc;
+	for (u64 i = 0; i < nr; i++)
+		blocks[i] = (1024 + ((i * 5 % nr) << order)) << shift;
+	FACT(!khoc_vmalloc_build(&m.mem, shift, order, order ? 3 : 1, blocks, nr, &desc));
+	dump_chain(&m, &desc, dir, name);
+	if (shift > 6 || order)
+		return free(m.bytes);
+	bad = desc;
+	bad.total_pages++;
+	dump_chain(&m, &bad, dir, "count");
+	bad = desc;
+	bad.flags = 0x100;
+	dump_chain(&m, &bad, dir, "flags");
+	first = (u64 *)(m.bytes + desc.first);
+	first[0] = desc.first;
+	dump_chain(&m, &desc, dir, "loop");
+	first[0] = desc.first + 64;
+	first[3] = first[2];
+	dump_chain(&m, &desc, dir, "twice");
+	first[3] = 0;
+	dump_chain(&m, &desc, dir, "hole");
+	first[3] = ~0ULL;
+	dump_chain(&m, &desc, dir, "outside");
+	free(m.bytes);
+}
+
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -223,5 +277,9 @@ int main(int argc, char **argv)
 	tree_of_4k(argv[1]);
 	compats(argv[1]);
 	elfs(argv[1]);
+	chain_of(argv[1], 6, 17, 0, "three");
+	chain_of(argv[1], 6, 7, 3, "full");
+	chain_of(argv[1], 7, 31, 2, "order");
+	chain_of(argv[1], 12, 5, 0, "short");
 	return 0;
 }

@@ -23,6 +23,7 @@
 #include "page.h"
 #include "preserve.h"
 #include "subtree.h"
+#include "vmalloc.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -365,6 +366,7 @@ void kho_arena_disown_(void)
 	kho_arena_.writer = false;
 	prepared = false;
 	kho_migrate_forget_();
+	kho_vmalloc_forget_();
 	kho_heap_destroy_();
 	kho_claims_destroy_();
 	kho_pages_destroy_();

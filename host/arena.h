@@ -10,6 +10,7 @@
  *	page.c		free pages: a buddy allocator, discovery section by section, growth
  *	preserve.c	blocks in the tree and their descriptors; folios, runs, restore
  *	unclaimed.c	blocks that came in and were not restored
+ *	vmalloc.c	scattered pages at one contiguous address
  *	slab.c, large.c, heap.c, publish.c	the heap
  *	subtree.c	the root FDT, subtrees, named roots
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING

@@ -28,6 +28,7 @@
 #include "migrate.h"
 #include "owner.h"
 #include "proc.h"
+#include "vmalloc.h"
 
 #define READY_MS 60000
 #define FREEZE_MS 1000
@@ -253,8 +254,10 @@ int kho_predecessor_freeze_(struct kho_handover *h)
  */
 static void protect(bool on)
 {
-	if (kho_life_.debug_freeze)
-		mprotect(kho_arena_.base, kho_arena_.size, on ? PROT_READ : PROT_READ | PROT_WRITE);
+	if (!kho_life_.debug_freeze)
+		return;
+	mprotect(kho_arena_.base, kho_arena_.size, on ? PROT_READ : PROT_READ | PROT_WRITE);
+	kho_vmalloc_protect_(on);
 }
 
 static int grant(struct kho_handover *h)

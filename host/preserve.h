@@ -28,6 +28,12 @@ int kho_block_check_(kho_pa_t pa, unsigned int order, unsigned int type);
 /* Was the block that starts at @pa restored or preserved in this program? */
 bool kho_block_is_claimed_(kho_pa_t pa);
 
+/* Take a claim of kho_block_restore_() back: what it was part of could not be restored whole. */
+void kho_block_unclaim_(kho_pa_t pa);
+
+/* enum kho_abi_desc_type in words; never NULL. */
+const char *kho_block_type_text_(unsigned int type);
+
 /* What the descriptor of @pa says. Return: 0 or -KHO_E_CHECKSUM. */
 int kho_block_desc_(kho_pa_t pa, unsigned int *type, unsigned int *order);
 

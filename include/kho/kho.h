@@ -22,5 +22,6 @@
 #include <kho/core/radix.h>
 #include <kho/core/report.h>
 #include <kho/core/root.h>
+#include <kho/core/vmalloc.h>
 
 #endif

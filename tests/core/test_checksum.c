@@ -103,7 +103,7 @@ static void desc_all_values(void **state)
 		u32 bits = desc & 0x3ff;
 		u32 crc = crc_bits(0x3f, 6, 0x03, bits, 10);
 		bool want = desc == 0 ||
-			    (desc >> 10 == crc && (bits & 15) >= 1 && (bits & 15) <= 5);
+			    (desc >> 10 == crc && (bits & 15) >= 1 && (bits & 15) <= 8);
 		int ret = khoc_desc_get((kho_abi_desc_t)desc, &type, &order);
 
 		assert_int_equal(ret, want ? 0 : -KHO_E_CHECKSUM);
@@ -114,7 +114,7 @@ static void desc_all_values(void **state)
 		assert_int_equal(order, desc ? bits >> 4 : 0);
 		assert_int_equal(khoc_desc(type, order), desc);
 	}
-	assert_int_equal(good, 5 * 64 + 1);
+	assert_int_equal(good, 8 * 64 + 1);
 }
 
 static void texts_are_there(void **state)

@@ -191,6 +191,31 @@ static void root_fdt(void)
 	hexdump("metadata", &blob, sizeof(blob));
 }
 
+/* ---- vmalloc-v1 ------------------------------------------------------------ */
+
+/* The same tiny image: chunks come from 0x400 on, and ten blocks of two pages lie above 0x1000. */
+static void vmalloc_chain(void)
+{
+	static const struct khoc_mem_ops ops = {.alloc_page = tiny_alloc, .free_page = tiny_free};
+	static const struct khoc_mem mem = {.ops = &ops, .linear = tiny, .size = TINY_SIZE};
+	struct khoc_vmalloc_check check = {.data_lo = TINY_NODES, .data_hi = TINY_SIZE};
+	struct kho_abi_vmalloc desc;
+	kho_pa_t blocks[10];
+
+	memset(tiny, 0, sizeof(tiny));
+	tiny_next = TINY_NODES;
+	for (unsigned int i = 0; i < 10; i++)
+		blocks[i] = TINY_DATA + i * 3 % 10 * 128;
+	need(!khoc_vmalloc_build(&mem, 6, 1, KHO_ABI_VMALLOC_FLAGS, blocks, 10, &desc), "build");
+	need(!khoc_vmalloc_validate(&mem, 6, &desc, &check, NULL), "validate");
+	hexdump("vmalloc-desc", &desc, sizeof(desc));
+	hexdump("vmalloc-chunks", tiny, tiny_next);
+	printf("```values vmalloc-per-chunk\nshift blocks\n");
+	for (unsigned int shift = 6; shift <= 16; shift += shift == 6 ? 6 : 2)
+		printf("%u %u\n", shift, kho_abi_vmalloc_per_chunk(shift));
+	printf("```\n");
+}
+
 /* ---- arena-v1 -------------------------------------------------------------- */
 
 static void checksums(void)
@@ -202,8 +227,8 @@ static void checksums(void)
 		     {1, 136}, {1, 144}, {3, 144},	{0xffffffffffff, 136}};
 	static const struct {
 		unsigned int type, order;
-	} descs[] = {{0, 0}, {1, 0}, {1, 9}, {2, 0}, {2, 5},
-		     {3, 4}, {3, 6}, {4, 8}, {5, 3}, {6, 0}};
+	} descs[] = {{0, 0}, {1, 0}, {1, 9}, {2, 0}, {2, 5}, {3, 4}, {3, 6},
+		     {4, 8}, {5, 3}, {6, 0}, {7, 0}, {7, 9}, {8, 0}};
 
 	printf("```values crc32c\nbytes crc\n");
 	printf("\"123456789\" %#x\n", khoc_crc32c(0, "123456789", 9));
@@ -356,6 +381,7 @@ int main(void)
 	radix_tree();
 	compat_strings();
 	root_fdt();
+	vmalloc_chain();
 	checksums();
 	geometry();
 	arena_header();

@@ -109,7 +109,7 @@ def check_versions(top):
         for string in re.findall(r'_COMPATIBLE "([a-z]+-v\d+)"', open(path).read()):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
-           ["arena", "handover", "kho", "radix", "slab"])
+           ["arena", "handover", "kho", "radix", "slab", "vmalloc"])
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -257,6 +257,61 @@ def check_root(doc):
     expect("metadata", (version, release.rstrip(b"\0"), count), (1, b"mycache 1.4", 3))
 
 
+def vmalloc_blocks(data, desc, shift, image_size):
+    """The addresses that a descriptor stands for, or the name of the fault."""
+    first, total, flags, order = struct.unpack("<QIHH", desc)
+    page, per = 1 << shift, (1 << shift - 3) - 1
+    if flags & ~3:
+        return "VERSION"
+    if order > 31 or total % (1 << order):
+        return "ORDER"
+    if not total or total > image_size >> shift:
+        return "RANGE"
+    found, chunk, seen = [], first, set()
+    while True:
+        if chunk % page:
+            return "ALIGN"
+        if not chunk or chunk + page > image_size:
+            return "RANGE"
+        if chunk in seen:
+            return "CYCLE"
+        seen.add(chunk)
+        following, *words = struct.unpack_from(f"<{per + 1}Q", data, chunk)
+        nr = (words + [0]).index(0)
+        if any(words[nr:]) or following and nr < per:
+            return "FORMAT"
+        for pa in words[:nr]:
+            if pa % (page << order):
+                return "ALIGN"
+            if pa + (page << order) > image_size:
+                return "RANGE"
+            found.append(pa)
+        if len(found) > total >> order:
+            return "RANGE"
+        if not following:
+            return found if len(found) == total >> order else "RANGE"
+        chunk = following
+
+
+def check_vmalloc(doc):
+    expect("blocks in a chunk", [[int(x) for x in r] for r in rows(doc["vmalloc-per-chunk"])],
+           [[s, (1 << s - 3) - 1] for s in (6, 12, 14, 16)])
+    desc, data = image(doc["vmalloc-desc"]), image(doc["vmalloc-chunks"])
+    want = [0x1000 + i * 3 % 10 * 128 for i in range(10)]
+    expect("blocks of the area", vmalloc_blocks(data, desc, 6, 8192), want)
+    for fault, at, value in (("VERSION", 12, 7), ("ORDER", 8, 19), ("RANGE", 8, 18),
+                             ("RANGE", 8, 22), ("ALIGN", 0, desc[0] + 8)):
+        bad = bytearray(desc)
+        bad[at] = value
+        expect(f"descriptor with {value} at {at}", vmalloc_blocks(data, bytes(bad), 6, 8192), fault)
+    first = struct.unpack_from("<Q", desc)[0]
+    for fault, at, value in (("CYCLE", 0, first), ("FORMAT", 8 * 4, 0), ("ALIGN", 8, 0x1040),
+                             ("RANGE", 8, 0x2000), ("RANGE", 0, 0)):
+        bad = bytearray(data)
+        struct.pack_into("<Q", bad, first + at, value)
+        expect(f"chunk with {value:#x} at {at}", vmalloc_blocks(bytes(bad), desc, 6, 8192), fault)
+
+
 def geometry(max_size):
     small = max_size < 128 << 20
     align = 0x10000 if small else 0x200000
@@ -363,7 +418,7 @@ def check_notes(doc, program):
            (4, 52, 1, b"KHO\0", b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
     found = elf_notes(open(program, "rb").read())
     expect("notes of the application", [f for f in found if f[0] == 1], [(1, "mycache", 1, 2, 2, 1, 2)])
-    versions = [("arena", 1), ("handover", 1), ("kho", 4), ("radix", 1), ("slab", 1)]
+    versions = [("arena", 1), ("handover", 1), ("kho", 4), ("radix", 1), ("slab", 1), ("vmalloc", 1)]
     for name, version in versions:
         record = (3, name, version, version, version, 0, 0)
         expect(f"notes of the library's headers: {name}", [f for f in found if f[:2] == (3, name)], [record])
@@ -378,7 +433,7 @@ def main():
     check_numbers(top, text)
     check_versions(top)
     if not failures:
-        for check in (check_compat, check_radix, check_root, check_arena, check_slab, check_large,
+        for check in (check_compat, check_radix, check_root, check_vmalloc, check_arena, check_slab, check_large,
                       check_messages):
             check(doc)
         check_notes(doc, examples)

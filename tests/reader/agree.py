@@ -34,10 +34,14 @@ def targets(data):
     """Where damage is worth while: the fixed part, the tree's nodes, descriptors, headers in data."""
     nodes, descs, start = (int.from_bytes(data[at:at + 8], "little") for at in (80, 88, 96))
     used = [pa for pa in range(nodes, descs, 4096) if any(data[pa:pa + 4096])]
+    areas = next(s.data for s in arena_reader.Arena(data).subtrees if s.name == "areas")
+    chunks = {int.from_bytes(data[at:at + 8], "little") for at in range(areas, areas + 256, 16)}
+    chunks = {pa for pa in chunks if start <= pa <= len(data) - 4096}
     return {"fixed": (0, 0x3A000), "header": (0, 152), "fdt": (0x2000, 0x2400),
             "other fdt": (0x12000, 0x12400), "intents": (0x22000, 0x22200),
             "cells": (0x2A000, 0x2A400), "descs": (descs + start // 2048, descs + len(data) // 2048),
-            "data": (start, len(data)), **{f"node {pa:#x}": (pa, pa + 4096) for pa in used}}
+            "data": (start, len(data)), "areas": (areas, areas + 256),
+            **{f"chunk {pa:#x}": (pa, pa + 256) for pa in chunks}, **{f"node {pa:#x}": (pa, pa + 4096) for pa in used}}
 
 
 def damage(data, places, rng):

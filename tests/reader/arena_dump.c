@@ -17,9 +17,11 @@
 
 #include "arena.h"
 #include "preserve.h"
+#include "vmalloc.h"
 
 #define MIB (1ULL << 20)
 #define NR_SLOTS 64
+#define NR_AREAS 16
 #define NR_STEPS 400
 
 typedef unsigned long long ull;
@@ -52,6 +54,8 @@ static struct {
 	struct page *pages[NR_SLOTS];
 	size_t nr_pages[NR_SLOTS];
 	bool named[NR_SLOTS]; /* folio is a subtree's blob */
+	struct kho_vmalloc *descs; /* NR_AREAS of them: the blob of "areas" */
+	void *areas[NR_AREAS];
 } made;
 
 /* Mostly small; a few have pages of their own. */
@@ -115,6 +119,24 @@ static void step_struct(unsigned int i)
 		     "publish_page");
 }
 
+static void step_area(unsigned int i)
+{
+	size_t pages = below(20) ? 1 + below(30) : 500 + below(30);
+
+	i %= NR_AREAS;
+	if (made.areas[i]) {
+		if (below(4))
+			kho_unpreserve_vmalloc(&made.descs[i]);
+		kho_vfree(made.areas[i]); /* or the descriptor names what is gone */
+		made.areas[i] = NULL;
+		return;
+	}
+	made.areas[i] = below(2) ? kho_vmalloc_huge(pages * KHO_PAGE_SIZE)
+				 : kho_vmalloc(pages * KHO_PAGE_SIZE);
+	if (made.areas[i])
+		kho_preserve_vmalloc(made.areas[i], &made.descs[i]);
+}
+
 static void step_root(unsigned int i)
 {
 	char name[16];
@@ -164,8 +186,8 @@ static void *some_words(const char *name)
 static int make(const char *path)
 {
 	static void (*const steps[])(unsigned int) = {
-		step_heap,  step_heap,	step_heap,   step_heap,
-		step_folio, step_pages, step_struct, step_root,
+		step_heap,  step_heap,	 step_heap, step_heap, step_folio,
+		step_pages, step_struct, step_root, step_area,
 	};
 	__u64 max = below(4) ? (3 + below(30)) * MIB : (1 + below(8)) * 128 * MIB;
 	int fd = kho_arena_create_("reader");
@@ -176,6 +198,9 @@ static int make(const char *path)
 	     "arena");
 	made.slots = some_words("slots");
 	made.words = some_words("words");
+	made.descs = kho_alloc_preserve(KHO_PAGE_SIZE);
+	must(made.descs && !kho_add_subtree("areas", made.descs, NR_AREAS * sizeof(*made.descs)),
+	     "areas");
 	for (unsigned int i = 0; i < nr; i++)
 		steps[below(sizeof(steps) / sizeof(steps[0]))]((unsigned int)below(NR_SLOTS));
 	if (below(2))
@@ -255,6 +280,8 @@ static void say_block(const struct khoc_block *block)
 		[KHO_ABI_DESC_LARGE] = "LARGE",
 		[KHO_ABI_DESC_LARGE_PART] = "LARGE_PART",
 		[KHO_ABI_DESC_STRUCT] = "STRUCT",
+		[KHO_ABI_DESC_VMALLOC] = "VMALLOC",
+		[KHO_ABI_DESC_VMALLOC_CHUNK] = "VMALLOC_CHUNK",
 	};
 	unsigned int type, order;
 	const char *name = "damaged";
@@ -287,6 +314,46 @@ static void say_blocks(void)
 	free(blocks);
 }
 
+/* What a descriptor stands for, if all of it is there. */
+static void say_area(unsigned int n, const struct kho_abi_vmalloc *desc)
+{
+	const struct khoc_vmalloc_check check = {.data_lo = kho_arena_.header->data_pa,
+						 .data_hi = kho_file_size_(),
+						 .tree = &kho_arena_.tree};
+	struct khoc_vmalloc_iter iter;
+	struct khoc_vmalloc_part part;
+
+	if (!desc->first) {
+		printf("area %u none\n", n);
+		return;
+	}
+	if (khoc_vmalloc_validate(&kho_arena_.mem, KHO_PAGE_SHIFT, desc, &check, NULL)) {
+		printf("area %u refused\n", n);
+		return;
+	}
+	printf("area %u %u %u %u", n, desc->total_pages, desc->flags, desc->order);
+	khoc_vmalloc_iter_init(&iter, &kho_arena_.mem, KHO_PAGE_SHIFT, desc, &check);
+	while (khoc_vmalloc_iter_next(&iter, &part))
+		if (!part.chunk)
+			printf(" 0x%llx", (ull)part.pa);
+	putchar('\n');
+}
+
+static void say_areas(void)
+{
+	kho_pa_t pa;
+	size_t size;
+
+	if (kho_retrieve_subtree("areas", &pa, &size))
+		return;
+	for (unsigned int n = 0; n < size / 16; n++) {
+		struct kho_abi_vmalloc desc;
+
+		memcpy(&desc, kho_arena_.base + pa + n * 16, 16);
+		say_area(n, &desc);
+	}
+}
+
 /* A sealed copy, since an arena is a memfd. */
 static int load(const char *path)
 {
@@ -317,6 +384,7 @@ static void read_one(const char *path)
 		say_names();
 		say_intents();
 		say_blocks();
+		say_areas();
 		kho_arena_unmap_();
 	}
 	printf("end\n");

@@ -18,7 +18,8 @@ INTENTS, NR_INTENTS = 0x22000, 512
 CELLS, NR_CELLS = 0x2A000, 1024
 NAME_CHARS = frozenset(
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789,._+-")
-TYPES = {1: "FOLIO", 2: "PAGES", 3: "SLAB", 4: "LARGE", 5: "LARGE_PART", 6: "STRUCT"}
+TYPES = {1: "FOLIO", 2: "PAGES", 3: "SLAB", 4: "LARGE", 5: "LARGE_PART", 6: "STRUCT",
+         7: "VMALLOC", 8: "VMALLOC_CHUNK"}
 
 
 def compat_parts(string):
@@ -231,6 +232,36 @@ class Arena:
             self.kinds[pa] = TYPES[word & 0xF]
 
 
+    # ---- vmalloc-v1 -------------------------------------------------------
+
+    def vmalloc(self, desc):
+        """The blocks that a descriptor stands for."""
+        first, total, flags, order = struct.unpack("<QIHH", desc)
+        preserved = set(self.blocks)
+
+        def part(pa, part_order):
+            size = PAGE << part_order
+            check(pa % size == 0, "aligned")
+            check(pa and self.data_pa <= pa and pa + size <= self.size, "where data lies")
+            check((pa, part_order) in preserved, "preserved by its own order")
+
+        check(not flags & ~3 and order <= 31 and total % (1 << order) == 0, "flags, order")
+        check(0 < total <= (self.size - self.data_pa) // PAGE, "total_pages")
+        found, chunk = [], first
+        while chunk:
+            part(chunk, 0)
+            following, *words = struct.unpack_from("<512Q", self.data, chunk)
+            nr = words.index(0) if 0 in words else len(words)
+            check(not any(words[nr:]) and (nr == len(words) or not following), "chunk")
+            found += words[:nr]
+            check(len(found) <= total >> order, "more blocks than total_pages")
+            chunk = following
+        for pa in found:
+            part(pa, order)
+        check(len(found) == total >> order, "fewer blocks than total_pages")
+        return found
+
+
 class Subtree:
     def __init__(self, name):
         self.name = name
@@ -356,7 +387,7 @@ class Fdt:
             for composite in composites:
                 check(compat_parts(composite) is not None, "FDT compatible")
             check(composites or b"kho-v4" in self.compatible, "FDT compatible")
-            known = {b"arena": 1, b"handover": 1, b"radix": 1, b"slab": 1}
+            known = {b"arena": 1, b"handover": 1, b"radix": 1, b"slab": 1, b"vmalloc": 1}
             for part, number, optional in compat_parts(composites[0])[1:] if composites else []:
                 check(optional or known.get(part) == number, "FDT compatible")
         elif name == b"preserved-memory-map":
@@ -383,6 +414,22 @@ def say(arena):
     for pa, order in arena.blocks:
         kind = arena.kinds[pa]
         print(f"block {pa:#x} {order} {kind}")
+    for s in arena.subtrees:
+        if s.name == "areas":
+            for n in range(s.size // 16):
+                say_area(arena, n, arena.data[s.data + 16 * n:s.data + 16 * n + 16])
+
+
+def say_area(arena, n, desc):
+    first, total, flags, order = struct.unpack("<QIHH", desc)
+    try:
+        what = "none"
+        if first:
+            blocks = "".join(f" {pa:#x}" for pa in arena.vmalloc(desc))
+            what = f"{total} {flags} {order}{blocks}"
+    except Refused:
+        what = "refused"
+    print(f"area {n} {what}")
 
 
 def main():

@@ -249,6 +249,8 @@ enum kho_abi_desc_type {
 		4, /* the first block of a large heap object: struct kho_abi_large starts here */
 	KHO_ABI_DESC_LARGE_PART = 5, /* a further block of it */
 	KHO_ABI_DESC_STRUCT = 6, /* a page of a structure: whoever points to it owns it */
+	KHO_ABI_DESC_VMALLOC = 7, /* one block of an area of kho_preserve_vmalloc() */
+	KHO_ABI_DESC_VMALLOC_CHUNK = 8, /* a page of the list of such blocks */
 };
 
 #endif

@@ -19,7 +19,8 @@
 	X("handover", 1, 1, 1)                                                                     \
 	X("kho", 4, 4, 4)                                                                          \
 	X("radix", 1, 1, 1)                                                                        \
-	X("slab", 1, 1, 1)
+	X("slab", 1, 1, 1)                                                                         \
+	X("vmalloc", 1, 1, 1)
 
 /**
  * struct kho_abi_format - what a program reads and writes of one format; in HELLO and in notes

@@ -46,6 +46,8 @@ enum khoc_structure {
 	KHOC_S_CELL,
 	KHOC_S_OWNER,
 	KHOC_S_METADATA,
+	KHOC_S_VMALLOC,
+	KHOC_S_VMALLOC_CHUNK,
 	KHOC_S_MAX,
 };
 
