@@ -63,6 +63,17 @@ kho_pa_t khoc_root_tree(const void *fdt)
 	return prop_u64(fdt, 0, KHO_ABI_ROOT_PROP_MEMORY_MAP);
 }
 
+const char *khoc_root_composite(const void *fdt)
+{
+	int len = 0;
+	const char *list = fdt_getprop(fdt, 0, KHO_ABI_ROOT_PROP_COMPATIBLE, &len);
+
+	for (int pos = 0; list && pos < len; pos += (int)strlen(list + pos) + 1)
+		if (root_is_composite(list + pos, strlen(list + pos)))
+			return list + pos;
+	return NULL;
+}
+
 /* ---- writing ------------------------------------------------------------ */
 
 /* The first error of a sequence of writes; the rest is then not done. */
@@ -102,6 +113,9 @@ static void put_subtree(struct writer *w, const struct khoc_subtree *subtree)
 	put_end(w);
 }
 
+/* What every root FDT of ours ends its list with. */
+static const char plain[] = KHO_ABI_ROOT_COMPATIBLE;
+
 static void put_header(struct writer *w, size_t size, const void *compatible, size_t len,
 		       kho_pa_t tree_root)
 {
@@ -133,9 +147,32 @@ static void put_header_of(struct writer *w, size_t size, const void *from)
 
 int khoc_root_create(void *fdt, size_t size, kho_pa_t tree_root)
 {
+	static const char list[] = KHO_ABI_COMPAT_CORE "\0" KHO_ABI_ROOT_COMPATIBLE;
 	struct writer w = {fdt, 0};
 
-	put_header(&w, size, KHO_ABI_ROOT_COMPATIBLE, sizeof(KHO_ABI_ROOT_COMPATIBLE), tree_root);
+	put_header(&w, size, list, sizeof(list), tree_root);
+	return put_done(&w);
+}
+
+int khoc_root_set_composite(const void *from, void *to, size_t size, const char *composite)
+{
+	char list[KHO_ABI_COMPAT_MAX + sizeof(plain)];
+	struct writer w = {to, 0};
+	struct khoc_subtree other;
+	size_t len = 0;
+	int pos = 0;
+
+	if (composite) {
+		len = strnlen(composite, KHO_ABI_COMPAT_MAX) + 1;
+		if (!root_is_composite(composite, len - 1) ||
+		    khoc_compat_check(composite, len, NULL))
+			return -EINVAL;
+		memcpy(list, composite, len);
+	}
+	memcpy(list + len, plain, sizeof(plain));
+	put_header(&w, size, list, len + sizeof(plain), khoc_root_tree(from));
+	while (!khoc_root_next(from, &pos, &other))
+		put_subtree(&w, &other);
 	return put_done(&w);
 }
 
@@ -170,5 +207,23 @@ int khoc_root_remove(const void *from, void *to, size_t size, const char *name)
 	while (!khoc_root_next(from, &pos, &other))
 		if (strcmp(other.name, name))
 			put_subtree(&w, &other);
+	return put_done(&w);
+}
+
+int khoc_root_edit(const void *from, void *to, size_t size,
+		   bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx)
+{
+	struct writer w = {to, 0};
+	struct khoc_subtree subtree;
+	int pos = 0;
+
+	put_header_of(&w, size, from);
+	while (!khoc_root_next(from, &pos, &subtree)) {
+		if (!each(ctx, &subtree))
+			continue;
+		if (!root_name_ok(subtree.name, strnlen(subtree.name, KHO_ABI_ROOT_NAME_MAX + 1)))
+			return -EINVAL;
+		put_subtree(&w, &subtree);
+	}
 	return put_done(&w);
 }

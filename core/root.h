@@ -24,4 +24,19 @@ khoc_inline bool root_name_ok(const char *name, size_t len)
 	return true;
 }
 
+/* Is an entry of the root's "compatible", @len bytes without its NUL, exactly what Linux asks for? */
+khoc_inline bool root_is_plain(const char *entry, size_t len)
+{
+	return len == sizeof(KHO_ABI_ROOT_COMPATIBLE) - 1 &&
+	       !memcmp(entry, KHO_ABI_ROOT_COMPATIBLE, len);
+}
+
+/* Is it a compatibility string of our base with at least one part? */
+khoc_inline bool root_is_composite(const char *entry, size_t len)
+{
+	size_t base = sizeof(KHO_ABI_ROOT_COMPATIBLE) - 1;
+
+	return len > base && !memcmp(entry, KHO_ABI_ROOT_COMPATIBLE ";", base + 1);
+}
+
 #endif

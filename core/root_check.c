@@ -185,21 +185,41 @@ static bool is_string(const u8 *value, u32 len)
 	return len > 1 && strnlen((const char *)value, len) == len - 1;
 }
 
+/* The entry at @at of @len bytes without its NUL. Return: 1 = accepted, 0 = not for us, negative. */
+static int check_entry(struct root_walk *w, u32 at, u32 len)
+{
+	const char *entry = (const char *)w->fdt + at;
+	struct khoc_compat_why why;
+	int err;
+
+	if (root_is_plain(entry, len))
+		return 1;
+	if (!root_is_composite(entry, len))
+		return 0;
+	err = khoc_compat_check(entry, len + 1, &why);
+	return err ? fault(w, -err, at + why.at, 0, 0, KHO_ABI_ROOT_PROP_COMPATIBLE) : 1;
+}
+
+/* Every entry is looked at: a compatibility string counts wherever it is. */
 static int check_compatible(struct root_walk *w, u32 at, u32 len)
 {
 	const u8 *list = w->fdt + at;
+	bool found = false;
 	u32 pos = 0;
 
 	if (!len || list[len - 1])
 		return fault(w, KHO_E_FORMAT, at, len, 0, KHO_ABI_ROOT_PROP_COMPATIBLE);
 	while (pos < len) {
-		u32 part = (u32)strlen((const char *)list + pos);
+		u32 size = (u32)strlen((const char *)list + pos);
+		int r = check_entry(w, at + pos, size);
 
-		if (part == sizeof(KHO_ABI_ROOT_COMPATIBLE) - 1 &&
-		    !memcmp(list + pos, KHO_ABI_ROOT_COMPATIBLE, part))
-			return 0;
-		pos += part + 1;
+		if (r < 0)
+			return r;
+		found |= r;
+		pos += size + 1;
 	}
+	if (found)
+		return 0;
 	return fault(w, KHO_E_INCOMPATIBLE, at, 0, 0, KHO_ABI_ROOT_PROP_COMPATIBLE);
 }
 

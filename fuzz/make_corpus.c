@@ -6,6 +6,8 @@
 #include "fuzz.h"
 
 #include <libfdt.h>
+#include <elf.h>
+#include <kho/abi/note.h>
 
 static void write_file(const char *dir, const char *kind, const char *name, const void *data,
 		       size_t size)
@@ -153,6 +155,64 @@ static void tree_of_4k(const char *dir)
 	add(&m, 200, 3, 0);
 	dump(&m, dir, "runs", true);
 	free(m.bytes);
+}
+
+/* ---- compatibility strings ------------------------------------------------ */
+
+static void compats(const char *dir)
+{
+	static const char *const strings[] = {
+		KHO_ABI_COMPAT_ARENA,
+		"kho-v4;radix-v1;vmalloc-v1",
+		"kho-v4;hints-v4294967295?;radix-v1",
+		"kho-v4;b-v1;a-v1",
+		"kho-v4;a-v1;a-v1x-v1;a-v2",
+		"kho-v4;;a-v01",
+	};
+	char name[16];
+
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		snprintf(name, sizeof(name), "string-%zu", i);
+		write_file(dir, "compat", name, strings[i], strlen(strings[i]) + 1);
+	}
+}
+
+/* ---- ELF files with notes --------------------------------------------------- */
+
+static void elf(const char *dir, const char *name, u32 type, u32 align, u32 size)
+{
+	const struct kho_abi_format format = {"fuzzed", 1, 2, 2, 1, 0};
+	const struct kho_abi_note note = {4, size, type, KHO_ABI_NOTE_OWNER};
+	struct {
+		Elf64_Ehdr head;
+		Elf64_Phdr segment;
+		u8 notes[2 * (sizeof(note) + sizeof(format) + 4)];
+	} file = {.head = {.e_ident = "\177ELF\2\1\1",
+			   .e_phoff = sizeof(Elf64_Ehdr),
+			   .e_phentsize = sizeof(Elf64_Phdr),
+			   .e_phnum = 1}};
+	size_t len = 0;
+
+	for (int i = 0; i < 2; i++) {
+		memcpy(file.notes + len, &note, sizeof(note));
+		memcpy(file.notes + len + sizeof(note), &format, sizeof(format));
+		len += sizeof(note) + sizeof(format);
+		len += len % align;
+	}
+	file.segment = (Elf64_Phdr){.p_type = PT_NOTE,
+				    .p_offset = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr),
+				    .p_filesz = len,
+				    .p_align = align};
+	write_file(dir, "note", name, &file, sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr) + len);
+}
+
+static void elfs(const char *dir)
+{
+	elf(dir, "formats", KHO_ABI_NOTE_FORMATS, 4, sizeof(struct kho_abi_format));
+	elf(dir, "library-8", KHO_ABI_NOTE_LIBRARY, 8, sizeof(struct kho_abi_format));
+	elf(dir, "unknown", 77, 4, sizeof(struct kho_abi_format));
+	elf(dir, "cut", KHO_ABI_NOTE_FORMATS, 4, sizeof(struct kho_abi_format) - 4);
+	elf(dir, "large", KHO_ABI_NOTE_FORMATS, 4, 0xffffffff);
 }
 
 /* ---- chains of chunks --------------------------------------------------- */
@@ -538,6 +598,8 @@ int main(int argc, char **argv)
 	trees_of(argv[1], 6);
 	trees_of(argv[1], 7);
 	tree_of_4k(argv[1]);
+	compats(argv[1]);
+	elfs(argv[1]);
 	chain_of(argv[1], 6, 17, 0, "three");
 	chain_of(argv[1], 6, 7, 3, "full");
 	chain_of(argv[1], 7, 31, 2, "order");

@@ -16,6 +16,7 @@
 
 #include "arena.h"
 #include "heap.h"
+#include "migrate.h"
 #include "node.h"
 #include "page.h"
 #include "preserve.h"
@@ -209,6 +210,7 @@ void kho_arena_disown_(void)
 {
 	kho_arena_.writer = false;
 	prepared = false;
+	kho_migrate_forget_();
 	kho_vmalloc_forget_();
 	kho_heap_destroy_();
 	kho_claims_destroy_();

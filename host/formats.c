@@ -5,16 +5,19 @@
  * that the predecessor, rolled back to, could not read.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "life.h"
+#include "migrate.h"
+#include "note.h"
 
-/* Bump with the ABI headers: these are the versions of the code in this library. */
-static const struct kho_format own[] = {
-	{"kho", 4, 4, 4},  {"radix", 1, 1, 1},	  {"arena", 1, 1, 1},
-	{"slab", 1, 1, 1}, {"handover", 1, 1, 1},
-};
+/* From the one list of the library's formats. */
+#define FORMAT(name, min, max, writes) {name, min, max, writes, 0, 0},
+static const struct kho_format own[] = {KHO_ABI_LIBRARY_FORMATS(FORMAT)};
+/* The same in the file that contains this: one without it does not hand over. */
+KHO_NOTE_SECTION_(KHO_ABI_NOTE_LIBRARY, kho_note_library, KHO_ABI_LIBRARY_FORMATS(FORMAT));
 
 #define NR_OWN (sizeof(own) / sizeof(own[0]))
 
@@ -31,23 +34,29 @@ int kho_formats_valid_(const struct kho_config *config)
 					 "format %u: its name must have 1 to 31 bytes and "
 					 "no '.' or ';'",
 					 i);
-		if (f->reads_min > f->reads_max)
-			return kho_fail_(-EINVAL, "format %s reads %u to %u", f->name, f->reads_min,
-					 f->reads_max);
+		if (f->reads_min > f->reads_max || f->writes_min > f->writes)
+			return kho_fail_(-EINVAL, "format %s reads %u to %u, writes %u to %u",
+					 f->name, f->reads_min, f->reads_max, f->writes_min,
+					 f->writes);
+		if (f->flags & ~KHO_ABI_FORMAT_FLAGS)
+			return kho_fail_(-EINVAL, "format %s: unknown flags %#x", f->name,
+					 f->flags);
 	}
 	return 0;
 }
 
-static void put(struct kho_abi_msg_format *to, const struct kho_format *from)
+static void put(struct kho_abi_format *to, const struct kho_format *from)
 {
 	memset(to, 0, sizeof(*to));
 	strncpy(to->name, from->name, sizeof(to->name) - 1);
 	to->reads_min = from->reads_min;
 	to->reads_max = from->reads_max;
 	to->writes = from->writes;
+	to->writes_min = from->writes_min;
+	to->flags = from->flags;
 }
 
-void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_msg_format *formats)
+void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_format *formats)
 {
 	const struct kho_config *config = &kho_life_.config;
 
@@ -62,8 +71,8 @@ void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_msg_form
 	hello->nr_formats = NR_OWN + config->nr_formats;
 }
 
-static const struct kho_abi_msg_format *find(const struct kho_abi_msg_format *list, unsigned int nr,
-					     const char *name)
+static const struct kho_abi_format *find(const struct kho_abi_format *list, unsigned int nr,
+					 const char *name)
 {
 	for (unsigned int i = 0; i < nr; i++)
 		if (!strcmp(list[i].name, name))
@@ -71,37 +80,145 @@ static const struct kho_abi_msg_format *find(const struct kho_abi_msg_format *li
 	return NULL;
 }
 
-/* Does whoever has @readers read all that @writers say? */
-static int covered(const struct kho_abi_msg_format *writers, unsigned int nr_writers,
-		   const struct kho_abi_msg_format *readers, unsigned int nr_readers, bool ours)
+/* The newest version that @writer can write and @reader reads, or 0. */
+static __u32 common(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
 {
-	const char *writer = ours ? "we write" : "the successor writes";
-	const char *reader = ours ? "the successor reads" : "we read";
+	__u32 min = writer->writes_min ?: writer->writes, max = writer->writes;
 
-	for (unsigned int i = 0; i < nr_writers; i++) {
-		const struct kho_abi_msg_format *w = &writers[i];
-		const struct kho_abi_msg_format *r = find(readers, nr_readers, w->name);
+	if (!reader)
+		return 0;
+	min = min > reader->reads_min ? min : reader->reads_min;
+	max = max < reader->reads_max ? max : reader->reads_max;
+	return min <= max ? max : 0;
+}
 
-		if (!w->writes)
+/* "version 3", "versions 1 to 3" */
+static const char *range(char *text, size_t size, __u32 min, __u32 max)
+{
+	if (min == max)
+		snprintf(text, size, "version %u", max);
+	else
+		snprintf(text, size, "versions %u to %u", min, max);
+	return text;
+}
+
+static int refuse(const struct kho_abi_format *writer, const struct kho_abi_format *reader,
+		  __u32 min, const char *who)
+{
+	bool ours = !strcmp(who, "we");
+	char written[40], read[40] = "none";
+
+	range(written, sizeof(written), min, writer->writes);
+	if (reader)
+		range(read, sizeof(read), reader->reads_min, reader->reads_max);
+	return kho_fail_(-KHO_E_INCOMPATIBLE, "format %s: %s %s %s, %s %s", writer->name, who,
+			 ours ? "write" : "writes", written,
+			 ours ? "the successor reads" : "we read", read);
+}
+
+/* Can what is not read be made so, by a migration? */
+typedef bool (*can_fn)(const struct kho_abi_format *writer, const struct kho_abi_format *reader);
+
+static bool by_hook(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
+{
+	return reader && kho_migrate_find_(writer->name, writer->writes, reader->reads_min,
+					   reader->reads_max);
+}
+
+/* A file does not say what hooks are in it; that it can write older versions is a hint. */
+static bool perhaps(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
+{
+	return common(writer, reader);
+}
+
+/* Does the successor read all that is there? What we wrote is there in one version each. */
+static int check_theirs_read(const struct kho_abi_format *ours, unsigned int nr_ours,
+			     const struct kho_abi_format *theirs, unsigned int nr_theirs,
+			     can_fn can)
+{
+	for (unsigned int i = 0; i < nr_ours; i++) {
+		const struct kho_abi_format *w = &ours[i];
+		const struct kho_abi_format *r = find(theirs, nr_theirs, w->name);
+
+		if (!w->writes || w->flags & KHO_ABI_FORMAT_OPTIONAL)
 			continue;
-		if (!r)
-			return kho_fail_(-KHO_E_INCOMPATIBLE, "format %s: %s version %u, %s none",
-					 w->name, writer, w->writes, reader);
-		if (w->writes < r->reads_min || w->writes > r->reads_max)
-			return kho_fail_(-KHO_E_INCOMPATIBLE,
-					 "format %s: %s version %u, %s %u to %u", w->name, writer,
-					 w->writes, reader, r->reads_min, r->reads_max);
+		if (r && w->writes >= r->reads_min && w->writes <= r->reads_max)
+			continue;
+		if (!can(w, r))
+			return refuse(w, r, w->writes, "we");
 	}
 	return 0;
 }
 
+/* Can it write what we read, until it is healthy? */
+static int check_theirs_write(const struct kho_abi_format *theirs, unsigned int nr_theirs,
+			      const struct kho_abi_format *ours, unsigned int nr_ours)
+{
+	for (unsigned int i = 0; i < nr_theirs; i++) {
+		const struct kho_abi_format *w = &theirs[i];
+		const struct kho_abi_format *r = find(ours, nr_ours, w->name);
+
+		if (w->writes && !w->flags && !common(w, r))
+			return refuse(w, r, w->writes_min ?: w->writes, "the successor");
+	}
+	return 0;
+}
+
+int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours,
+			 const struct kho_abi_format *theirs, unsigned int nr_theirs)
+{
+	int r = check_theirs_read(ours, nr_ours, theirs, nr_theirs, perhaps);
+
+	return r ? r : check_theirs_write(theirs, nr_theirs, ours, nr_ours);
+}
+
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs)
 {
-	static struct kho_abi_msg_format ours[KHO_ABI_FORMATS_MAX]; /* only the keeper comes here */
-	const struct kho_abi_msg_format *formats = (const void *)(theirs + 1);
+	static struct kho_abi_format ours[KHO_ABI_FORMATS_MAX]; /* only the keeper comes here */
+	const struct kho_abi_format *formats = (const void *)(theirs + 1);
+	unsigned int nr = theirs->nr_formats;
 	struct kho_abi_msg_hello hello;
+	int r;
 
 	kho_formats_hello_(&hello, ours);
-	return covered(ours, hello.nr_formats, formats, theirs->nr_formats, true)
-		       ?: covered(formats, theirs->nr_formats, ours, hello.nr_formats, false);
+	r = check_theirs_read(ours, hello.nr_formats, formats, nr, by_hook);
+	r = r ? r : check_theirs_write(formats, nr, ours, hello.nr_formats);
+	return r ? r : kho_migrate_check_(formats, nr);
+}
+
+/* ---- what a successor may write until it is healthy ---------------------------- */
+
+/* By number of kho_config.formats; written before kho_start() returns. */
+static __u32 until_healthy[KHO_ABI_FORMATS_MAX];
+static bool negotiated;
+
+void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs)
+{
+	const struct kho_config *config = &kho_life_.config;
+	const struct kho_abi_format *readers = (const void *)(theirs + 1);
+
+	for (unsigned int i = 0; i < config->nr_formats; i++) {
+		const struct kho_format *f = &config->formats[i];
+		struct kho_abi_format writer;
+
+		put(&writer, f);
+		until_healthy[i] = common(&writer, find(readers, theirs->nr_formats, f->name));
+		if (!until_healthy[i] && !f->flags)
+			until_healthy[i] = f->writes; /* forced */
+	}
+	negotiated = true;
+}
+
+int kho_format_writes(const char *name)
+{
+	const struct kho_config *config = &kho_life_.config;
+
+	for (unsigned int i = 0; i < config->nr_formats; i++) {
+		const struct kho_format *f = &config->formats[i];
+
+		if (strcmp(f->name, name))
+			continue;
+		return (int)(negotiated && !kho_life_alone_() ? until_healthy[i] : f->writes);
+	}
+	return kho_fail_(-ENOENT, "format %s is not one of kho_config.formats", name);
 }

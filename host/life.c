@@ -12,9 +12,11 @@
 #include "fdtable.h"
 #include "heap.h"
 #include "life.h"
+#include "migrate.h"
 #include "owner.h"
 
 #define HEALTHY_SEND_MS 1000
+#define RETIRE_MS 1000 /* the predecessor, when it was told that we are healthy */
 
 struct kho_life kho_life_ = {.lock = PTHREAD_MUTEX_INITIALIZER,
 			     .busy = PTHREAD_MUTEX_INITIALIZER,
@@ -95,6 +97,11 @@ void kho_life_given_up_(void)
 	_exit(0);
 }
 
+bool kho_life_alone_(void)
+{
+	return kho_life_.healthy && kho_life_.channel < 0;
+}
+
 int kho_life_begin_(__u64 generation)
 {
 	int r = kho_arena_set_generation_(generation);
@@ -117,6 +124,9 @@ void kho_life_settle_(void)
 	if (kho_arena_set_metadata_(kho_life_.release, (unsigned int)kho_arena_generation_() + 1) &&
 	    !atomic_exchange(&told, true))
 		fprintf(stderr, "libkho: %s: the next program will not learn who we are: %s\n",
+			kho_life_.name, kho_error());
+	if (kho_migrate_recover_())
+		fprintf(stderr, "libkho: %s: a migration that failed is not undone yet: %s\n",
 			kho_life_.name, kho_error());
 }
 
@@ -145,6 +155,7 @@ static int take_config(const struct kho_config *config)
 						 "does not know");
 	memset(to, 0, sizeof(*to));
 	memcpy(to, config, config->size < sizeof(*to) ? config->size : sizeof(*to));
+	kho_migrate_set_(to->migrations, to->nr_migrations, to->ctx);
 	return take_name(kho_life_.name, sizeof(kho_life_.name), "name",
 			 to->name ? to->name : program_invocation_short_name) ?:
 	       take_name(kho_life_.release, sizeof(kho_life_.release), "release",
@@ -285,6 +296,16 @@ int kho_ready(void)
 	return 0;
 }
 
+/* New objects take their place when nobody wants the old ones back. */
+static int finish_migrations(void)
+{
+	for (int i = 0; i < RETIRE_MS && !kho_life_alone_(); i++)
+		usleep(1000);
+	if (!kho_life_alone_())
+		return kho_fail_(-ETIMEDOUT, "the predecessor has not retired yet");
+	return kho_migrate_finish_();
+}
+
 int kho_healthy(void)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_HEALTHY};
@@ -294,6 +315,8 @@ int kho_healthy(void)
 		return forked();
 	kho_step_("successor-healthy");
 	pthread_mutex_lock(&kho_life_.lock);
+	if (kho_life_.channel < 0 && kho_life_.ready)
+		kho_life_.healthy = true; /* nobody is left to be told */
 	if (kho_life_.channel >= 0 && kho_life_.reader == KHO_READER_KEEPER) {
 		r = kho_msg_send_(kho_life_.channel, &out, HEALTHY_SEND_MS);
 		/* A predecessor that has gone needs no telling. */
@@ -302,6 +325,8 @@ int kho_healthy(void)
 		kho_life_.healthy = !r;
 	}
 	pthread_mutex_unlock(&kho_life_.lock);
+	if (!r && kho_life_.healthy && kho_migrate_due_())
+		r = finish_migrations();
 	return r;
 }
 

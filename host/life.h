@@ -6,6 +6,7 @@
  *	environ.c	what the environment says, validated
  *	keeper.c	the thread that holds the lock and talks to the supervisor
  *	formats.c	who reads and writes what; may one follow the other?
+ *	note.c		the same from ELF files that are not started yet
  *	predecessor.c	hand-over, from the keeper; roll-back
  *	inplace.c	its last step when the process replaces itself
  *	successor.c	the other side, from the threads that call kho_start() and kho_ready()
@@ -118,11 +119,17 @@ int kho_parse_size_(const char *text, __u64 *size);
 /* ---- formats.c ---- */
 
 /* Fill in HELLO for this program. @formats: KHO_ABI_FORMATS_MAX of them. */
-void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_msg_format *formats);
+void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_format *formats);
 /* Valid, and not too many with the library's own? Return: 0, -EINVAL. */
 int kho_formats_valid_(const struct kho_config *config);
 /* May @theirs follow us, and be rolled back to us? Return: 0, -KHO_E_INCOMPATIBLE; kho_error() names the part. */
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs);
+
+/* The same as far as two lists alone tell: @ours, of who goes. */
+int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours,
+			 const struct kho_abi_format *theirs, unsigned int nr_theirs);
+/* Successor: @theirs, a WELCOME, says what the predecessor reads. */
+void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs);
 
 /* ---- keeper.c ---- */
 
@@ -143,6 +150,11 @@ int kho_life_begin_(__u64 generation);
 void kho_life_settle_(void);
 /* The arena was just mapped: what the configuration says about its memory. */
 void kho_life_mapped_(void);
+/*
+ * May nobody want the arena back as it was? A successor that said it is healthy has to see its
+ * predecessor go; one whose predecessor died before that may still be followed by the program of before.
+ */
+bool kho_life_alone_(void);
 /* Exit status 0 of a successor that was given up. */
 void kho_life_given_up_(void) __attribute__((noreturn));
 
@@ -154,6 +166,8 @@ void kho_life_given_up_(void) __attribute__((noreturn));
  * @binary, @args, @args_len: what to execute, in place only
  * @step: enum kho_abi_step that is being taken
  * @frozen: workers are parked
+ * @migrated: roots have got older versions for the successor
+ * @formats, @nr_formats: what the successor reads and writes
  */
 struct kho_handover {
 	struct kho_abi_msg_upgrade up;
@@ -164,10 +178,13 @@ struct kho_handover {
 	__u64 start_time;
 	unsigned int step;
 	bool frozen;
+	bool migrated;
+	unsigned int nr_formats;
 	size_t args_len;
 	char args[KHO_ABI_MSG_MAX];
 	char why[512];
 	struct kho_msg msg;
+	struct kho_abi_format formats[KHO_ABI_FORMATS_MAX];
 };
 
 /* Do what @up, an UPGRADE, says. Does not return if the successor is healthy. */

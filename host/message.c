@@ -35,7 +35,7 @@ static bool terminated(const char *text, size_t size)
 static int check_hello(const struct kho_msg *msg)
 {
 	const struct kho_abi_msg_hello *hello = (const void *)msg->body;
-	const struct kho_abi_msg_format *f = (const void *)(hello + 1);
+	const struct kho_abi_format *f = (const void *)(hello + 1);
 
 	if (hello->nr_formats > KHO_ABI_FORMATS_MAX)
 		return kho_fail_(-KHO_E_RANGE, "HELLO: nr_formats is %u, at most %d are allowed",
@@ -52,9 +52,14 @@ static int check_hello(const struct kho_msg *msg)
 					 "HELLO: format %u has no name, or one "
 					 "that does not end",
 					 i);
-		if (f[i].reads_min > f[i].reads_max || f[i].pad)
-			return kho_fail_(-KHO_E_RANGE, "HELLO: format %s reads %u to %u", f[i].name,
-					 f[i].reads_min, f[i].reads_max);
+		if (f[i].reads_min > f[i].reads_max || f[i].writes_min > f[i].writes)
+			return kho_fail_(-KHO_E_RANGE,
+					 "HELLO: format %s reads %u to %u, writes %u to %u",
+					 f[i].name, f[i].reads_min, f[i].reads_max, f[i].writes_min,
+					 f[i].writes);
+		if (f[i].flags & ~KHO_ABI_FORMAT_FLAGS)
+			return kho_fail_(-KHO_E_VERSION, "HELLO: format %s: unknown flags %#x",
+					 f[i].name, f[i].flags);
 	}
 	return 0;
 }
@@ -120,6 +125,7 @@ static const struct rule rules[] = {
 	[KHO_MSG_RETIRE] = {0, 0, 0, NULL},
 	[KHO_MSG_CANCEL] = {0, TEXT, 0, NULL},
 	[KHO_MSG_ALIVE] = {0, 0, 0, NULL},
+	[KHO_MSG_WELCOME] = {OPEN(kho_abi_msg_hello), 0, check_hello},
 	[KHO_MSG_REGISTER] = {EXACT(kho_abi_msg_register), 1, check_register},
 	[KHO_MSG_RUNNING] = {EXACT(kho_abi_msg_register), 0, check_register},
 	[KHO_MSG_UPGRADE] = {OPEN(kho_abi_msg_upgrade), 3, check_upgrade},
@@ -138,7 +144,7 @@ static const struct rule rules[] = {
 
 static bool known(unsigned int type)
 {
-	return (type >= KHO_MSG_HELLO && type <= KHO_MSG_ALIVE) ||
+	return (type >= KHO_MSG_HELLO && type <= KHO_MSG_WELCOME) ||
 	       (type >= KHO_MSG_REGISTER && type <= KHO_MSG_PROGRESS) ||
 	       (type >= KHO_MSG_CTL_UPGRADE && type <= KHO_MSG_CTL_PROGRESS && type < NR_RULES);
 }

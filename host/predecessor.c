@@ -25,6 +25,7 @@
 
 #include "fdtable.h"
 #include "life.h"
+#include "migrate.h"
 #include "owner.h"
 #include "proc.h"
 #include "vmalloc.h"
@@ -137,6 +138,21 @@ static int identify(struct kho_handover *h)
 	return 0;
 }
 
+/* What it may write until it is healthy, it finds out from what we read. */
+static int welcome(struct kho_handover *h)
+{
+	static struct kho_abi_format formats[KHO_ABI_FORMATS_MAX];
+	struct kho_abi_msg_hello hello;
+	struct kho_msg_out out = {.type = KHO_MSG_WELCOME,
+				  .head = &hello,
+				  .head_len = sizeof(hello),
+				  .text = formats};
+
+	kho_formats_hello_(&hello, formats);
+	out.text_len = hello.nr_formats * sizeof(formats[0]);
+	return kho_msg_send_(h->channel, &out, SEND_MS);
+}
+
 static int meet(struct kho_handover *h, __u64 deadline)
 {
 	int r;
@@ -150,9 +166,12 @@ static int meet(struct kho_handover *h, __u64 deadline)
 	if (r)
 		return r;
 	h->step = KHO_STEP_CHECK;
-	if (h->up.flags & KHO_UPGRADE_FORCE)
-		return 0;
-	return kho_formats_check_((const void *)h->msg.body);
+	h->nr_formats = ((const struct kho_abi_msg_hello *)h->msg.body)->nr_formats;
+	memcpy(h->formats, h->msg.body + sizeof(struct kho_abi_msg_hello),
+	       h->nr_formats * sizeof(h->formats[0]));
+	if (!(h->up.flags & KHO_UPGRADE_FORCE))
+		r = kho_formats_check_((const void *)h->msg.body);
+	return r ?: welcome(h);
 }
 
 static int send_batch(void *ctx, const __u64 *tokens, const int *fds, unsigned int nr)
@@ -223,7 +242,10 @@ int kho_predecessor_freeze_(struct kho_handover *h)
 	h->frozen = true;
 	if (config->frozen)
 		config->frozen(config->ctx);
-	return 0;
+	/* Only for a successor that could not read what is there: its clients wait for it. */
+	r = kho_migrate_down_(h->formats, h->nr_formats);
+	h->migrated = r > 0;
+	return r < 0 ? r : 0;
 }
 
 /*
@@ -434,9 +456,12 @@ static void cancel(struct kho_handover *h)
 	const struct kho_config *config = &kho_life_.config;
 
 	if (h->frozen) {
+		/* Roots of another version: what was read before is as stale as after a roll-back. */
+		enum kho_thaw why = h->migrated ? KHO_THAW_ROLLED_BACK : KHO_THAW_CANCELLED;
+
 		if (config->thaw)
-			config->thaw(config->ctx, KHO_THAW_CANCELLED);
-		kho_quiesce_thaw_(KHO_THAW_CANCELLED);
+			config->thaw(config->ctx, why);
+		kho_quiesce_thaw_(why);
 	}
 	kho_predecessor_dismiss_(h, h->why);
 }

@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include <kho/abi/format.h>
+#include <kho/abi/migration.h>
+
 #include "arena.h"
 #include "subtree.h"
 
@@ -60,10 +63,11 @@ __s64 kho_root_format_(char *base, kho_pa_t tree_root)
 	int rc;
 
 	pthread_mutex_lock(&lock);
-	rc = khoc_root_create(scratch.edited, sizeof(scratch.edited), tree_root);
-	rc = rc
-		     ?: khoc_root_add(scratch.edited, base + KHO_ABI_FDT_SLOT_PA, KHO_ABI_FDT_MAX,
-				      &metadata);
+	rc = khoc_root_create(scratch.stripped, sizeof(scratch.stripped), tree_root)
+		     ?: khoc_root_set_composite(scratch.stripped, scratch.edited,
+						sizeof(scratch.edited), KHO_ABI_COMPAT_ARENA)
+			     ?: khoc_root_add(scratch.edited, base + KHO_ABI_FDT_SLOT_PA,
+					      KHO_ABI_FDT_MAX, &metadata);
 	pthread_mutex_unlock(&lock);
 	memset(blob, 0, sizeof(*blob));
 	blob->version = KHO_ABI_METADATA_VERSION;
@@ -124,6 +128,28 @@ static int check_subtrees(const void *fdt, kho_pa_t slot)
 	return rc;
 }
 
+/* Linux 7.2 does not say what lies in its images: what says nothing is taken as before. */
+static int check_composite(const void *fdt, kho_pa_t slot)
+{
+#define FORMAT(name, min, max, writes) {name, min, max, false},
+	static const struct khoc_compat_reads own[] = {{"kho", 4, 4, true},
+						       KHO_ABI_LIBRARY_FORMATS(FORMAT)};
+#undef FORMAT
+	const char *composite = khoc_root_composite(fdt);
+	struct khoc_compat_why why;
+	char text[256];
+	int rc;
+
+	if (!composite)
+		return 0;
+	rc = khoc_compat_match(composite, KHO_ABI_COMPAT_MAX, own, sizeof(own) / sizeof(own[0]),
+			       &why);
+	if (!rc)
+		return 0;
+	return kho_fail_(rc, "root FDT at %#llx: compatible: %s", (unsigned long long)slot,
+			 khoc_compat_text(&why, text, sizeof(text)));
+}
+
 /* A copy is checked: the owner may be at work on the slots. Changed meanwhile: look again. */
 int kho_root_check_(void)
 {
@@ -147,6 +173,7 @@ int kho_root_check_(void)
 		else if (khoc_root_tree(scratch.check) != kho_arena_.header->tree_root_pa)
 			rc = fault(KHO_E_RANGE, KHOC_S_ROOT_FDT, "preserved-memory-map", slot,
 				   khoc_root_tree(scratch.check));
+		rc = rc ?: check_composite(scratch.check, slot);
 		rc = rc ?: check_subtrees(scratch.check, slot);
 	} while (rc && current_slot() != slot && ++tries < 8);
 	pthread_mutex_unlock(&lock);
@@ -202,6 +229,61 @@ static int remove_node(const char *name)
 	int rc = khoc_root_remove(current_fdt(), scratch.edited, sizeof(scratch.edited), name);
 
 	return rc ? kho_fail_(rc, "subtree \"%s\": does not exist", name) : take_effect(NULL);
+}
+
+/* The parts that are there, with @part for that of its name. Return: how many, or negative. */
+static int list_parts(const char *composite, const struct khoc_compat_part *part,
+		      struct khoc_compat_part *parts)
+{
+	unsigned int nr = 0;
+	size_t pos = 0;
+
+	khoc_compat_next(composite, KHO_ABI_COMPAT_MAX, &pos, &parts[0]); /* the base */
+	while (!khoc_compat_next(composite, KHO_ABI_COMPAT_MAX, &pos, &parts[nr])) {
+		bool same = parts[nr].name_len == part->name_len &&
+			    !memcmp(parts[nr].name, part->name, part->name_len);
+
+		nr += !same;
+		if (nr == KHO_ABI_COMPAT_PARTS_MAX)
+			return -ENOSPC;
+	}
+	parts[nr++] = *part;
+	return (int)nr;
+}
+
+/* Under the lock. */
+static int add_part(const struct khoc_compat_part *part)
+{
+	static const struct khoc_compat_part base = {"kho", 3, 4, false};
+	struct khoc_compat_part parts[KHO_ABI_COMPAT_PARTS_MAX];
+	const char *was = khoc_root_composite(current_fdt()) ?: KHO_ABI_COMPAT_ARENA;
+	char composite[KHO_ABI_COMPAT_MAX];
+	int rc = list_parts(was, part, parts);
+
+	if (rc > 0)
+		rc = khoc_compat_compose(composite, sizeof(composite), &base, parts,
+					 (unsigned int)rc);
+	if (rc < 0)
+		return kho_fail_(rc, "root FDT: compatible has no room for another part");
+	if (!strcmp(was, composite) && khoc_root_composite(current_fdt()))
+		return 0;
+	rc = khoc_root_set_composite(current_fdt(), scratch.edited, sizeof(scratch.edited),
+				     composite);
+	return rc ? kho_fail_(rc, "root FDT is full: remove subtrees or roots") : take_effect(NULL);
+}
+
+int kho_root_part_(const char *part)
+{
+	struct khoc_compat_part parsed;
+	size_t pos = 0;
+	int rc;
+
+	if (khoc_compat_next(part, strlen(part) + 1, &pos, &parsed) || part[pos - 1])
+		return kho_fail_(-EINVAL, "\"%s\" is not NAME-vNUMBER", part);
+	pthread_mutex_lock(&lock);
+	rc = add_part(&parsed);
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 int kho_arena_set_metadata_(const char *release, unsigned int count)
@@ -367,18 +449,12 @@ static int make_root(const char *name, const char *type, __u32 version, kho_pa_t
 	return add_node(&node);
 }
 
-void **kho_root(const char *name, const char *type, __u32 version)
+static void **get_root(const char *name, const char *type, __u32 version)
 {
 	struct khoc_subtree node;
 	kho_pa_t pa = 0;
-	int rc = kho_reader_error_();
+	int rc = 0;
 
-	if (!rc && (!name || !type))
-		rc = kho_fail_(-EINVAL, "root: without name or type");
-	if (rc) {
-		errno = -rc;
-		return NULL;
-	}
 	pthread_mutex_lock(&lock);
 	if (khoc_root_find(current_fdt(), name, &node))
 		rc = make_root(name, type, version, &pa);
@@ -394,6 +470,87 @@ void **kho_root(const char *name, const char *type, __u32 version)
 		return (void **)&cell_at(pa)->value;
 	errno = -rc;
 	return NULL;
+}
+
+void **kho_root(const char *name, const char *type, __u32 version)
+{
+	int rc = kho_reader_error_();
+
+	if (!rc && (!name || !type))
+		rc = kho_fail_(-EINVAL, "root: without name or type");
+	if (!rc && !strncmp(name, KHO_ABI_ROOT_RESERVED, strlen(KHO_ABI_ROOT_RESERVED)))
+		rc = kho_fail_(-EINVAL, "root \"%s\": the name is the library's", name);
+	if (!rc)
+		return get_root(name, type, version);
+	errno = -rc;
+	return NULL;
+}
+
+void **kho_root_reserved_(const char *name, const char *type, __u32 version)
+{
+	return get_root(name, type, version);
+}
+
+static void describe(const struct khoc_subtree *node, struct kho_root_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	strncpy(info->name, node->name, sizeof(info->name) - 1);
+	strncpy(info->type, node->type, sizeof(info->type) - 1);
+	info->version = node->type_version;
+	info->slot = (void **)&cell_at(node->data)->value;
+}
+
+unsigned int kho_root_collect_(bool (*want)(void *ctx, const struct kho_root_info *info), void *ctx,
+			       struct kho_root_info *infos, unsigned int max)
+{
+	struct khoc_subtree node;
+	struct kho_root_info info;
+	unsigned int nr = 0;
+	int pos = 0;
+
+	pthread_mutex_lock(&lock);
+	while (!khoc_root_next(current_fdt(), &pos, &node)) {
+		if (!node.type)
+			continue;
+		describe(&node, &info);
+		if (!want(ctx, &info))
+			continue;
+		if (nr < max)
+			infos[nr] = info;
+		nr++;
+	}
+	pthread_mutex_unlock(&lock);
+	return nr;
+}
+
+bool kho_root_look_(const char *name, bool prefix, unsigned int nth, struct kho_root_info *info)
+{
+	struct khoc_subtree node;
+	bool found = false;
+	int pos = 0;
+
+	pthread_mutex_lock(&lock);
+	while (!found && !khoc_root_next(current_fdt(), &pos, &node)) {
+		if (!node.type ||
+		    (prefix ? strncmp(node.name, name, strlen(name)) : strcmp(node.name, name)))
+			continue;
+		found = !nth--;
+	}
+	if (found)
+		describe(&node, info);
+	pthread_mutex_unlock(&lock);
+	return found;
+}
+
+int kho_root_edit_(bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx)
+{
+	int rc;
+
+	pthread_mutex_lock(&lock);
+	rc = khoc_root_edit(current_fdt(), scratch.edited, sizeof(scratch.edited), each, ctx);
+	rc = rc ? kho_fail_(rc, "root FDT is full: remove subtrees or roots") : take_effect(NULL);
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 int kho_root_remove(const char *name)

@@ -13,6 +13,39 @@ __s64 kho_root_format_(char *base, kho_pa_t tree_root);
 /* Check the FDT in force, and what it names. @live: it may change meanwhile. Return: 0 or a fault. */
 int kho_root_check_(void);
 
+/**
+ * kho_root_part_() - say in "compatible" that a structure lies in the arena
+ * @part: "NAME-vNUMBER", "?" behind it if a reader may do without
+ *
+ * Before the first one of its kind is reachable. Costs a look if it is said already. Parts of another
+ * version of that name are replaced. Return: 0 or negative.
+ */
+int kho_root_part_(const char *part);
+
+/* ---- for migrations ---- */
+
+struct khoc_subtree;
+
+struct kho_root_info {
+	char name[64];
+	char type[40]; /* cut: no root of ours has a longer one */
+	__u32 version;
+	void **slot;
+};
+
+/* The root @name, or number @nth of those whose name begins so if @prefix. Return: was there one? */
+bool kho_root_look_(const char *name, bool prefix, unsigned int nth, struct kho_root_info *info);
+
+/* Up to @max roots that @want wants, in one pass. Return: how many it wants. */
+unsigned int kho_root_collect_(bool (*want)(void *ctx, const struct kho_root_info *info), void *ctx,
+			       struct kho_root_info *infos, unsigned int max);
+
+/* As kho_root(), for names that are the library's. */
+void **kho_root_reserved_(const char *name, const char *type, __u32 version);
+
+/* khoc_root_edit() on the FDT in force, in one step to any crash. Return: 0 or negative. */
+int kho_root_edit_(bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx);
+
 /* Remember for kho_metadata() who handed over: what is in the checked FDT now. */
 void kho_metadata_take_(void);
 

@@ -27,7 +27,7 @@ static struct kho_msg incoming; /* the channel has one reader at a time */
 
 static int send_hello(int channel)
 {
-	static struct kho_abi_msg_format formats[KHO_ABI_FORMATS_MAX];
+	static struct kho_abi_format formats[KHO_ABI_FORMATS_MAX];
 	struct kho_abi_msg_hello hello;
 	struct kho_msg_out out = {
 		.type = KHO_MSG_HELLO, .head = &hello, .head_len = sizeof(hello), .text = formats};
@@ -107,6 +107,10 @@ static int receive_fds(void)
 			return kho_fail_(r, "the predecessor did not send its fds in time");
 		if (!r && incoming.type == KHO_MSG_FDS_DONE)
 			return 0;
+		if (!r && incoming.type == KHO_MSG_WELCOME) {
+			kho_formats_welcome_((const void *)incoming.body);
+			continue;
+		}
 		/* The predecessor serves meanwhile: what was sent may be gone before all is sent. */
 		if (!r && incoming.type == KHO_MSG_FD)
 			r = take_fds(false);

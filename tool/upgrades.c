@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include <kho/abi/handover.h>
+#include <kho/core/report.h>
+#include <kho/host.h>
 
 #include "proc.h"
 #include "supervisor.h"
@@ -188,9 +190,32 @@ static int start_upgrade(struct sup *s)
 	return r;
 }
 
+/*
+ * What the very files say that were and will be executed. Advice: what they do not say, or not well, is left
+ * to the hand-over itself. Return: 0, or negative with @text.
+ */
+static int check_notes(struct sup *s, char *text, size_t size)
+{
+	int r;
+
+	if (s->up.flags & KHO_UPGRADE_FORCE || s->program.binary < 0)
+		return 0;
+	r = kho_note_check(s->program.binary, s->candidate.binary);
+	if (r == -KHO_E_INCOMPATIBLE) {
+		snprintf(text, size, "by what the files say, before it was started: %s",
+			 kho_error());
+		return r;
+	}
+	if (r) {
+		snprintf(text, size, "notes on formats cannot be read: %s", kho_error());
+		progress(s, text);
+	}
+	return 0;
+}
+
 void begin_upgrade(struct sup *s, struct conn *c)
 {
-	char text[256];
+	char text[512];
 	int r;
 
 	if (s->state != SUP_RUNNING && s->state != SUP_FAILED) {
@@ -213,6 +238,9 @@ void begin_upgrade(struct sup *s, struct conn *c)
 		r = start_server(s);
 		if (r)
 			s->state = SUP_FAILED;
+	} else if (!r && check_notes(s, text, sizeof(text))) {
+		finish(s, -KHO_E_INCOMPATIBLE, KHO_STEP_CHECK, text);
+		return;
 	} else if (!r) {
 		r = start_upgrade(s);
 		if (!r) {

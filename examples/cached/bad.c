@@ -77,8 +77,8 @@ int __wrap_main(int argc, char **argv)
 
 int __wrap_kho_start(const struct kho_config *config)
 {
-	static const struct kho_format formats[] = {{"cached-items", 99, 99, 99},
-						    {"cached-conns", 99, 99, 99}};
+	static const struct kho_format formats[] = {{"cached-items", 99, 99, 99, 0, 0},
+						    {"cached-conns", 99, 99, 99, 0, 0}};
 	struct kho_config changed = *config;
 	int how;
 

@@ -22,10 +22,15 @@
 
 #define IDS_AHEAD 1000000 /* one store for so many ids */
 
-static const struct kho_format formats[] = {
-	{"cached-items", 1, 1, 1}, /* struct table, struct item */
-	{"cached-conns", 1, 1, 1}, /* struct conn_table, struct conn_state */
-};
+/* struct table, struct item; struct conn_table, struct conn_state */
+#define FORMATS                                                                                    \
+	{"cached-items", 1, 1, 1, 0, 0},                                                           \
+	{                                                                                          \
+		"cached-conns", 1, 1, 1, 0, 0                                                      \
+	}
+
+static const struct kho_format formats[] = {FORMATS};
+KHO_FORMATS_NOTE(FORMATS);
 
 static int how;
 

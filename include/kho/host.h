@@ -2,7 +2,8 @@
 /*
  * The process host: memory and files that outlive the program.
  *
- *	static const struct kho_format formats[] = { { "mycache", 1, 1, 1 } };
+ *	static const struct kho_format formats[] = {
+ *		{ .name = "mycache", .reads_min = 1, .reads_max = 1, .writes = 1 } };
  *	struct kho_config config = KHO_CONFIG_INIT;
  *
  *	config.name = "mycache";
@@ -52,22 +53,35 @@ extern "C" {
  * @name: at most 31 bytes; "." and ";" are not allowed
  * @reads_min, @reads_max: versions that this program reads
  * @writes: the version that it writes; 0: none yet
+ * @writes_min: the oldest version that it can write as well; 0: @writes alone
+ * @flags: KHO_FORMAT_*
  *
  * A successor must read what the predecessor writes, and, until it is healthy, write
- * what the predecessor reads; otherwise it is refused before anybody stops.
+ * what the predecessor reads: kho_format_writes() says which version that is. If there is none it
+ * is refused before anybody stops.
  */
 struct kho_format {
 	const char *name;
 	__u32 reads_min;
 	__u32 reads_max;
 	__u32 writes;
+	__u32 writes_min;
+	__u32 flags;
 };
+
+/* Hints, caches: a program that does not know the format, or not in that version, does without. */
+#define KHO_FORMAT_OPTIONAL 1u
+/* A successor can do without writing it until it is healthy, if its predecessor does not read it. */
+#define KHO_FORMAT_LATER 2u
 
 /* Why kho_config.thaw is called. */
 enum kho_thaw {
 	KHO_THAW_CANCELLED = 1, /* the successor was given up before the grant: nothing changed */
-	KHO_THAW_ROLLED_BACK = 2, /* it had been granted and failed: look everything up again */
+	/* It had been granted and failed, or roots got older versions for it: look everything up again. */
+	KHO_THAW_ROLLED_BACK = 2,
 };
+
+struct kho_migration;
 
 /**
  * struct kho_config - what kho_start() wants to know
@@ -92,6 +106,8 @@ enum kho_thaw {
  *	writes to an eventfd. Optional: without it the process gets SIGTERM.
  * @retired: predecessor, its successor is healthy: last words before _exit(0). Optional.
  *
+ * @migrations, @nr_migrations: see <kho/compat.h>; may be 0
+ *
  * Callbacks but @fd run in the library's keeper thread and may use the whole API but
  * kho_start(), kho_ready() and kho_close().
  */
@@ -109,6 +125,8 @@ struct kho_config {
 	void (*fd)(void *ctx, __u64 token, int fd);
 	void (*stop)(void *ctx);
 	void (*retired)(void *ctx);
+	const struct kho_migration *migrations;
+	unsigned int nr_migrations;
 };
 
 #define KHO_CONFIG_INIT                                                                            \
@@ -159,9 +177,12 @@ int kho_ready(void);
  * kho_healthy() - the successor has proven itself: the predecessor may go
  *
  * Until then it can be rolled back, at the latest when the hand-over's time-out
- * passes. Elsewhere a no-op.
+ * passes. If kho_migrate() was called, or old objects are left to be freed, this waits, at most a
+ * second, until the predecessor has retired, and puts the new objects in force. Otherwise, and
+ * without a predecessor, a no-op.
  *
- * Return: 0; -ETIMEDOUT or another error of the channel: not said, may be tried again.
+ * Return: 0; -ETIMEDOUT or another error of the channel: not said, may be tried again; an error of the
+ * migration: said, and the old objects are in force.
  */
 int kho_healthy(void);
 
@@ -296,7 +317,7 @@ int kho_heap_stats(struct kho_heap_stats *stats, bool scan);
 
 /**
  * kho_root() - the slot of a named root, made if it is not there
- * @name: up to 63 letters, digits and ",._+-"
+ * @name: up to 63 letters, digits and ",._+-"; not "kho," in front
  * @type: what its object is; at most 39 bytes
  * @version: of that type
  *
@@ -429,5 +450,7 @@ int kho_fd_next(unsigned int *pos, __u64 *token);
 #ifdef __cplusplus
 }
 #endif
+
+#include <kho/compat.h>
 
 #endif

@@ -28,7 +28,7 @@ DATA = os.urandom(600000)
 MODES = {
     "exit": "refused before the hand-over",
     "hang": "did not say READY in time",
-    "layout": "we write version 1, the successor reads 99 to 99",
+    "layout": "we write version 1, the successor reads version 99",
     "crash": "rolled back",
     "hang-granted": "showed no sign of life for 1000 ms",
 }

@@ -230,7 +230,7 @@ TEST(edited_in_place)
 
 TEST(compatible_list_is_kept)
 {
-	static const char list[] = "kho-v4;radix-v1;x\0kho-v4";
+	static const char list[] = "kho-v4;radix-v1;x-v1\0kho-v4";
 	struct fdt fdt, to;
 	const void *prop;
 	int len;
@@ -247,6 +247,90 @@ TEST(compatible_list_is_kept)
 	EXPECT_MEM_EQ(prop, list, sizeof(list));
 }
 
+/* "a" goes, "b" becomes "z" with another version, "c" gets a name that is none if @ctx says so. */
+static bool edit(void *ctx, struct khoc_subtree *subtree)
+{
+	if (!strcmp(subtree->name, "b")) {
+		subtree->name = "z";
+		subtree->data = 0x8000;
+		subtree->type_version = 9;
+	}
+	if (!strcmp(subtree->name, "c") && ctx)
+		subtree->name = ctx;
+	return strcmp(subtree->name, "a");
+}
+
+TEST(edited_on_the_way)
+{
+	struct khoc_subtree subtree;
+	struct fdt fdt, to;
+	int pos = 0;
+
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	add(&fdt, "a", 0x1000, 1, NULL, 0);
+	add(&fdt, "b", 0x2000, 2, "type", 3);
+	add(&fdt, "c", 0x3000, 3, "other", 4);
+	EXPECT_EQ(khoc_root_edit(fdt.bytes, to.bytes, SIZE, edit, NULL), 0);
+	sound(&to);
+	EXPECT_STR_EQ(khoc_root_composite(to.bytes), "kho-v4;radix-v1");
+	EXPECT_EQ(khoc_root_tree(to.bytes), 0x5000);
+	EXPECT_EQ(khoc_root_next(to.bytes, &pos, &subtree), 0);
+	EXPECT_STR_EQ(subtree.name, "z");
+	EXPECT_STR_EQ(subtree.type, "type");
+	EXPECT_EQ(subtree.data, 0x8000);
+	EXPECT_EQ(subtree.size, 2);
+	EXPECT_EQ(subtree.type_version, 9);
+	EXPECT_EQ(khoc_root_next(to.bytes, &pos, &subtree), 0);
+	EXPECT_STR_EQ(subtree.name, "c");
+	EXPECT_EQ(subtree.type_version, 4);
+	EXPECT_EQ(khoc_root_next(to.bytes, &pos, &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_edit(fdt.bytes, to.bytes, SIZE, edit, "a/b"), -EINVAL);
+	EXPECT_EQ(khoc_root_edit(fdt.bytes, to.bytes, SIZE, edit, ""), -EINVAL);
+	EXPECT_EQ(khoc_root_edit(fdt.bytes, to.bytes, 200, edit, NULL), -ENOSPC);
+}
+
+static void as_linux_asks(const struct fdt *fdt, const char *first)
+{
+	const char *prop;
+	int len, node = fdt_path_offset(fdt->bytes, "/");
+
+	/* What Linux 7.2 does: any entry of the list will do. */
+	EXPECT_EQ(fdt_node_check_compatible(fdt->bytes, node, "kho-v4"), 0);
+	EXPECT_EQ(fdt_node_check_compatible(fdt->bytes, node, "kho-v3"), 1);
+	prop = fdt_getprop(fdt->bytes, 0, "compatible", &len);
+	EXPECT_STR_EQ(prop, first);
+	EXPECT_EQ(len, strlen(first) + 1 + (strcmp(first, "kho-v4") ? 7 : 0));
+	EXPECT_STR_EQ(prop + len - 7, "kho-v4");
+}
+
+TEST(composites)
+{
+	struct fdt fdt, to;
+	char many[600] = "kho-v4";
+
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	as_linux_asks(&fdt, "kho-v4;radix-v1");
+	EXPECT_STR_EQ(khoc_root_composite(fdt.bytes), "kho-v4;radix-v1");
+	add(&fdt, "x", 0x1000, 1, "type", 7);
+	EXPECT_EQ(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v4;a-v2?;radix-v1"), 0);
+	sound(&to);
+	as_linux_asks(&to, "kho-v4;a-v2?;radix-v1");
+	EXPECT_EQ(fdt_node_check_compatible(to.bytes, 0, "kho-v4;a-v2?;radix-v1"), 0);
+	EXPECT(fdt_getprop(to.bytes, fdt_subnode_offset(to.bytes, 0, "x"), "kho,type", NULL));
+	/* As Linux 7.2 writes it. */
+	EXPECT_EQ(khoc_root_set_composite(to.bytes, fdt.bytes, SIZE, NULL), 0);
+	sound(&fdt);
+	as_linux_asks(&fdt, "kho-v4");
+	EXPECT(!khoc_root_composite(fdt.bytes));
+	EXPECT_EQ(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v4"), -EINVAL);
+	EXPECT_EQ(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v5;a-v1"), -EINVAL);
+	EXPECT_EQ(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, "kho-v4;b-v1;a-v1"), -EINVAL);
+	memset(many + 6, ';', 593);
+	EXPECT_EQ(khoc_root_set_composite(fdt.bytes, to.bytes, SIZE, many), -EINVAL);
+	EXPECT_EQ(khoc_root_set_composite(fdt.bytes, to.bytes, 128, "kho-v4;a-v1"), -ENOSPC);
+}
+
 TEST_SUITE(root, TEST_CASE(an_empty_root), TEST_CASE(subtrees_as_linux_reads_them),
 	   TEST_CASE(find_next_remove), TEST_CASE(names_that_are_refused), TEST_CASE(too_small),
-	   TEST_CASE(a_full_slot), TEST_CASE(edited_in_place), TEST_CASE(compatible_list_is_kept));
+	   TEST_CASE(a_full_slot), TEST_CASE(edited_in_place), TEST_CASE(edited_on_the_way),
+	   TEST_CASE(composites), TEST_CASE(compatible_list_is_kept));

@@ -443,8 +443,11 @@ TEST(properties_of_the_root)
 		{"kho-v3", 7, KHO_E_INCOMPATIBLE},
 		{"kho-v44", 8, KHO_E_INCOMPATIBLE},
 		{"kho-v", 6, KHO_E_INCOMPATIBLE},
-		{"kho-v4;radix-v1", 16, KHO_E_INCOMPATIBLE},
+		{"kho-v4;radix-v1", 16, 0},
 		{"kho-v4;radix-v1\0kho-v4", 23, 0},
+		{"kho-v4\0kho-v4;radix-v1", 23, 0},
+		{"kho-v5;radix-v1", 16, KHO_E_INCOMPATIBLE},
+		{"kho-v5;b-v1;a-v1\0kho-v4", 24, 0},
 		{"kho-v4\0kho-v9", 14, 0},
 		{"\0\0kho-v4", 9, 0},
 	};
@@ -458,6 +461,27 @@ TEST(properties_of_the_root)
 		expect(b, compatible[i].fault, at,
 		       compatible[i].fault == KHO_E_FORMAT ? compatible[i].len : 0, 0,
 		       "compatible");
+	}
+	/* A list's compatibility string that is none: where in it. */
+	static const struct {
+		const char *value;
+		u32 len;
+		u32 at;
+		int fault;
+	} composite[] = {
+		{"kho-v4;x\0kho-v4", 16, 7, KHO_E_FORMAT},
+		{"kho-v4\0kho-v4;b-v1;a-v1", 24, 19, KHO_E_FORMAT},
+		{"kho-v4;a-v1;a-v2\0kho-v4", 24, 12, KHO_E_DUPLICATE},
+		{"kho-v4;", 8, 7, KHO_E_FORMAT},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(composite); i++) {
+		b->at = b->strings_size = 0;
+		begin(b, "");
+		at = here(b) + 12;
+		prop(b, "compatible", composite[i].value, composite[i].len);
+		prop64(b, "preserved-memory-map", 0x5000);
+		end(b);
+		expect(b, composite[i].fault, at + composite[i].at, 0, 0, "compatible");
 	}
 	/* Twice. */
 	root(b);

@@ -217,6 +217,32 @@ static void array_example(void)
 	printf("```\n");
 }
 
+static void compat_strings(void)
+{
+#define STRING(s)                                                                                  \
+	{                                                                                          \
+		s, sizeof(s), KHO_ABI_COMPAT_ALIGN(s)                                              \
+	}
+	static const struct {
+		const char *string;
+		size_t size, aligned;
+	} strings[] = {
+		STRING(KHO_ABI_ROOT_COMPATIBLE),
+		STRING(KHO_ABI_COMPAT_CORE),
+		STRING(KHO_ABI_COMPAT_ARENA),
+		STRING("kho-v4" KHO_ABI_COMPAT_PART("radix-v1") KHO_ABI_COMPAT_PART("vmalloc-v1")),
+		STRING("luo-v5" KHO_ABI_COMPAT_PART("block-v1")),
+		STRING("memfd-v2" KHO_ABI_COMPAT_PART("vmalloc-v1")),
+	};
+
+	printf("```values compat-strings\nstring bytes in-a-structure\n");
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		need(!khoc_compat_check(strings[i].string, strings[i].size, NULL), "string");
+		printf("\"%s\" %zu %zu\n", strings[i].string, strings[i].size, strings[i].aligned);
+	}
+	printf("```\n");
+}
+
 /* ---- kho-v4 ---------------------------------------------------------------- */
 
 static void root_fdt(void)
@@ -232,7 +258,8 @@ static void root_fdt(void)
 	struct khoc_report report;
 	const unsigned char *bytes = (const void *)two;
 
-	need(!khoc_root_create(empty, sizeof(empty), 0x40000), "create");
+	need(!khoc_root_create(one, sizeof(one), 0x40000), "create");
+	need(!khoc_root_set_composite(one, empty, sizeof(empty), KHO_ABI_COMPAT_ARENA), "list");
 	need(!khoc_root_add(empty, one, sizeof(one), &metadata), "add");
 	need(!khoc_root_add(one, two, sizeof(two), &cell), "add");
 	need(!khoc_root_check(two, sizeof(two), 0x2000, GiB, &report), "check");
@@ -551,6 +578,22 @@ static void heap(void)
 	kho_arena_unmap_();
 }
 
+/* ---- ELF notes ---------------------------------------------------------------- */
+
+/* In this program, too: check_abi.py looks for it there. */
+KHO_FORMATS_NOTE({"mycache", 1, 2, 2, 1, KHO_FORMAT_LATER});
+
+static void note(void)
+{
+	static const struct {
+		struct kho_abi_note head;
+		struct kho_abi_format format;
+	} example = {{4, sizeof(example.format), KHO_ABI_NOTE_FORMATS, KHO_ABI_NOTE_OWNER},
+		     {"mycache", 1, 2, 2, 1, KHO_ABI_FORMAT_LATER}};
+
+	hexdump("elf-note", &example, sizeof(example));
+}
+
 /* ---- handover-v1 ------------------------------------------------------------- */
 
 static void messages(void)
@@ -562,10 +605,10 @@ static void messages(void)
 	struct {
 		struct kho_abi_msg head;
 		struct kho_abi_msg_hello hello;
-		struct kho_abi_msg_format format;
+		struct kho_abi_format format;
 	} hello = {{KHO_ABI_MSG_MAGIC, KHO_MSG_HELLO, sizeof(hello) - sizeof(hello.head)},
 		   {"mycache", "1.4", 4711, 1},
-		   {"mycache", 1, 2, 2, 0}};
+		   {"mycache", 1, 2, 2, 1, KHO_ABI_FORMAT_LATER}};
 
 	hexdump("msg-hello", &hello, sizeof(hello));
 	hexdump("msg-grant", &grant, sizeof(grant));
@@ -578,6 +621,7 @@ int main(void)
 	radix_tree();
 	array_caps();
 	array_example();
+	compat_strings();
 	root_fdt();
 	vmalloc_chain();
 	block_set();
@@ -588,6 +632,7 @@ int main(void)
 	geometry();
 	arena_header();
 	heap();
+	note();
 	messages();
 	return 0;
 }

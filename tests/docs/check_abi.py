@@ -270,10 +270,39 @@ def read_fdt(data):
             return props
 
 
+def compat_parts(string):
+    """Base and parts of a compatibility string as (name, version, optional), or None."""
+    parts = []
+    if not 0 < len(string) < 512:
+        return None
+    for i, text in enumerate(string.split(b";")):
+        match = re.fullmatch(rb"([A-Za-z0-9_,+-]{1,31})-v([1-9][0-9]{0,9})(\??)", text)
+        if not match or int(match[2]) >= 1 << 32 or (not i and match[3]):
+            return None
+        parts.append((match[1], int(match[2]), bool(match[3])))
+    order = string.split(b";")[1:]
+    if len(order) > 32 or order != sorted(order) or len({p[0] for p in parts[1:]}) != len(order):
+        return None
+    return parts
+
+
+def check_compat(doc):
+    for string, size, aligned in rows(doc["compat-strings"]):
+        string = string.strip('"').encode()
+        expect(f"parts of {string}", bool(compat_parts(string)), True)
+        expect(f"bytes of {string}", (int(size), int(aligned)), (len(string) + 1, len(string) // 8 * 8 + 8))
+    for string in b"", b"kho", b"kho-v0", b"kho-v4;", b"kho-v4;b-v1;a-v1", b"kho-v4;a-v1;a-v2", b"kho-v4?":
+        expect(f"parts of {string}", compat_parts(string), None)
+    expect("parts", compat_parts(b"kho-v4;a-b-v2?;c-v1"), [(b"kho", 4, False), (b"a-b", 2, True), (b"c", 1, False)])
+    first = read_fdt(image(doc["root-fdt"]))["compatible"].split(b"\0")[0]
+    expect("what the arena is made of", compat_parts(first),
+           [(b"kho", 4, False), (b"arena", 1, False), (b"radix", 1, False), (b"slab", 1, False)])
+
+
 def check_root(doc):
     props = read_fdt(image(doc["root-fdt"]))
     want = {
-        "compatible": b"kho-v4\0",
+        "compatible": b"kho-v4;arena-v1;radix-v1;slab-v1\0kho-v4\0",
         "preserved-memory-map": struct.pack("<Q", 0x40000),
         "kexec-metadata/preserved-data": struct.pack("<Q", 0x11000),
         "kexec-metadata/blob-size": struct.pack("<Q", 73),
@@ -504,10 +533,47 @@ def check_memblock(doc):
 
 def check_messages(doc):
     data = image(doc["msg-hello"])
-    expect("HELLO", struct.unpack("<4sHH32s32sII32sIIII", data),
+    expect("HELLO", struct.unpack("<4sHH32s32sII32sIIIII", data),
            (b"KHO1", 1, len(data) - 8, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0"),
-            4711, 1, b"mycache".ljust(32, b"\0"), 1, 2, 2, 0))
+            4711, 1, b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
     expect("GRANT", struct.unpack("<4sHHQ", image(doc["msg-grant"])), (b"KHO1", 6, 8, 4))
+
+
+def elf_notes(data):
+    """Formats of the notes of an ELF file as (type, record)."""
+    found = []
+    if data[:6] != b"\x7fELF\2\1":
+        return found
+    phoff, phnum = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    for i in range(phnum):
+        kind, _, offset, _, _, size, _, align = struct.unpack_from("<IIQQQQQQ", data, phoff + 56 * i)
+        if kind != 4:
+            continue
+        pad, at, end = 8 if align == 8 else 4, offset, offset + size
+        while end - at >= 16:
+            name_size, note_size, kind = struct.unpack_from("<III", data, at)
+            if not name_size:
+                at += 4
+                continue
+            records = at + -(-(12 + name_size) // pad) * pad
+            if data[at + 12:at + 12 + name_size] == b"KHO\0" and 1 <= kind <= 3:
+                for record in range(records, records + note_size, 52):
+                    name, *rest = struct.unpack_from("<32sIIIII", data, record)
+                    found.append((kind, name.rstrip(b"\0").decode(), *rest))
+            at = -(-(records + note_size) // pad) * pad
+    return found
+
+
+def check_notes(doc, program):
+    data = image(doc["elf-note"])
+    expect("note", struct.unpack("<III4s32sIIIII", data),
+           (4, 52, 1, b"KHO\0", b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
+    found = elf_notes(open(program, "rb").read())
+    expect("notes of the application", [f for f in found if f[0] == 1], [(1, "mycache", 1, 2, 2, 1, 2)])
+    versions = [("arena", 1), ("handover", 1), ("kho", 4), ("radix", 1), ("slab", 1), ("vmalloc", 1)]
+    for name, version in versions:
+        record = (3, name, version, version, version, 0, 0)
+        expect(f"notes of the library's headers: {name}", [f for f in found if f[:2] == (3, name)], [record])
 
 
 def main():
@@ -519,9 +585,11 @@ def main():
     check_numbers(top, text)
     check_versions(top)
     if not failures:
-        for check in (check_radix, check_array, check_root, check_vmalloc, check_arena, check_slab,
-                      check_cache, check_large, check_blocks, check_memblock, check_messages):
+        for check in (check_compat, check_radix, check_array, check_root, check_vmalloc,
+                      check_arena, check_slab, check_cache, check_large, check_blocks,
+                      check_memblock, check_messages):
             check(doc)
+        check_notes(doc, examples)
     for failure in failures:
         print(f"check_abi: {failure}", file=sys.stderr)
     return bool(failures)

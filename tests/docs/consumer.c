@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* A program as a user of the installed library would write it: headers, linking, one round. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,21 @@
 #include <kho/kho.h>
 #include <kho/abi/handover.h>
 #include <kho/abi/slab.h>
+
+KHO_FORMATS_NOTE({"text", 1, 1, 1, 0, 0});
+
+/* However it was linked: what it reads and writes is in its file. */
+static int noted(void)
+{
+	static struct kho_note_format formats[KHO_NOTE_FORMATS_MAX];
+	int own = 0, library = 0, nr = kho_note_read(open("/proc/self/exe", O_RDONLY), formats);
+
+	for (int i = 0; i < nr; i++) {
+		own += formats[i].type == KHO_ABI_NOTE_FORMATS;
+		library += formats[i].type == KHO_ABI_NOTE_BUILT_WITH;
+	}
+	return own == 1 && library > 1;
+}
 
 static int fail(const char *what)
 {
@@ -20,6 +36,8 @@ int main(void)
 	void **slot;
 	char *text;
 
+	if (!noted())
+		return fail("notes");
 	config.name = "consumer";
 	config.arena_max = 256 << 20;
 	if (kho_start(&config) != KHO_FRESH)

@@ -112,8 +112,8 @@ int main(int argc, char **argv)
 	    kho_arena_own_())
 		return 1;
 	make_caches();
-	make_heap(); /* last to publish: what it leaves unfinished */
 	make_pages();
+	make_heap(); /* last: the record that it leaves is the one that is used next */
 	kho_arena_set_metadata_("golden 1.0", 3);
 	kho_arena_set_generation_(7);
 	kho_arena_set_state_(KHO_ABI_STATE_RUNNING);

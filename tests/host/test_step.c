@@ -20,6 +20,7 @@
 
 #include "arena_fixture.h"
 #include "heap.h"
+#include "migrate.h"
 #include "page.h"
 #include "preserve.h"
 #include "vmalloc.h"
@@ -66,7 +67,7 @@ static __u64 list_value(const char *name, __u64 *count, __u64 *large_pages)
 	__u64 value = 0;
 
 	if (!kho_retrieve_subtree(name, NULL, NULL))
-		slot = kho_root(name, "list", 1);
+		slot = kho_root(name, "list", 1) ?: kho_root(name, "list", 2);
 	for (struct node *node = slot ? *slot : NULL; node; node = node->next) {
 		const struct kho_abi_large *large;
 
@@ -806,6 +807,61 @@ static int check_two_stays(const struct found *found)
 }
 
 #include "step_caches.h"
+/* ---- a migration: killed anywhere, all of the one version or all of the other ---- */
+
+static int build_up(void *ctx, void *old, void **fresh)
+{
+	struct node **tail = (struct node **)fresh;
+
+	for (struct node *from = old; from; from = from->next) {
+		struct node *to = kho_migrate_malloc(sizeof(*to));
+
+		if (!to)
+			return -1;
+		to->tag = NODE_TAG;
+		to->value = from->value + 5;
+		*tail = to;
+		tail = &to->next;
+	}
+	return 0;
+}
+
+static int release_nodes(void *ctx, void **slot)
+{
+	struct node *first;
+
+	while ((first = *slot))
+		if (kho_publish(slot, first->next, first))
+			return -1;
+	return 0;
+}
+
+static const struct kho_migration hook = {"list", 1, 2, build_up, release_nodes};
+
+static void setup_migration(void)
+{
+	setup_two();
+	kho_migrate_set_(&hook, 1, NULL);
+}
+
+static void op_migrate(void)
+{
+	if (kho_migrate("a", 2, NULL) || kho_migrate_finish_())
+		_exit(7);
+}
+
+/* What the next program does with what is left. */
+static void finish_migration(void)
+{
+	kho_migrate_set_(&hook, 1, NULL);
+	assert_int_equal(kho_migrate_finish_(), 0);
+	assert_false(kho_migrate_due_());
+}
+
+static int check_migrated(const struct found *found)
+{
+	return a_is(12, 67, found);
+}
 
 static const struct step_case {
 	const char *name;
@@ -862,6 +918,7 @@ static const struct step_case {
 	{"recovery, page completed", setup_page_intent_done, op_own, check_new_page_stays, true,
 	 false},
 	{"recovery, run", setup_run_intent, op_own, check_nothing_stays, true, false},
+	{"migrate", setup_migration, op_migrate, check_migrated, false, true},
 };
 
 /* ---- stepping ---- */
@@ -937,6 +994,8 @@ static void attach_snapshot(const struct step_case *c)
 
 	if (kho_arena_map_(snapshot(), true) || kho_arena_own_())
 		fail_msg("%s, step %lu: %s", c->name, step.steps, kho_error());
+	if (c->setup == setup_migration)
+		finish_migration();
 	found = check_common();
 	after = c->check(&found);
 	if (!c->constant && after < step.last)

@@ -329,6 +329,57 @@ static void all_cells_can_be_used(void **state)
 	}
 }
 
+static void compatible_is_matched_part_by_part(void **state)
+{
+	static const struct {
+		const char *now, *why;
+	} bad[] = {
+		{"kho-v4;arena-v1;radix-v2;slab-v1",
+		 "compatible: part \"radix\": it is version 2, this reader takes version 1"},
+		{"kho-v4;arena-v1;radix-v1;slub-v1",
+		 "compatible: part \"slub-v1\" is mandatory, and this reader does not know it"},
+		{"kho-v4;arena-v1;arena-v2;slab-v1", "root FDT"},
+		{"kho-v4;radix-v1;arena-v1;slab-v1", "root FDT"},
+	};
+	static const char good[] = "kho-v4;arena-v1;radix-v1;slab-v1";
+	char *at = (char *)khoc_root_composite(kho_arena_.base + slot_in_force());
+
+	assert_string_equal(at, good);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		memcpy(at, bad[i].now, sizeof(good)); /* all are of one length */
+		assert_true(kho_root_check_() < 0);
+		if (!strstr(kho_error(), bad[i].why))
+			fail_msg("\"%s\" is not in: %s", bad[i].why, kho_error());
+		memcpy(at, good, sizeof(good));
+	}
+	/* Of an unknown base: the entry is not for us; with "kho-v4" alone all is taken as before. */
+	memcpy(at, "kho-v5;arena-v1;radix-v2;slab-v1", sizeof(good));
+	assert_int_equal(kho_root_check_(), 0);
+	arena_crash();
+}
+
+static void parts_are_added_when_they_come(void **state)
+{
+	const char *fdt = kho_arena_.base + slot_in_force();
+
+	assert_non_null(kho_root("r", "type", 1));
+	assert_int_equal(kho_root_part_("slab-v1"), 0);
+	assert_string_equal(khoc_root_composite(kho_arena_.base + slot_in_force()),
+			    "kho-v4;arena-v1;radix-v1;slab-v1");
+	assert_int_equal(kho_root_part_("hints-v2?"), 0);
+	assert_int_equal(kho_root_part_("hints-v3?"), 0);
+	fdt = kho_arena_.base + slot_in_force();
+	assert_string_equal(khoc_root_composite(fdt), "kho-v4;arena-v1;hints-v3?;radix-v1;slab-v1");
+	assert_int_equal(kho_root_part_("hints-v3?"), 0);
+	assert_ptr_equal(fdt, kho_arena_.base + slot_in_force()); /* nothing to be written */
+	arena_crash();
+	assert_non_null(kho_root("r", "type", 1));
+	assert_int_equal(kho_root_part_("nonsense"), -EINVAL);
+	assert_int_equal(kho_root_part_("a-v1;b-v1"), -EINVAL);
+	assert_int_equal(kho_root_part_("other-v1"), 0);
+	assert_int_equal(kho_root_check_(), -KHO_E_INCOMPATIBLE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +395,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(roots_have_a_type_and_a_version, fresh, drop),
 		cmocka_unit_test_setup_teardown(a_root_in_use_is_not_removed, fresh, drop),
 		cmocka_unit_test_setup_teardown(a_cell_takes_addresses_only, fresh, drop),
+		cmocka_unit_test_setup_teardown(compatible_is_matched_part_by_part, fresh, drop),
+		cmocka_unit_test_setup_teardown(parts_are_added_when_they_come, fresh, drop),
 		cmocka_unit_test_setup_teardown(a_full_fdt_is_told_and_changes_nothing, fresh,
 						drop),
 		cmocka_unit_test_setup_teardown(all_cells_can_be_used, fresh, drop),

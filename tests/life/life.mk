@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # check-life: ownership, quiescing, preserved fds, messages, hand-over, supervision
 LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise test_system
+LIFE_TESTS += test_note test_versions
 LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
 TEST_LIFE_SERVER := $(O)/tests/life/server
 LIFE_HELPERS := $(O)/tests/life/util.o
@@ -9,16 +10,22 @@ $(O)/tests/life/%.o: tests/life/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Itests/life -c -o $@ $<
 
-$(O)/tests/life/server: $(O)/tests/life/server.o $(O)/tests/life/hold.o $(LIB)
+$(O)/tests/life/server: $(O)/tests/life/server.o $(O)/tests/life/store.o $(O)/tests/life/hold.o $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS)
 
 # A keeper without a thread.
 $(O)/tests/life/test_owner: LIFE_LD := -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
+# The same with a note of its format, of version 1 or 9.
+LIFE_NOTED := $(O)/tests/life/server-note1 $(O)/tests/life/server-note9
+$(LIFE_NOTED): $(O)/tests/life/server-note%: tests/life/server.c $(O)/tests/life/store.o $(O)/tests/life/hold.o $(LIB)
+	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Itests/life \
+		-DSERVER_NOTE=$* -MF $@.d -MT $@ -o $@ $^ $(KHO_LDFLAGS) $(KHO_LDLIBS)
+
 $(LIFE_BINS): $(O)/tests/life/%: $(O)/tests/life/%.o $(LIFE_HELPERS) $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) $(LIFE_LD) -o $@ $^ $(KHO_LDLIBS) -lcmocka
 
 .PHONY: check-life
-check-life: $(LIFE_BINS) $(O)/tests/life/server $(O)/kho
+check-life: $(LIFE_BINS) $(O)/tests/life/server $(LIFE_NOTED) $(O)/kho
 	@for t in $(LIFE_BINS); do \
 		CMOCKA_MESSAGE_OUTPUT=stdout $$t >$$t.log 2>&1 || { cat $$t.log; echo "$$t failed"; exit 1; }; \
 	done

@@ -5,12 +5,16 @@
  * them. Connections go along in a hand-over. The count is in an area of scattered pages as well, which each
  * server restores at an address of its own and holds against it.
  *
- *	server [RELEASE [FORMAT-VERSION [FAULT]]]
+ *	server [RELEASE [FORMAT-VERSIONS [FAULT [STORE-VERSIONS]]]]
+ *
+ * FORMAT-VERSIONS: "N", read and written; or "MIN-MAX", of which the oldest and the newest are written;
+ * "o" or "l" behind it: an optional format, or one that can be written later.
  *
  * FAULT, of a successor only: exit, hang, crash-granted, hang-granted, slow-healthy; silent, which
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
- * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE.
- * Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
+ * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE;
+ * late, healthy in a thread of its own while it serves.
+ * crash-migrated, before it is healthy. Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
  * "none" otherwise.
  *
  * In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps; KHO_TEST_PAIRS=N, preserve so
@@ -34,13 +38,18 @@
 #include <kho/vmalloc.h>
 
 #include "hold.h"
+#include "store.h"
 
 #define PAIRS (1ULL << 40) /* tokens of socket pairs */
 #define NOBODY 65534
 
 static const char *release = "1";
 static const char *fault = "none";
-static struct kho_format format = {"counter", 1, 1, 1};
+static struct kho_format format = {"counter", 1, 1, 1, 0, 0};
+static struct kho_format formats[2];
+#ifdef SERVER_NOTE
+KHO_FORMATS_NOTE({"counter", SERVER_NOTE, SERVER_NOTE, SERVER_NOTE, 0, 0});
+#endif
 static int epoll, stop_fd;
 static struct counter {
 	__u64 count;
@@ -137,7 +146,7 @@ static void find_area(void)
 
 static void find_counter(void)
 {
-	void **slot = kho_root("counter", "counter", 1);
+	void **slot = kho_root("counter", "count", 1);
 
 	if (!slot)
 		die("root");
@@ -149,6 +158,12 @@ static void find_counter(void)
 	}
 	counter = *slot;
 	find_area();
+}
+
+static void find_all(void)
+{
+	find_counter();
+	store_find();
 }
 
 /* ---- other requests than for a count ---- */
@@ -246,7 +261,7 @@ static int forked_child(void)
 	DEAD(kho_publish_tagged(at, 1, NULL, NULL));
 	DEAD(kho_exchange(slot, NULL, at));
 	DEAD(kho_heap_stats(&stats, true));
-	NONE(kho_root("counter", "counter", 1));
+	NONE(kho_root("counter", "count", 1));
 	DEAD(kho_root_remove("counter"));
 	DEAD(kho_add_subtree("x", at, 8));
 	kho_remove_subtree(at);
@@ -307,6 +322,8 @@ static int ask_child(void)
 /* One number for a request of another letter. */
 static int special(char request)
 {
+	struct kho_heap_stats stats;
+
 	switch (request) {
 	case 'p':
 		return count_pairs();
@@ -316,6 +333,12 @@ static int special(char request)
 		return ask_child();
 	case 'u':
 		return (int)geteuid();
+	case 'w':
+		return kho_format_writes("counter");
+	case 's':
+		return store_next();
+	case 'l':
+		return kho_heap_stats(&stats, true) ? -1 : (int)stats.live_objects;
 	}
 	return -1;
 }
@@ -368,7 +391,7 @@ static void serve(void)
 		kho_blocking();
 		n = epoll_wait(epoll, &ev, 1, -1);
 		if (kho_unblocked() == KHO_THAW_ROLLED_BACK)
-			find_counter();
+			find_all();
 		if (n != 1)
 			continue;
 		if (ev.data.u64 == ~0ULL)
@@ -378,6 +401,12 @@ static void serve(void)
 		else
 			answer(ev.data.u64);
 	}
+}
+
+static void *late(void *unused)
+{
+	kho_healthy();
+	return NULL;
 }
 
 static void show_life(unsigned int times, unsigned int ms)
@@ -397,8 +426,10 @@ static void show_life(unsigned int times, unsigned int ms)
 
 static void *rogue(void *unused)
 {
-	for (;; usleep(1000))
+	for (;;) {
+		usleep(20000); /* the first time: until the grant is out, however busy the machine is */
 		__atomic_fetch_add(&counter->rogue, 1, __ATOMIC_RELAXED); /* not the count itself */
+	}
 	return NULL;
 }
 
@@ -420,8 +451,12 @@ static void start(void)
 
 	config.name = "server";
 	config.release = release;
-	config.formats = &format;
-	config.nr_formats = 1;
+	formats[0] = format;
+	formats[1] = store_format;
+	config.formats = formats;
+	config.nr_formats = store_format.writes ? 2 : 1;
+	config.migrations = store_hooks;
+	config.nr_migrations = store_format.reads_max > store_format.reads_min ? 2 : 0;
 	config.arena_max = 128ULL << 20;
 	config.flags = KHO_START_ALIVE * (faulty("silent") || faulty("sleepy") || faulty("steady"));
 	config.fd = on_fd;
@@ -445,7 +480,7 @@ static void start(void)
 	if (kho_worker_enter())
 		die("worker");
 	if (how != KHO_SUCCESSOR)
-		find_counter();
+		find_all();
 	if (how == KHO_FRESH)
 		make_pairs();
 	if (kho_ready())
@@ -461,17 +496,37 @@ static void start(void)
 		release = gone_text;
 	}
 	if (how == KHO_SUCCESSOR)
-		find_counter();
+		find_all();
+	store_migrate();
+	if (faulty("crash-migrated"))
+		kill(getpid(), SIGKILL);
+}
+
+static void parse_versions(const char *text)
+{
+	char *end;
+
+	format.reads_min = format.reads_max = (unsigned int)strtoul(text, &end, 10);
+	if (*end == '-') {
+		format.writes_min = format.reads_min;
+		format.reads_max = (unsigned int)strtoul(end + 1, &end, 10);
+	}
+	format.writes = format.reads_max;
+	format.flags = *end == 'o' ? KHO_FORMAT_OPTIONAL : *end == 'l' ? KHO_FORMAT_LATER : 0;
 }
 
 int main(int argc, char **argv)
 {
+	pthread_t thread;
+
 	if (argc > 1)
 		release = argv[1];
 	if (argc > 2)
-		format.reads_min = format.reads_max = format.writes = (unsigned int)atoi(argv[2]);
+		parse_versions(argv[2]);
 	if (argc > 3)
 		fault = argv[3];
+	if (argc > 4)
+		store_parse(argv[4]);
 	hold_install();
 	if (faulty("exit"))
 		return 3;
@@ -485,8 +540,11 @@ int main(int argc, char **argv)
 		show_life(4, 300);
 	if (faulty("steady"))
 		show_life(60, 20);
-	if (!faulty("hang-granted"))
+	if (faulty("late") && pthread_create(&thread, NULL, late, NULL))
+		abort();
+	if (!faulty("hang-granted") && !faulty("late"))
 		kho_healthy();
+	store_find(); /* in the version that it has now */
 	serve();
 	kho_close();
 	return 0;

@@ -334,7 +334,7 @@ static void is_no_program(void **state)
 static void other_formats(void **state)
 {
 	unsigned long long count = ask(-1).count;
-	const char *want = "format counter: we write version 1, the successor reads 3 to 3";
+	const char *want = "format counter: we write version 1, the successor reads version 3";
 
 	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", "3", NULL), 1);
 	assert_non_null(strstr(kho_out, want));
@@ -345,6 +345,112 @@ static void other_formats(void **state)
 	assert_int_equal(
 		kho("upgrade", NAME, "--force", "--exec", server_path, "--", "x", "3", NULL), 0);
 	assert_string_equal(next(&count, -1).release, "x");
+}
+
+/* What is said in the files themselves keeps a program from being started at all. */
+static void notes_in_the_files(void **state)
+{
+	const char *want = "refused before the hand-over: by what the files say, before it was "
+			   "started: format counter: we write version 1, the successor reads "
+			   "version 9";
+	unsigned long long count = ask(-1).count;
+	char note1[300], note9[300];
+
+	snprintf(note1, sizeof(note1), "%s-note1", server_path);
+	snprintf(note9, sizeof(note9), "%s-note9", server_path);
+	/* A program without a note, and one with: nothing to compare. */
+	assert_int_equal(kho("upgrade", NAME, "--exec", note1, "--", "noted", NULL), 0);
+	for (int in_place = 0; in_place < 2; in_place++) {
+		assert_int_equal(kho("upgrade", NAME, "--exec", note9,
+				     in_place ? "--in-place" : "--quiet", "--", "9", NULL),
+				 1);
+		if (!strstr(kho_out, want))
+			fail_msg("\"%s\" is not in: %s", want, kho_out);
+		assert_null(strstr(kho_out, "started process"));
+		assert_string_equal(next(&count, -1).release, "noted");
+	}
+	assert_non_null(
+		strstr(status_field(NAME, "last_upgrade"), "refused: by what the files say"));
+	/* Its formats are those of its arguments, not of its note: the hand-over finds them good. */
+	assert_int_equal(kho("upgrade", NAME, "--force", "--exec", note9, "--", "9", NULL), 0);
+	assert_string_equal(next(&count, -1).release, "9");
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", NULL), 0);
+	assert_string_equal(next(&count, -1).release, "x");
+}
+
+/* What the server says that it may write of its format. */
+static int may_write(void)
+{
+	char text[32] = "";
+	int fd = connect_server();
+
+	assert_int_equal(write(fd, "w", 1), 1);
+	assert_true(read(fd, text, sizeof(text) - 1) > 0);
+	close(fd);
+	return atoi(text);
+}
+
+/* Until it has seen the predecessor go. */
+static void await_writes(int version)
+{
+	for (int i = 0; may_write() != version; i++) {
+		assert_true(i < 1000);
+		usleep(1000);
+	}
+}
+
+/* Upgrade to a server of @versions that is healthy when it is let go; what it may write before, and after. */
+static void negotiated(const char *versions, int before, int after)
+{
+	const char *const argv[] = {tool_path, "upgrade", NAME,	    "--exec", server_path,
+				    "--",      "v",	  versions, "late",   NULL};
+	pid_t upgrade;
+	int status;
+
+	hold("successor-healthy");
+	upgrade = fork();
+	if (!upgrade) {
+		execv(tool_path, (char *const *)argv);
+		_exit(99);
+	}
+	await_held("successor-healthy");
+	if (before >= 0)
+		assert_int_equal(may_write(), before);
+	let_go("successor-healthy");
+	status = await_child(upgrade);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+	await_writes(after);
+}
+
+static void the_version_to_write_is_negotiated(void **state)
+{
+	/* The first one reads and writes version 1. */
+	negotiated("1-3", 1, 3);
+	negotiated("2-5", 3, 5);
+	/* It writes 5: read by this one. It writes 4, when 4 is the newest that both know. */
+	negotiated("4-5", 5, 5);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", "6-7", NULL), 1);
+	assert_non_null(strstr(kho_out, "format counter: we write version 5, the successor reads "
+					"versions 6 to 7"));
+	/* What cannot be read is no matter if it is optional; it is written when nobody can want it back. */
+	assert_int_equal(
+		kho("upgrade", NAME, "--force", "--exec", server_path, "--", "x", "3o", NULL), 0);
+	await_writes(3);
+	negotiated("9o", 0, 9);
+}
+
+static void what_can_wait_is_written_later(void **state)
+{
+	const char *want =
+		"format counter: the successor writes versions 2 to 3, we read version 1";
+
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", "1-3", NULL), 0);
+	assert_int_equal(
+		kho("upgrade", NAME, "--force", "--exec", server_path, "--", "x", "1o", NULL), 0);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "x", "2-3", NULL), 1);
+	if (!strstr(kho_out, want))
+		fail_msg("\"%s\" is not in: %s", want, kho_out);
+	negotiated("2-3l", 0, 3);
 }
 
 /* Arguments of a process as "a|b|c|". */
@@ -644,6 +750,9 @@ int main(int argc, char **argv)
 		TEST(gives_way_until_ready),
 		TEST(is_no_program),
 		TEST(other_formats),
+		TEST(notes_in_the_files),
+		TEST(the_version_to_write_is_negotiated),
+		TEST(what_can_wait_is_written_later),
 		TEST(the_old_arguments),
 		TEST(a_script),
 		cmocka_unit_test_teardown(predecessor_killed_at_any_step, tear_down),

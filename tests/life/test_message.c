@@ -97,7 +97,7 @@ static void bad_heads(void **state)
 	packet.head.len = 65535;
 	assert_int_equal(refused(len, 0), -KHO_E_TRUNCATED);
 	for (unsigned int type = 0; type < 65536; type++) {
-		bool known = (type >= 1 && type <= 11) || (type >= 32 && type <= 38) ||
+		bool known = (type >= 1 && type <= 12) || (type >= 32 && type <= 38) ||
 			     (type >= 64 && type <= 68);
 
 		make(type, "", 0);
@@ -166,7 +166,7 @@ static void fd_messages(void **state)
 
 struct hello {
 	struct kho_abi_msg_hello head;
-	struct kho_abi_msg_format formats[65];
+	struct kho_abi_format formats[65];
 };
 
 static void hello_messages(void **state)
@@ -176,16 +176,24 @@ static void hello_messages(void **state)
 	strcpy(h.head.name, "n");
 	strcpy(h.formats[0].name, "f");
 	h.head.nr_formats = 1;
-	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 48), 0), 0);
+	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), 0);
 	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72), 0), -KHO_E_TRUNCATED);
 	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 71), 0), -KHO_E_RANGE);
 	h.formats[0].reads_min = 2;
-	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 48), 0), -KHO_E_RANGE);
+	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), -KHO_E_RANGE);
 	h.formats[0].reads_min = 0;
+	h.formats[0].writes_min = 1;
+	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), -KHO_E_RANGE);
+	h.formats[0].writes = 1;
+	h.formats[0].flags = 3;
+	assert_int_equal(refused(make(KHO_MSG_WELCOME, &h, 72 + 52), 0), 0);
+	h.formats[0].flags = 4;
+	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), -KHO_E_VERSION);
+	h.formats[0].flags = 0;
 	memset(h.formats[0].name, 'x', 32);
-	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 48), 0), -KHO_E_FORMAT);
+	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), -KHO_E_FORMAT);
 	memset(h.formats[0].name, 0, 32);
-	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 48), 0), -KHO_E_FORMAT);
+	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), -KHO_E_FORMAT);
 	h.head.nr_formats = 65;
 	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, sizeof(h)), 0), -KHO_E_RANGE);
 	h.head.nr_formats = 0;

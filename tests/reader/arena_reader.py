@@ -6,6 +6,7 @@
 # a line for each thing, or "refused" with the reason, and must say the same as the library does.
 #
 # usage: arena_reader.py FILE
+import re
 import struct
 import sys
 
@@ -19,6 +20,21 @@ NAME_CHARS = frozenset(
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789,._+-")
 TYPES = {1: "FOLIO", 2: "PAGES", 3: "SLAB", 4: "LARGE", 5: "LARGE_PART", 6: "STRUCT",
          7: "VMALLOC", 8: "VMALLOC_CHUNK"}
+
+
+def compat_parts(string):
+    """Base and parts of a compatibility string as (name, version, optional), or None."""
+    if not 0 < len(string) < 512:
+        return None
+    texts, parts = string.split(b";"), []
+    for i, part in enumerate(texts):
+        match = re.fullmatch(rb"([A-Za-z0-9_,+-]{1,31})-v([1-9][0-9]{0,9})(\??)", part)
+        if not match or int(match[2]) >= 1 << 32 or (not i and match[3]):
+            return None
+        parts.append((match[1], int(match[2]), bool(match[3])))
+    if len(texts) > 33 or texts[1:] != sorted(texts[1:]):
+        return None
+    return parts if len({p[0] for p in parts[1:]}) == len(parts) - 1 else None
 
 
 class Refused(Exception):
@@ -373,7 +389,13 @@ class Fdt:
         if name == b"compatible":
             check(self.compatible is None and value.endswith(b"\0"), "FDT compatible")
             self.compatible = value[:-1].split(b"\0")
-            check(b"kho-v4" in self.compatible, "FDT compatible")
+            composites = [c for c in self.compatible if c.startswith(b"kho-v4;")]
+            for composite in composites:
+                check(compat_parts(composite) is not None, "FDT compatible")
+            check(composites or b"kho-v4" in self.compatible, "FDT compatible")
+            known = {b"arena": 1, b"handover": 1, b"radix": 1, b"slab": 1, b"vmalloc": 1}
+            for part, number, optional in compat_parts(composites[0])[1:] if composites else []:
+                check(optional or known.get(part) == number, "FDT compatible")
         elif name == b"preserved-memory-map":
             check(self.tree_root is None and len(value) == 8, "FDT preserved-memory-map")
             self.tree_root = struct.unpack("<Q", value)[0]

@@ -11,6 +11,7 @@
  *
  *	channel:  successor   predecessor
  *		   HELLO  -->               releases, formats
+ *		          <--  WELCOME      its own releases, formats
  *		          <--  FD ...       preserved fds, up to 200 a message
  *		          <--  FDS_DONE
  *		   READY  -->               may be granted from now on
@@ -28,6 +29,7 @@
 #ifndef KHO_ABI_HANDOVER_H
 #define KHO_ABI_HANDOVER_H
 
+#include <kho/abi/format.h>
 #include <kho/abi/layout.h>
 #include <kho/types.h>
 
@@ -61,6 +63,7 @@ enum kho_abi_msg_type {
 	KHO_MSG_RETIRE = 9,
 	KHO_MSG_CANCEL = 10,
 	KHO_MSG_ALIVE = 11,
+	KHO_MSG_WELCOME = 12,
 
 	KHO_MSG_REGISTER =
 		32, /* server -> supervisor: struct kho_abi_msg_register; fd 0: arena when adopted */
@@ -100,7 +103,7 @@ KHO_ABI_OFFSET(struct kho_abi_msg, magic, 0);
 KHO_ABI_OFFSET(struct kho_abi_msg, type, 4);
 KHO_ABI_OFFSET(struct kho_abi_msg, len, 6);
 
-/* HELLO: who, then @nr_formats of struct kho_abi_msg_format. */
+/* HELLO and WELCOME: who, then @nr_formats of struct kho_abi_format. */
 struct kho_abi_msg_hello {
 	char name[32];
 	char release[32];
@@ -115,21 +118,6 @@ KHO_ABI_OFFSET(struct kho_abi_msg_hello, pid, 64);
 KHO_ABI_OFFSET(struct kho_abi_msg_hello, nr_formats, 68);
 
 #define KHO_ABI_FORMATS_MAX 64
-
-struct kho_abi_msg_format {
-	char name[32];
-	__u32 reads_min;
-	__u32 reads_max;
-	__u32 writes;
-	__u32 pad;
-};
-
-KHO_ABI_SIZE(struct kho_abi_msg_format, 48);
-KHO_ABI_OFFSET(struct kho_abi_msg_format, name, 0);
-KHO_ABI_OFFSET(struct kho_abi_msg_format, reads_min, 32);
-KHO_ABI_OFFSET(struct kho_abi_msg_format, reads_max, 36);
-KHO_ABI_OFFSET(struct kho_abi_msg_format, writes, 40);
-KHO_ABI_OFFSET(struct kho_abi_msg_format, pad, 44);
 
 /* FD and FD_GONE: @nr tokens (u64 each) follow; in FD as many fds go along, in the same order. */
 struct kho_abi_msg_fds {

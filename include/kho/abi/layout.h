@@ -7,8 +7,14 @@
 #ifndef KHO_ABI_LAYOUT_H
 #define KHO_ABI_LAYOUT_H
 
-#define KHO_ABI_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " changed size")
+#ifdef __cplusplus
+#define KHO_ABI_ASSERT static_assert
+#else
+#define KHO_ABI_ASSERT _Static_assert
+#endif
+
+#define KHO_ABI_SIZE(type, size) KHO_ABI_ASSERT(sizeof(type) == (size), #type " changed size")
 #define KHO_ABI_OFFSET(type, field, offset)                                                        \
-	_Static_assert(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
+	KHO_ABI_ASSERT(__builtin_offsetof(type, field) == (offset), #type "." #field " moved")
 
 #endif

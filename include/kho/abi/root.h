@@ -4,13 +4,16 @@
  * names and properties of Linux 7.2. docs/abi.md, "kho-v4".
  *
  *	/ {
- *		compatible = "kho-v4";
+ *		compatible = "kho-v4;PART;...", "kho-v4";
  *		preserved-memory-map = <u64, native order: pa of the radix root>;
  *		NAME {
  *			preserved-data = <u64, native order: pa of the blob>;
  *			blob-size = <u64, native order: bytes>;
  *		};
  *	};
+ *
+ * "compatible" is a list: first the compatibility string of what lies in the image
+ * (<kho/abi/compat.h>), last exactly what Linux 7.2 asks for and itself writes alone.
  *
  * The FDT's own header, tokens and lengths are big-endian, as FDTs are; the
  * three u64 properties are in the CPU's order. Readers ignore properties that

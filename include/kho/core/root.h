@@ -3,6 +3,7 @@
 #ifndef KHO_CORE_ROOT_H
 #define KHO_CORE_ROOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <kho/abi/root.h>
@@ -30,6 +31,8 @@ struct khoc_subtree {
  * @fdt, @size: where to: 8-byte aligned
  * @tree_root: goes to "preserved-memory-map"
  *
+ * "compatible" says that a root and a tree are there: KHO_ABI_COMPAT_CORE.
+ *
  * Return: 0, -ENOSPC.
  */
 int khoc_root_create(void *fdt, size_t size, kho_pa_t tree_root);
@@ -46,6 +49,27 @@ int khoc_root_add(const void *from, void *to, size_t size, const struct khoc_sub
 
 /* Copy a root FDT without the subtree @name. Return: 0, -ENOENT, -ENOSPC. */
 int khoc_root_remove(const void *from, void *to, size_t size, const char *name);
+
+/**
+ * khoc_root_edit() - copy a root FDT, with subtrees changed on the way
+ * @each: called for every subtree in its order: may change all of it; false: leave it out. The names
+ *	that it gives are as khoc_root_add() takes them, and end up unique.
+ *
+ * Return: 0, -EINVAL (a name), -ENOSPC.
+ */
+int khoc_root_edit(const void *from, void *to, size_t size,
+		   bool (*each)(void *ctx, struct khoc_subtree *subtree), void *ctx);
+
+/**
+ * khoc_root_set_composite() - copy a root FDT with another compatibility string in its list
+ * @composite: NUL-terminated, with base "kho-v4"; or NULL: none, as Linux 7.2 writes it
+ *
+ * Return: 0, -EINVAL (not such a string), -ENOSPC.
+ */
+int khoc_root_set_composite(const void *from, void *to, size_t size, const char *composite);
+
+/* The compatibility string in the list of a checked FDT, or NULL: Linux 7.2 writes none. */
+const char *khoc_root_composite(const void *fdt);
 
 /* Find a subtree by name. @fdt must have passed khoc_root_check(). Return: 0, -ENOENT. */
 int khoc_root_find(const void *fdt, const char *name, struct khoc_subtree *subtree);
@@ -69,7 +93,9 @@ kho_pa_t khoc_root_tree(const void *fdt);
  * @image_size: every blob must end at or below it
  *
  * A bounded walk of our own over header, reservation map, structure and strings: no
- * byte outside is read, each token is read once, "compatible" is or contains "kho-v4",
+ * byte outside is read, each token is read once, "compatible" contains "kho-v4" or a
+ * compatibility string with that base, which is well formed (what parts it has is for
+ * khoc_compat_match() to judge),
  * names are unique and such as khoc_root_add() takes, the properties that we know have
  * their lengths, nesting is two deep. The tree's root and every blob lie in the image; only a
  * blob without bytes may be at address 0.
