@@ -256,8 +256,12 @@ static void check_counts(const struct dump *dump, const struct khoc_radix *tree)
 			printf("order %d: %llu blocks\n", order,
 			       (unsigned long long)counts.blocks[order]);
 	khoc_radix_iter_init(&iter, tree, 0, dump->mem.size, 0, 63);
-	while (khoc_radix_iter_next(&iter, &run))
+	while (khoc_radix_iter_next(&iter, &run)) {
+		if (!dump_map((void *)dump, run.pa, run.nr << (run.order + SHIFT)))
+			fail("%#llx, %llu blocks of order %u: not memory",
+			     (unsigned long long)run.pa, (unsigned long long)run.nr, run.order);
 		pages += run.nr << run.order;
+	}
 	for (; khoc_radix_next(tree, pa, dump->mem.size, &block);
 	     pa = block.pa + (PAGE << block.order))
 		once += 1ULL << block.order;
@@ -269,6 +273,46 @@ static void check_counts(const struct dump *dump, const struct khoc_radix *tree)
 		     (unsigned long long)once);
 	if (pages < 16 + 1024 + 1500 + 32 + 512)
 		fail("that is less than the guest has preserved");
+}
+
+/* Is this page of the memfd that cases.c numbers from 1, and the page's number in it? */
+static unsigned int page_of(const __u64 *word, __u64 *nr)
+{
+	unsigned int file = word[0] >> 56, i;
+
+	*nr = word[0] << 8 >> 24;
+	for (i = 0; i < PAGE / 8; i++)
+		if (word[i] != ((__u64)file << 56 | *nr << 16 | i))
+			return 0;
+	return file;
+}
+
+/* What the session's files contain is found by way of the tree, each page of it once. */
+static void check_contents(const struct dump *dump, const struct khoc_radix *tree)
+{
+	static const unsigned int expected[4] = {0, 16, (1024 + 72) / 73, 1500};
+	static unsigned char seen[4][1536];
+	unsigned int found[4] = {0}, file;
+	struct khoc_block block;
+	kho_pa_t pa = 0, at;
+	__u64 nr;
+
+	for (; khoc_radix_next(tree, pa, dump->mem.size, &block); pa = at) {
+		for (at = block.pa; at < block.pa + (PAGE << block.order); at += PAGE) {
+			file = page_of(dump_map((void *)dump, at, PAGE), &nr);
+			if (file < 1 || file > 3 || nr >= 1536)
+				continue;
+			if (seen[file][nr]++)
+				fail("page %llu of file %u is there twice", (unsigned long long)nr,
+				     file);
+			found[file]++;
+		}
+	}
+	for (file = 1; file <= 3; file++) {
+		printf("file %u: %u pages\n", file, found[file]);
+		if (found[file] != expected[file])
+			fail("file %u must have %u pages", file, expected[file]);
+	}
 }
 
 /* Put @value to *@slot, see that validation says @fault there, put the old back. */
@@ -320,6 +364,7 @@ int main(int argc, char **argv)
 		refused("tree", &report);
 	check_counts(&dump, &tree);
 	check_subtrees(&dump, &tree, root);
+	check_contents(&dump, &tree);
 	check_damage(&dump, khoc_root_tree(root));
 	return 0;
 }
