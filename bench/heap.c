@@ -1,141 +1,162 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The heap against glibc's and mimalloc's: malloc and free in pairs, with 512 objects in
- * use throughout (the oldest goes for each new one); and publishing, which the others do not have:
- * an object is made, published in a slot, and deleted from it again.
+ * The heap against glibc's malloc, mimalloc and jemalloc (malloc and free in pairs), and against
+ * libpmemobj's atomic allocation (an object made reachable from a persistent slot, and deleted): told
+ * not to flush the processor's cache, which only a power failure asks for; "+fl": as it comes.
+ *
+ * Each allocator has a process of its own, so that all of it is the process's allocator: mimalloc and
+ * jemalloc are preloaded there. The processes run in turns, each round in another order. Who is not
+ * installed is left out. `heap FILE` writes the results; `heap --work SUBJECT` is such a process.
+ *
+ *	pairs/SIZE	pair_ns	one malloc and one free; "mixed": 16 to 256 bytes
+ *	publish/SIZE	publish_ns	malloc, publish, delete; libpmemobj: alloc to a slot, free
+ *	.../2		two threads at a time
  */
-#include <dlfcn.h>
-#include <stdint.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "arena.h"
+#include "heap_work.h"
 #include "rows.h"
 
-#define IN_USE 512
-#define PAIRS 20000
 #define ROUNDS 60
-#define ARENA_MAX (256ULL << 20)
+#define WARM_UP 5
 
-struct subject {
+static struct subject {
 	const char *name;
-	void *(*alloc)(size_t size);
-	void (*free)(void *ptr);
+	const char *preload;
+	bool kinds[2]; /* enum work_kind */
+	bool flushes;
+	pid_t pid;
+	int to, from;
+} subjects[] = {
+	{.name = "libkho", .kinds = {true, true}},
+	{.name = "glibc", .kinds = {true, false}},
+	{.name = "mimalloc", .preload = "libmimalloc.so.2", .kinds = {true, false}},
+	{.name = "jemalloc", .preload = "libjemalloc.so.2", .kinds = {true, false}},
+	{.name = "libpmemobj", .kinds = {false, true}},
+	{.name = "libpmemobj+fl", .kinds = {false, true}, .flushes = true},
 };
+#define NR_SUBJECTS (sizeof(subjects) / sizeof(subjects[0]))
 
-/* Linked, mimalloc would take the place of malloc(): it is loaded beside it. */
-static struct subject subjects[] = {
-	{"libkho", kho_malloc, kho_free},
-	{"glibc", malloc, free},
-	{"mimalloc", NULL, NULL},
+static const struct {
+	const char *name;
+	struct work work;
+} cases[] = {
+	{"pairs/16", {WORK_PAIRS, 1, 16}},	   {"pairs/32", {WORK_PAIRS, 1, 32}},
+	{"pairs/64", {WORK_PAIRS, 1, 64}},	   {"pairs/128", {WORK_PAIRS, 1, 128}},
+	{"pairs/256", {WORK_PAIRS, 1, 256}},	   {"pairs/mixed", {WORK_PAIRS, 1, 0}},
+	{"pairs/64/2", {WORK_PAIRS, 2, 64}},	   {"pairs/mixed/2", {WORK_PAIRS, 2, 0}},
+	{"publish/16", {WORK_PUBLISH, 1, 16}},	   {"publish/64", {WORK_PUBLISH, 1, 64}},
+	{"publish/256", {WORK_PUBLISH, 1, 256}},   {"publish/mixed", {WORK_PUBLISH, 1, 0}},
+	{"publish/mixed/2", {WORK_PUBLISH, 2, 0}},
 };
+#define NR_CASES (sizeof(cases) / sizeof(cases[0]))
 
-static size_t sizes[PAIRS];
-
-static void set_sizes(size_t size)
+static void child(const struct subject *s, int in, int out)
 {
-	uint64_t x = 88172645463325252ULL;
-
-	for (int i = 0; i < PAIRS; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		sizes[i] = size ?: 16 + x % 241; /* mixed: 16 to 256 */
-	}
+	if (dup2(in, 0) < 0 || dup2(out, 1) < 0)
+		_exit(1);
+	for (int fd = 3; fd < 64; fd++)
+		close(fd);
+	if (s->preload)
+		setenv("LD_PRELOAD", s->preload, 1);
+	/* For libpmemobj: no msync(2), and no cache flushes, which a process's death does not ask for either. */
+	setenv("PMEM_IS_PMEM_FORCE", "1", 1);
+	if (!s->flushes)
+		setenv("PMEM_NO_FLUSH", "1", 1);
+	execl("/proc/self/exe", "heap", "--work", s->name, (char *)NULL);
+	_exit(1);
 }
 
-static double pairs(const struct subject *s)
+static bool answer(const struct subject *s, double *ns)
 {
-	static void *ring[IN_USE];
-	double start;
-
-	for (int i = 0; i < IN_USE; i++)
-		ring[i] = s->alloc(sizes[i]);
-	start = now_ns();
-	for (int i = 0; i < PAIRS; i++) {
-		void **place = &ring[i % IN_USE];
-
-		s->free(*place);
-		*place = s->alloc(sizes[i]);
-		*(volatile char *)*place = 1;
-	}
-	start = now_ns() - start;
-	for (int i = 0; i < IN_USE; i++)
-		s->free(ring[i]);
-	return start / PAIRS;
+	return read(s->from, ns, sizeof(*ns)) == sizeof(*ns);
 }
 
-static double publishes(void **slots)
+/* Return: whether it is there. */
+static bool start(struct subject *s)
 {
-	double start = now_ns();
+	int to[2], from[2], status = 0;
+	double ready;
 
-	for (int i = 0; i < PAIRS; i++) {
-		void **slot = &slots[i % IN_USE];
-		void *object = kho_malloc(sizes[i]);
-
-		if (!object || kho_publish(slot, object, NULL) || kho_publish(slot, NULL, object))
-			abort();
-	}
-	return (now_ns() - start) / PAIRS;
-}
-
-static void **open_arena(void)
-{
-	int fd = kho_arena_create_("bench");
-	void **root;
-
-	if (fd < 0 || kho_arena_format_(fd, ARENA_MAX) || kho_arena_map_(fd, true) ||
-	    kho_arena_own_())
+	if (pipe(to) || pipe(from))
 		abort();
-	root = kho_root("slots", "bench-slots", 1);
-	if (!root || kho_publish(root, kho_calloc(IN_USE, 8), NULL))
-		abort();
-	return *root;
+	s->pid = fork();
+	if (!s->pid)
+		child(s, to[0], from[1]);
+	close(to[0]);
+	close(from[1]);
+	s->to = to[1];
+	s->from = from[0];
+	if (answer(s, &ready))
+		return true;
+	waitpid(s->pid, &status, 0);
+	fprintf(stderr, "bench-heap: %s is left out: %s\n", s->name,
+		WIFEXITED(status) && WEXITSTATUS(status) == 3 ? "not installed" : "failed");
+	s->kinds[0] = s->kinds[1] = false;
+	return false;
 }
 
-static int load_mimalloc(void)
+static void stop(struct subject *s)
 {
-	void *lib = dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL);
+	close(s->to);
+	close(s->from);
+	waitpid(s->pid, NULL, 0);
+}
 
-	if (lib) {
-		subjects[2].alloc = (void *(*)(size_t))(uintptr_t)dlsym(lib, "mi_malloc");
-		subjects[2].free = (void (*)(void *))(uintptr_t)dlsym(lib, "mi_free");
+static double measure(const struct subject *s, const struct work *work)
+{
+	double ns;
+
+	if (write(s->to, work, sizeof(*work)) != sizeof(*work) || !answer(s, &ns)) {
+		fprintf(stderr, "bench-heap: %s ended\n", s->name);
+		exit(1);
 	}
-	if (!subjects[2].alloc || !subjects[2].free)
-		fprintf(stderr, "bench-heap: %s\n", dlerror());
-	return subjects[2].alloc && subjects[2].free ? 0 : 1;
+	return ns;
+}
+
+static void run_case(struct rows *rows, size_t c)
+{
+	const struct work *work = &cases[c].work;
+	struct row *row[NR_SUBJECTS] = {NULL};
+
+	for (size_t s = 0; s < NR_SUBJECTS; s++)
+		if (subjects[s].kinds[work->kind])
+			row[s] = row_new(rows, cases[c].name, subjects[s].name,
+					 work->kind == WORK_PAIRS ? "pair_ns" : "publish_ns", "ns");
+	for (size_t round = 0; round < WARM_UP + ROUNDS; round++)
+		for (size_t i = 0; i < NR_SUBJECTS; i++) {
+			size_t turn = (round / 2 + i) % NR_SUBJECTS;
+			size_t s = round & 1 ? NR_SUBJECTS - 1 - turn : turn;
+			double ns;
+
+			if (!row[s])
+				continue;
+			ns = measure(&subjects[s], work);
+			if (round >= WARM_UP)
+				row_add(row[s], ns);
+		}
 }
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *pairs, *publish;
-		size_t size;
-	} cases[] = {
-		{"pairs/16", "publish/16", 16},	   {"pairs/32", "publish/32", 32},
-		{"pairs/64", "publish/64", 64},	   {"pairs/128", "publish/128", 128},
-		{"pairs/256", "publish/256", 256}, {"pairs/mixed", "publish/mixed", 0},
-	};
 	static struct rows rows;
-	void **slots = open_arena();
 
-	if (argc != 2 || load_mimalloc())
+	if (argc == 3 && !strcmp(argv[1], "--work"))
+		return heap_worker(argv[2]);
+	if (argc != 2)
 		return 2;
-	for (size_t c = 0; c < sizeof(cases) / sizeof(*cases); c++) {
-		struct row *row[4];
-
-		set_sizes(cases[c].size);
-		for (int s = 0; s < 3; s++)
-			row[s] = row_new(&rows, cases[c].pairs, subjects[s].name, "pair_ns", "ns");
-		row[3] = row_new(&rows, cases[c].publish, "libkho", "publish_ns", "ns");
-		/* In turns, so that noise meets all of them. */
-		for (int round = -5; round < ROUNDS; round++) {
-			for (int s = 0; s < 4; s++) {
-				double ns = s < 3 ? pairs(&subjects[s]) : publishes(slots);
-
-				if (round >= 0)
-					row_add(row[s], ns);
-			}
-		}
-	}
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t s = 0; s < NR_SUBJECTS; s++)
+		if (!start(&subjects[s]) && !s)
+			return 1;
+	for (size_t c = 0; c < NR_CASES; c++)
+		run_case(&rows, c);
+	for (size_t s = 0; s < NR_SUBJECTS; s++)
+		if (subjects[s].kinds[0] || subjects[s].kinds[1])
+			stop(&subjects[s]);
 	return rows_write(&rows, argv[1]);
 }

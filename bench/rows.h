@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ROWS_MAX 128
+#define ROWS_MAX 256
 #define SAMPLES_MAX 4096
 
 struct row {
@@ -76,14 +76,14 @@ static inline int rows_write(struct rows *rows, const char *path)
 		return 1;
 	}
 	fprintf(json, "{\"rows\": [");
-	printf("%-14s %-14s %-10s %-8s %6s %9s %9s %9s %9s\n", "case", "subject", "metric", "unit",
+	printf("%-14s %-14s %-15s %-8s %6s %9s %9s %9s %9s\n", "case", "subject", "metric", "unit",
 	       "n", "min", "median", "p99", "max");
 	for (unsigned int i = 0; i < rows->nr; i++) {
 		struct row *r = &rows->row[i];
 		double min = row_percentile(r, 0), median = row_percentile(r, 50);
 		double p99 = row_percentile(r, 99), max = row_percentile(r, 100);
 
-		printf("%-14s %-14s %-10s %-8s %6u %9.3f %9.3f %9.3f %9.3f\n", r->name, r->subject,
+		printf("%-14s %-14s %-15s %-8s %6u %9.3f %9.3f %9.3f %9.3f\n", r->name, r->subject,
 		       r->metric, r->unit, r->n, min, median, p99, max);
 		fprintf(json,
 			"%s\n  {\"case\": \"%s\", \"subject\": \"%s\", \"metric\": \"%s\", "

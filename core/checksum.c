@@ -111,7 +111,7 @@ int khoc_desc_get(kho_abi_desc_t desc, unsigned int *type, unsigned int *order)
 	*order = bits >> 4;
 	if (!desc)
 		return 0;
-	if (*type == KHO_ABI_DESC_NONE || *type > KHO_ABI_DESC_STRUCT)
+	if (*type == KHO_ABI_DESC_NONE || *type > KHO_ABI_DESC_VMALLOC_CHUNK)
 		return -KHO_E_CHECKSUM;
 	if (desc >> 10 != (crc6_low[bits & 31] ^ crc6_high[bits >> 5]))
 		return -KHO_E_CHECKSUM;

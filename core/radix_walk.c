@@ -44,54 +44,25 @@ khoc_inline u64 table_skip(const struct radix_miss *miss, u64 key, u64 last, uns
 }
 
 /**
- * struct leaf_memo - the leaf that a walk is in
- * @leaf: NULL before the first
- * @base: its first key
- *
- * Lives no longer than one call of a public function: a leaf may be freed between two.
- */
-struct leaf_memo {
-	u64 *leaf;
-	u64 base;
-};
-
-/* The leaf of @key, the long way only if it is not the one that the walk is in. */
-khoc_inline bool memo_descend(const struct khoc_radix *tree, u64 key, struct leaf_memo *memo,
-			      struct radix_miss *miss, unsigned int shift)
-{
-	u64 base = key & ~(geom_leaf_bits(shift) - 1);
-	struct radix_view view;
-	u64 *leaf;
-
-	if (memo->leaf && memo->base == base)
-		return true;
-	view = radix_view(tree->mem, shift);
-	if (!radix_descend(&view, tree->root, key, shift, &leaf, miss))
-		return false;
-	*memo = (struct leaf_memo){leaf, base};
-	return true;
-}
-
-/**
  * radix_run() - the first run of set keys in [@key, @last]
  * @one: do not look where it ends
- * @memo: where the walk is
  * @first, @end: the run is [@first, @end)
  *
  * Return: 1 if there is one, 0 if not, or the fault of a child on the way.
  */
-khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool one,
-			  struct leaf_memo *memo, u64 *first, u64 *end, unsigned int shift)
+khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool one, u64 *first,
+			  u64 *end, unsigned int shift)
 {
+	const struct radix_view view = radix_view(tree->mem, shift);
 	const u64 leaf_mask = geom_leaf_bits(shift) - 1;
 	bool inside = false;
 	struct radix_miss miss;
 
 	while (key <= last) {
 		u64 stop = (key | leaf_mask) < last ? key | leaf_mask : last;
-		const u64 *leaf;
+		u64 *leaf;
 
-		if (unlikely(!memo_descend(tree, key, memo, &miss, shift))) {
+		if (unlikely(!radix_descend(&view, tree->root, key, shift, &leaf, &miss))) {
 			/* A run ends at a bad child; the next call starts there and says so. */
 			if (inside)
 				break;
@@ -100,7 +71,6 @@ khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool
 			key = table_skip(&miss, key, last, shift);
 			continue;
 		}
-		leaf = memo->leaf;
 		if (!inside) {
 			key = leaf_scan(leaf, key, stop, 0, shift);
 			if (key > stop)
@@ -119,25 +89,24 @@ khoc_inline int radix_run(const struct khoc_radix *tree, u64 key, u64 last, bool
 }
 
 khoc_noinline int radix_run_any(const struct khoc_radix *tree, u64 key, u64 last, bool one,
-				struct leaf_memo *memo, u64 *first, u64 *end)
+				u64 *first, u64 *end)
 {
-	return radix_run(tree, key, last, one, memo, first, end, khoc_pin_shift(tree->shift));
+	return radix_run(tree, key, last, one, first, end, khoc_pin_shift(tree->shift));
 }
 
-khoc_inline int radix_next_run(const struct khoc_radix *tree, u64 key, u64 last,
-			       struct leaf_memo *memo, u64 *first, u64 *end)
+khoc_inline int radix_next_run(const struct khoc_radix *tree, u64 key, u64 last, u64 *first,
+			       u64 *end)
 {
 	if (geom_ordinary(tree->shift))
-		return radix_run(tree, key, last, false, memo, first, end, 12);
-	return radix_run_any(tree, key, last, false, memo, first, end);
+		return radix_run(tree, key, last, false, first, end, 12);
+	return radix_run_any(tree, key, last, false, first, end);
 }
 
 static int radix_next_key(const struct khoc_radix *tree, u64 key, u64 last, u64 *first)
 {
-	struct leaf_memo memo = {NULL, 0};
 	u64 end;
 
-	return radix_run_any(tree, key, last, true, &memo, first, &end);
+	return radix_run_any(tree, key, last, true, first, &end);
 }
 
 /* ---- iterator ----------------------------------------------------------- */
@@ -178,7 +147,7 @@ static u64 iter_last(const struct khoc_radix_iter *iter, unsigned int order)
 	return geom_order_bit(shift, order) | (last < nr ? last : nr - 1);
 }
 
-static bool iter_step(struct khoc_radix_iter *iter, struct khoc_run *run, struct leaf_memo *memo)
+bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run)
 {
 	unsigned int shift = khoc_pin_shift(iter->tree->shift);
 
@@ -189,7 +158,7 @@ static bool iter_step(struct khoc_radix_iter *iter, struct khoc_run *run, struct
 		int found = 0;
 
 		if (iter->key <= last)
-			found = radix_next_run(iter->tree, iter->key, last, memo, &first, &end);
+			found = radix_next_run(iter->tree, iter->key, last, &first, &end);
 		if (found > 0) {
 			iter->key = end;
 			run->pa = geom_key_pa(shift, first, order);
@@ -207,28 +176,149 @@ static bool iter_step(struct khoc_radix_iter *iter, struct khoc_run *run, struct
 	return false;
 }
 
-bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run)
-{
-	struct leaf_memo memo = {NULL, 0};
+/* ---- walking ------------------------------------------------------------ */
 
-	return iter_step(iter, run, &memo);
+/*
+ * The iterator finds its way anew for every run, because anything may have happened between two
+ * calls. A walk goes down once per leaf and takes the runs out of words that it has in hand.
+ */
+
+/**
+ * struct run_sink - who is told of the runs of one order
+ * @order_bit: its key of address 0
+ * @log2: of the size of its blocks
+ */
+struct run_sink {
+	int (*fn)(void *ctx, const struct khoc_run *run);
+	void *ctx;
+	u64 order_bit;
+	unsigned int order;
+	unsigned int log2;
+};
+
+khoc_inline int sink_put(const struct run_sink *sink, u64 first, u64 end)
+{
+	struct khoc_run run = {(first ^ sink->order_bit) << sink->log2, end - first, sink->order};
+
+	return sink->fn(sink->ctx, &run);
+}
+
+/*
+ * The runs that end in [@key, @stop] of a leaf. @open is the first key of a run that
+ * goes on at @key, afterwards of one that reaches @stop; 0, which is no key, for none.
+ */
+khoc_inline int leaf_runs(const u64 *leaf, u64 key, u64 stop, u64 *open,
+			  const struct run_sink *sink, unsigned int shift)
+{
+	const u64 mask = geom_leaf_bits(shift) - 1;
+	const u64 *word = leaf + ((key & mask) >> 6);
+	const u64 *end = leaf + ((stop & mask) >> 6);
+	u64 bits = khoc_load_acquire(word) & ~0ULL << (key & 63);
+	int ret;
+
+	for (key &= ~63ULL;; bits = khoc_load_acquire(++word), key += 64) {
+		u64 same = *open ? ~0ULL : 0;
+
+		for (; bits == same && word < end; key += 64)
+			bits = khoc_load_acquire(++word);
+		if (word == end)
+			bits &= word_mask(0, (stop & 63) + 1);
+		if (*open && ~bits) {
+			ret = sink_put(sink, *open, key + khoc_ctz64(~bits));
+			if (ret)
+				return ret;
+			*open = 0;
+			bits &= bits + 1;
+		}
+		while (bits && !*open) {
+			/* Adding 1 where a run starts carries to the bit behind its end, or out of the word. */
+			u64 first = key + khoc_ctz64(bits), behind = bits + (bits & -bits);
+
+			if (!behind) {
+				*open = first;
+				break;
+			}
+			ret = sink_put(sink, first, key + khoc_ctz64(behind));
+			if (ret)
+				return ret;
+			bits &= behind;
+		}
+		if (word == end)
+			return 0;
+	}
+}
+
+/* All runs in [@key, @last]. */
+khoc_inline int order_runs(const struct khoc_radix *tree, u64 key, u64 last,
+			   const struct run_sink *sink, unsigned int shift)
+{
+	const u64 leaf_mask = geom_leaf_bits(shift) - 1;
+	u64 open = 0;
+	int ret;
+
+	while (key <= last) {
+		struct radix_view view = radix_view(tree->mem, shift);
+		u64 stop = (key | leaf_mask) < last ? key | leaf_mask : last;
+		struct radix_miss miss;
+		u64 *leaf;
+
+		if (radix_descend(&view, tree->root, key, shift, &leaf, &miss)) {
+			ret = leaf_runs(leaf, key, stop, &open, sink, shift);
+			if (ret)
+				return ret;
+			key = stop + 1;
+			continue;
+		}
+		if (open) {
+			ret = sink_put(sink, open, key);
+			if (ret)
+				return ret;
+			open = 0;
+		}
+		if (miss.child)
+			return radix_node_fault(miss.child, shift);
+		key = table_skip(&miss, key, last, shift);
+	}
+	return open ? sink_put(sink, open, last + 1) : 0;
+}
+
+khoc_noinline int order_runs_any(const struct khoc_radix *tree, u64 key, u64 last,
+				 const struct run_sink *sink)
+{
+	return order_runs(tree, key, last, sink, khoc_pin_shift(tree->shift));
+}
+
+/* Orders of at least @order_min. */
+static int walk_from(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
+		     unsigned int order_min, int (*fn)(void *ctx, const struct khoc_run *run),
+		     void *ctx)
+{
+	unsigned int shift = khoc_pin_shift(tree->shift);
+	struct khoc_radix_iter iter;
+	int ret = 0;
+
+	khoc_radix_iter_init(&iter, tree, lo, hi, order_min, geom_max_order(shift));
+	if (iter.done)
+		return 0;
+	for (unsigned int order = iter.order_max + 1; !ret && order-- > order_min;) {
+		u64 key = geom_key(shift, lo, order), last = iter_last(&iter, order);
+		struct run_sink sink = {fn, ctx, geom_order_bit(shift, order), order,
+					shift + order};
+
+		if (key > last)
+			continue;
+		if (geom_ordinary(shift))
+			ret = order_runs(tree, key, last, &sink, 12);
+		else
+			ret = order_runs_any(tree, key, last, &sink);
+	}
+	return ret;
 }
 
 int khoc_radix_walk(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 		    int (*fn)(void *ctx, const struct khoc_run *run), void *ctx)
 {
-	struct leaf_memo memo = {NULL, 0};
-	struct khoc_radix_iter iter;
-	struct khoc_run run;
-
-	khoc_radix_iter_init(&iter, tree, lo, hi, 0, geom_max_order(tree->shift));
-	while (iter_step(&iter, &run, &memo)) {
-		int ret = fn(ctx, &run);
-
-		if (ret)
-			return ret;
-	}
-	return iter.error;
+	return walk_from(tree, lo, hi, 0, fn, ctx);
 }
 
 /* ---- questions ---------------------------------------------------------- */
@@ -325,13 +415,28 @@ khoc_inline int union_pages(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_p
 	return 0;
 }
 
+/* A range of pages, and a bit for each: set for those in a block. */
+struct union_part {
+	u64 *bitmap;
+	u64 from, to;
+	unsigned int shift;
+};
+
+static int union_run(void *ctx, const struct khoc_run *run)
+{
+	const struct union_part *part = ctx;
+	u64 lo = run->pa >> part->shift, hi = lo + (run->nr << run->order);
+
+	bitmap_set(part->bitmap, (lo > part->from ? lo : part->from) - part->from,
+		   (hi < part->to ? hi : part->to) - part->from);
+	return 0;
+}
+
 int khoc_radix_union(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages, u64 *bitmap)
 {
 	unsigned int shift = khoc_pin_shift(tree->shift);
 	u64 size = khoc_load(&tree->mem->size);
-	struct leaf_memo memo = {NULL, 0};
-	struct khoc_radix_iter iter;
-	struct khoc_run run;
+	struct union_part part = {bitmap, pa >> shift, 0, shift};
 	int err;
 
 	if (pa & ((64ULL << shift) - 1) || nr_pages & 63)
@@ -346,14 +451,8 @@ int khoc_radix_union(const struct khoc_radix *tree, kho_pa_t pa, u64 nr_pages, u
 	err = union_pages(tree, pa, nr_pages, bitmap, khoc_pin_shift(shift));
 	if (err)
 		return err;
-	khoc_radix_iter_init(&iter, tree, pa, pa + (nr_pages << shift), 1, geom_max_order(shift));
-	while (iter_step(&iter, &run, &memo)) {
-		u64 lo = run.pa >> shift, hi = lo + (run.nr << run.order);
-		u64 from = pa >> shift, to = from + nr_pages;
-
-		bitmap_set(bitmap, (lo > from ? lo : from) - from, (hi < to ? hi : to) - from);
-	}
-	return iter.error;
+	part.to = part.from + nr_pages;
+	return walk_from(tree, pa, pa + (nr_pages << shift), 1, union_run, &part);
 }
 
 static int count_node(void *ctx, kho_pa_t pa, int level)
@@ -367,27 +466,31 @@ static int count_node(void *ctx, kho_pa_t pa, int level)
 	return 0;
 }
 
+struct count_part {
+	struct khoc_radix_counts *counts;
+	kho_pa_t lo;
+};
+
+static int count_run(void *ctx, const struct khoc_run *run)
+{
+	const struct count_part *part = ctx;
+	/* Only the first block of a run can reach in from below. */
+	u64 nr = run->nr - (run->pa < part->lo);
+
+	part->counts->blocks[run->order] += nr;
+	part->counts->pages += nr << run->order;
+	return 0;
+}
+
 int khoc_radix_count(const struct khoc_radix *tree, kho_pa_t lo, kho_pa_t hi,
 		     struct khoc_radix_counts *counts)
 {
-	struct leaf_memo memo = {NULL, 0};
-	struct khoc_radix_iter iter;
-	struct khoc_run run;
+	struct count_part part = {counts, lo};
 	int err;
 
 	memset(counts, 0, sizeof(*counts));
 	err = khoc_radix_nodes(tree, count_node, counts);
-	if (err)
-		return err;
-	khoc_radix_iter_init(&iter, tree, lo, hi, 0, geom_max_order(tree->shift));
-	while (iter_step(&iter, &run, &memo)) {
-		/* Only the first block of a run can reach in from below. */
-		u64 nr = run.nr - (run.pa < lo);
-
-		counts->blocks[run.order] += nr;
-		counts->pages += nr << run.order;
-	}
-	return iter.error;
+	return err ? err : walk_from(tree, lo, hi, 0, count_run, &part);
 }
 
 /* ---- nodes -------------------------------------------------------------- */

@@ -39,6 +39,18 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_CELL] = "cell",
 	[KHOC_S_OWNER] = "owner record",
 	[KHOC_S_METADATA] = "kexec-metadata",
+	[KHOC_S_VMALLOC] = "vmalloc descriptor",
+	[KHOC_S_VMALLOC_CHUNK] = "vmalloc chunk",
+	[KHOC_S_BLOCK] = "block",
+	[KHOC_S_LUO] = "LUO header",
+	[KHOC_S_LUO_SESSION] = "LUO session",
+	[KHOC_S_LUO_FILE] = "LUO file",
+	[KHOC_S_LUO_FLB] = "LUO FLB page",
+	[KHOC_S_MEMFD] = "memfd",
+	[KHOC_S_RESERVE_MEM] = "reserve_mem FDT",
+	[KHOC_S_CACHE] = "slab cache",
+	[KHOC_S_ARRAY] = "array",
+	[KHOC_S_ARRAY_NODE] = "array node",
 };
 
 const char *khoc_fault_text(int fault)

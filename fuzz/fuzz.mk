@@ -6,6 +6,10 @@
 #	build/fuzz/fuzz/root.fuzzer fuzz/corpus/root
 
 FUZZ_NAMES := root tree
+FUZZ_NAMES += vmalloc
+FUZZ_NAMES += block luo
+FUZZ_NAMES += slab
+FUZZ_NAMES += array
 FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(O)/fuzz/%)
 FUZZ_CC = $(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -MF $@.d -MT $@
 

@@ -9,6 +9,7 @@
  * freed, after which the arena is sound and nothing is in use but slabs.
  */
 #include <fcntl.h>
+#include <kho/slab.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -56,12 +57,16 @@ static void patch(const uint8_t *data, size_t size)
 
 static void free_slab(kho_pa_t pa)
 {
-	const struct kho_abi_slab *header = kho_phys_to_virt(pa);
-	char *object = (char *)header + header->objects_off;
+	const struct kho_abi_slab header = *(struct kho_abi_slab *)kho_phys_to_virt(pa);
+	const unsigned char *state = (unsigned char *)kho_phys_to_virt(pa) + sizeof(header);
+	kho_pa_t object = pa + header.objects_off;
 
-	for (__u32 i = 0; i < header->nr_objects; i++, object += header->object_size)
-		if (*kho_slab_state_of_(object) == KHO_ABI_OBJECT_LIVE)
-			kho_free(object);
+	for (__u32 i = 0; i < header.nr_objects; i++, object += header.object_size) {
+		if (state[i] != KHO_ABI_OBJECT_LIVE)
+			continue;
+		FACT(!(header.flags & KHO_ABI_SLAB_SINGLE) || kho_slab_restore(object));
+		kho_free(kho_phys_to_virt(object));
+	}
 }
 
 /* Give back one preserved block, whatever it is. False if it cannot be used as what it says. */

@@ -69,6 +69,27 @@ static int walk(const struct khoc_radix *tree, u64 *pages)
 	return khoc_radix_iter_error(&iter);
 }
 
+/* A walk yields what the iterator yields, and ends as it ends. */
+static int same_run(void *ctx, const struct khoc_run *run)
+{
+	struct khoc_run want;
+
+	FACT(khoc_radix_iter_next(ctx, &want));
+	FACT(run->pa == want.pa && run->nr == want.nr && run->order == want.order);
+	return 0;
+}
+
+static void walk_as_iterator(const struct khoc_radix *tree, kho_pa_t lo)
+{
+	struct khoc_radix_iter iter;
+	struct khoc_run run;
+	int ret;
+
+	khoc_radix_iter_init(&iter, tree, lo, ~0ULL, 0, 63);
+	ret = khoc_radix_walk(tree, lo, ~0ULL, same_run, &iter);
+	FACT(!khoc_radix_iter_next(&iter, &run) && khoc_radix_iter_error(&iter) == ret);
+}
+
 static void probe(struct khoc_radix *tree, struct input *in)
 {
 	unsigned int shift = tree->shift;
@@ -76,6 +97,8 @@ static void probe(struct khoc_radix *tree, struct input *in)
 	kho_pa_t pa = 0;
 	u64 bitmap[4];
 
+	walk_as_iterator(tree, 0);
+	walk_as_iterator(tree, 37ULL << shift);
 	khoc_radix_union(tree, 0, 256, bitmap);
 	for (int i = 0; i < 64 && khoc_radix_next(tree, pa, in->mem.size, &block); i++) {
 		struct khoc_block cover;

@@ -5,6 +5,8 @@
  */
 #include "fuzz.h"
 
+#include <libfdt.h>
+
 static void write_file(const char *dir, const char *kind, const char *name, const void *data,
 		       size_t size)
 {
@@ -153,6 +155,382 @@ static void tree_of_4k(const char *dir)
 	free(m.bytes);
 }
 
+/* ---- chains of chunks --------------------------------------------------- */
+
+static void dump_chain(struct maker *m, const struct kho_abi_vmalloc *desc, const char *dir,
+		       const char *name)
+{
+	size_t len = m->next << m->shift;
+	u8 *out = malloc(FUZZ_VMALLOC_HEADER + len);
+	char full[64];
+
+	out[0] = (u8)m->shift;
+	memcpy(out + 1, desc, sizeof(*desc));
+	memcpy(out + FUZZ_VMALLOC_HEADER, m->bytes + (FUZZ_TREE_NODE_LO << m->shift), len);
+	snprintf(full, sizeof(full), "%u-%s", m->shift, name);
+	write_file(dir, "vmalloc", full, out, FUZZ_VMALLOC_HEADER + len);
+	free(out);
+}
+
+static void chain_of(const char *dir, unsigned int shift, u64 nr, unsigned int order,
+		     const char *name)
+{
+	struct kho_abi_vmalloc desc, bad;
+	kho_pa_t blocks[600];
+	struct maker m;
+	u64 *first;
+
+	make(&m, shift);
+	m.next = 0; /* no tree in this image */
+	memset(m.bytes + m.mem.node_lo, 0, 1UL << shift);
+	m.ops.alloc_page = maker_alloc;
+	for (u64 i = 0; i < nr; i++)
+		blocks[i] = (1024 + ((i * 5 % nr) << order)) << shift;
+	FACT(!khoc_vmalloc_build(&m.mem, shift, order, order ? 3 : 1, blocks, nr, &desc));
+	dump_chain(&m, &desc, dir, name);
+	if (shift > 6 || order)
+		return free(m.bytes);
+	bad = desc;
+	bad.total_pages++;
+	dump_chain(&m, &bad, dir, "count");
+	bad = desc;
+	bad.flags = 0x100;
+	dump_chain(&m, &bad, dir, "flags");
+	first = (u64 *)(m.bytes + desc.first);
+	first[0] = desc.first;
+	dump_chain(&m, &desc, dir, "loop");
+	first[0] = desc.first + 64;
+	first[3] = first[2];
+	dump_chain(&m, &desc, dir, "twice");
+	first[3] = 0;
+	dump_chain(&m, &desc, dir, "hole");
+	first[3] = ~0ULL;
+	dump_chain(&m, &desc, dir, "outside");
+	free(m.bytes);
+}
+
+/* ---- blocks ------------------------------------------------------------- */
+
+#define BLOCK_SHIFT 7
+#define BLOCK_PAGE (1ULL << BLOCK_SHIFT)
+
+/* Page @n, from 1, of what is put together: its first words. */
+static void block(u8 *pages, u64 n, u64 next, u64 count)
+{
+	u64 header[2] = {next << BLOCK_SHIFT, count};
+
+	memcpy(pages + (n - 1) * BLOCK_PAGE, header, sizeof(header));
+	for (u64 i = 16; i < BLOCK_PAGE; i++)
+		pages[(n - 1) * BLOCK_PAGE + i] = (u8)(n * 16 + i);
+}
+
+static void blocks(const char *dir)
+{
+	static const u8 ops[] = {1, 2, 0x80, 3, 0xe5, 4, 0xf0, 0x41, 0x81, 0x82, 5, 6, 0xfe, 7};
+	static const struct {
+		const char *name;
+		u64 next[3], count[3];
+	} chains[] = {
+		{"three", {2, 3, 0}, {7, 7, 2}},     {"part", {2, 3, 0}, {7, 1, 7}},
+		{"empty-end", {2, 3, 0}, {7, 0, 0}}, {"empty-middle", {2, 3, 0}, {7, 0, 1}},
+		{"count", {2, 3, 0}, {7, 8, 1}},     {"loop", {2, 3, 2}, {7, 7, 7}},
+		{"itself", {1, 0, 0}, {1, 0, 0}},    {"outside", {2, 64, 0}, {7, 7, 7}},
+	};
+
+	for (size_t i = 0; i < sizeof(chains) / sizeof(chains[0]); i++) {
+		u8 out[FUZZ_BLOCK_HEADER + sizeof(ops) + 3 * BLOCK_PAGE] = {BLOCK_SHIFT, 16, 0,
+									    sizeof(ops)};
+
+		memcpy(out + FUZZ_BLOCK_HEADER, ops, sizeof(ops));
+		for (u64 n = 0; n < 3; n++)
+			block(out + FUZZ_BLOCK_HEADER + sizeof(ops), n + 1, chains[i].next[n],
+			      chains[i].count[n]);
+		write_file(dir, "block", chains[i].name, out, sizeof(out));
+		/* And from nothing. */
+		if (!i)
+			write_file(dir, "block", "none", out, FUZZ_BLOCK_HEADER + sizeof(ops));
+	}
+}
+
+/* ---- what Linux hands over -------------------------------------------------- */
+
+static void put(u8 *pages, u64 at, const char *text, u64 a, u64 b, size_t text_room)
+{
+	memset(pages + at, 0, text_room);
+	memcpy(pages + at, text, strlen(text));
+	memcpy(pages + at + text_room, &a, 8);
+	memcpy(pages + at + text_room + 8, &b, 8);
+}
+
+/* A header, two sessions, two files, one FLB, in pages of 128 bytes. */
+static void luo_image(u8 *out)
+{
+	u8 *pages = out + FUZZ_LUO_HEADER;
+
+	memset(out, 0, FUZZ_LUO_HEADER + 6 * BLOCK_PAGE);
+	out[0] = BLOCK_SHIFT;
+	put(pages, 0, "luo-v5", 7, 2 * BLOCK_PAGE, 8);
+	memcpy(pages + 24, &(u64){6 * BLOCK_PAGE}, 8);
+	for (u64 i = 0; i < 2; i++) {
+		block(pages, 2 + i, i ? 0 : 3, 1);
+		put(pages, (1 + i) * BLOCK_PAGE + 16, i ? "vm-2" : "vm-1", i ? 0 : 4 * BLOCK_PAGE,
+		    i ? 0 : 2, 64);
+		block(pages, 4 + i, i ? 0 : 5, 1);
+		put(pages, (3 + i) * BLOCK_PAGE + 16, "memfd-v2", 0x1000, i, 48);
+	}
+	memcpy(pages + 5 * BLOCK_PAGE, ((u64[]){1, 1}), 16);
+	put(pages, 5 * BLOCK_PAGE + 16, "flb", 0x2000, 3, 48);
+}
+
+static void luos(const char *dir)
+{
+	static const struct {
+		const char *name;
+		u64 page, at, value;
+	} faults[] = {
+		{"sound", 1, 8, 9},
+		{"version", 1, 0, 0x34762d6f756c},
+		{"session-twice", 3, 16, 0x312d6d76},
+		{"token-twice", 5, 16 + 56, 0},
+		{"loop", 3, 0, 2 * BLOCK_PAGE},
+		{"files-count", 2, 16 + 72, 3},
+		{"files-head", 2, 16 + 64, 8},
+		{"flb-count", 6, 8, 2},
+		{"flb-pages", 6, 0, 2},
+	};
+	u8 out[FUZZ_LUO_HEADER + 6 * BLOCK_PAGE];
+	const struct kho_abi_metadata metadata = {1, "7.2.13", 3};
+	const struct kho_abi_memfd memfd = {
+		7, 12 * BLOCK_PAGE, 5, 0, 12, {3 * BLOCK_PAGE, 2, KHO_ABI_VMALLOC_ALLOC, 0}};
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		luo_image(out);
+		memcpy(out + FUZZ_LUO_HEADER + (faults[i].page - 1) * BLOCK_PAGE + faults[i].at,
+		       &faults[i].value, 8);
+		write_file(dir, "luo", faults[i].name, out, sizeof(out));
+	}
+	memset(out, 0, sizeof(out));
+	out[0] = BLOCK_SHIFT;
+	out[1] = 2;
+	memcpy(out + FUZZ_LUO_HEADER, &metadata, sizeof(metadata));
+	write_file(dir, "luo", "metadata", out, FUZZ_LUO_HEADER + sizeof(metadata));
+	memset(out, 0, sizeof(out));
+	out[0] = BLOCK_SHIFT;
+	out[1] = 3;
+	memcpy(out + FUZZ_LUO_HEADER, &memfd, sizeof(memfd));
+	/* The chunk on page 3 names 2 and 4. */
+	memcpy(out + FUZZ_LUO_HEADER + 2 * BLOCK_PAGE, ((u64[]){0, 2 * BLOCK_PAGE, 4 * BLOCK_PAGE}),
+	       24);
+	for (u64 i = 0; i < memfd.nr_folios; i++)
+		memcpy(out + FUZZ_LUO_HEADER + (i < 8 ? 1 : 3) * BLOCK_PAGE + 16 * (i % 8),
+		       ((u64[]){(5 + i) | 3ULL << KHO_ABI_MEMFD_PFN_BITS, i}), 16);
+	write_file(dir, "luo", "memfd", out, sizeof(out));
+}
+
+/* An FDT with one region: the writer is libfdt. */
+static void reserve_mem(const char *dir)
+{
+	static _Alignas(8) u8 out[FUZZ_LUO_HEADER + 6 + 1024];
+	u8 *fdt = out + 8;
+	u64 start = 0x400, size = 0x100;
+
+	FACT(!fdt_create(fdt, 1024) && !fdt_finish_reservemap(fdt) && !fdt_begin_node(fdt, ""));
+	FACT(!fdt_property_string(fdt, "compatible", KHO_ABI_MEMBLOCK_COMPATIBLE));
+	for (int i = 0; i < 2; i++, start += 0x200) {
+		FACT(!fdt_begin_node(fdt, i ? "oops" : "trace"));
+		FACT(!fdt_property_string(fdt, "compatible", KHO_ABI_RESERVE_MEM_COMPATIBLE));
+		FACT(!fdt_property(fdt, "start", &start, 8) &&
+		     !fdt_property(fdt, "size", &size, 8));
+		FACT(!fdt_end_node(fdt));
+	}
+	FACT(!fdt_end_node(fdt) && !fdt_finish(fdt));
+	out[6] = BLOCK_SHIFT;
+	out[7] = 1;
+	write_file(dir, "luo", "reserve-mem", out + 6, FUZZ_LUO_HEADER + fdt_totalsize(fdt));
+}
+
+/* ---- slabs --------------------------------------------------------------- */
+
+struct slab_file {
+	u8 head[FUZZ_SLAB_HEADER];
+	u8 bytes[16384];
+};
+
+static void slab(const char *dir, const char *name, unsigned int shift, u32 size, u32 flags,
+		 void (*change)(struct kho_abi_slab *slab))
+{
+	static struct slab_file file;
+	struct kho_abi_slab header, *at = (void *)file.bytes;
+	u32 len;
+
+	memset(&file, 0, sizeof(file));
+	khoc_slab_init(&header, shift, 1 << 18, size, flags ? 0x4000 : 0, flags);
+	header.crc = 0xffffffff;
+	file.head[0] = (u8)(shift - 6);
+	file.head[1] = (u8)header.order;
+	memcpy(at, &header, sizeof(header));
+	file.bytes[64] = KHO_ABI_OBJECT_LIVE;
+	file.bytes[66] = KHO_ABI_OBJECT_FREED;
+	if (flags)
+		file.bytes[65] = KHO_ABI_OBJECT_RESERVED;
+	if (change)
+		change(at);
+	/* The last state byte that may be set, and some objects. */
+	len = header.objects_off + 3 * size;
+	if (len > sizeof(file.bytes))
+		len = sizeof(file.bytes);
+	memset(file.bytes + header.objects_off, 0x77, size < 256 ? size : 256);
+	write_file(dir, "slab", name, &file, FUZZ_SLAB_HEADER + len);
+}
+
+static void bad_state(struct kho_abi_slab *s)
+{
+	((u8 *)(s + 1))[3] = 0x77;
+}
+
+static void bad_free(struct kho_abi_slab *s)
+{
+	((u8 *)s)[s->objects_off + 3 * s->object_size - 1] = 1;
+}
+
+static void bad_nr(struct kho_abi_slab *s)
+{
+	s->nr_objects = 0xffffffff;
+}
+
+static void bad_size(struct kho_abi_slab *s)
+{
+	s->object_size = 0xfffffff0;
+}
+
+static void bad_cache(struct kho_abi_slab *s)
+{
+	s->cache = ~0ULL;
+}
+
+static void bad_crc(struct kho_abi_slab *s)
+{
+	s->crc = 0;
+}
+
+static void slabs(const char *dir)
+{
+	struct {
+		u8 head[FUZZ_SLAB_HEADER];
+		struct kho_abi_cache record;
+	} __attribute__((packed)) file = {{6, 4}, {0}};
+	struct kho_abi_cache record;
+
+	slab(dir, "heap-2048", 12, 2048, 0, NULL);
+	slab(dir, "heap-1024-64K", 16, 1024, 0, NULL);
+	slab(dir, "whole-16K", 14, 1040, 0, NULL);
+	slab(dir, "single-1040", 12, 1040, KHO_ABI_SLAB_SINGLE, NULL);
+	slab(dir, "single-5120-64", 6, 5120, KHO_ABI_SLAB_SINGLE, NULL);
+	slab(dir, "bad-state", 12, 2048, 0, bad_state);
+	slab(dir, "bad-free", 12, 2064, KHO_ABI_SLAB_SINGLE, bad_free);
+	slab(dir, "bad-nr", 12, 2048, 0, bad_nr);
+	slab(dir, "bad-size", 12, 2048, 0, bad_size);
+	slab(dir, "bad-cache", 12, 2048, KHO_ABI_SLAB_SINGLE, bad_cache);
+	slab(dir, "bad-crc", 12, 2048, 0, bad_crc);
+	khoc_cache_init(&record, 12, 0x4000, "conn", 200, 64, KHO_ABI_SLAB_SINGLE);
+	file.record = record;
+	write_file(dir, "slab", "record", &file, sizeof(file));
+	file.record.crc = 0xffffffff;
+	write_file(dir, "slab", "record-crc", &file, sizeof(file));
+	memset(file.record.name, 'x', sizeof(file.record.name));
+	write_file(dir, "slab", "record-name", &file, sizeof(file));
+}
+
+/* ---- arrays ------------------------------------------------------------- */
+
+static kho_pa_t array_alloc(void *ctx)
+{
+	struct maker *m = ctx;
+
+	return m->next < FUZZ_ARRAY_PAGES ? m->next++ << m->shift : 0;
+}
+
+static int array_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale)
+{
+	*slot = value;
+	return 0;
+}
+
+static void array_dump(const struct maker *m, const char *dir, const char *name)
+{
+	size_t size = FUZZ_ARRAY_HEADER + ((m->next - 1) << m->shift);
+	u8 *out = malloc(size);
+	char full[64];
+
+	out[0] = (u8)m->shift;
+	out[1] = 1;
+	memcpy(out + FUZZ_ARRAY_HEADER, m->bytes + (1UL << m->shift), size - FUZZ_ARRAY_HEADER);
+	snprintf(full, sizeof(full), "%u-%s", m->shift, name);
+	write_file(dir, "array", full, out, size);
+	free(out);
+}
+
+/* @nr entries at multiples of @stride, and each word of descriptor and root bent once. */
+static void array_of(const char *dir, unsigned int shift, const char *name, u64 nr, u64 stride)
+{
+	struct kho_abi_array *desc;
+	struct khoc_array array;
+	struct maker m;
+	char bent[64];
+
+	memset(&m, 0, sizeof(m));
+	m.shift = shift;
+	m.next = 2;
+	m.bytes = calloc(FUZZ_ARRAY_PAGES, 1UL << shift);
+	m.ops = (struct khoc_mem_ops){
+		.alloc_page = array_alloc, .free_page = maker_free, .publish_page = array_publish};
+	m.mem = (struct khoc_mem){&m.ops, &m, m.bytes, FUZZ_ARRAY_PAGES << shift, 0, 0};
+	FACT(!khoc_array_init(&array, &m.mem, shift, 1ULL << shift));
+	for (u64 i = 0; i < nr; i++)
+		FACT(!khoc_array_set(&array, i * stride, i << 1 | 1));
+	for (u64 i = 0; i < nr; i += 3)
+		FACT(!khoc_array_erase(&array, i * stride));
+	array_dump(&m, dir, name);
+	desc = array.desc;
+	for (unsigned int i = 0; i < 16 && shift == 6; i++) {
+		u64 *word = i < 8 ? (u64 *)desc + i
+				  : (u64 *)(m.bytes + (desc->root & ~63ULL)) + i - 8;
+		u64 was = *word;
+
+		*word ^= i & 1 ? 0x41 : 0x100;
+		snprintf(bent, sizeof(bent), "%s-bent-%02u", name, i);
+		array_dump(&m, dir, bent);
+		*word = was;
+	}
+	free(m.bytes);
+}
+
+/* Updates: see fuzz_array.c. */
+static void array_updates(const char *dir, unsigned int shift, unsigned int less, const char *name)
+{
+	u8 out[FUZZ_ARRAY_HEADER + 300 * 9] = {(u8)shift, 3};
+
+	for (u64 i = 0; i < 300; i++) {
+		u64 index = (i + 1) * 0x9e3779b97f4a7c15ULL;
+		u8 *update = out + FUZZ_ARRAY_HEADER + i * 9;
+
+		update[0] = (u8)(less << 2 | (i % 3 == 2 || i > 200 ? 2 : 0));
+		memcpy(update + 1, &index, 8);
+	}
+	write_file(dir, "array", name, out, sizeof(out));
+}
+
+static void arrays(const char *dir)
+{
+	array_of(dir, 6, "dense", 40, 1);
+	array_of(dir, 6, "sparse", 40, 0x123456789abcdULL);
+	array_of(dir, 12, "few", 20, 1000003);
+	array_updates(dir, 6, 0, "updates-6-wide");
+	array_updates(dir, 6, 56, "updates-6-dense");
+	array_updates(dir, 7, 40, "updates-7");
+	array_updates(dir, 8, 30, "updates-8");
+}
+
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -160,5 +538,14 @@ int main(int argc, char **argv)
 	trees_of(argv[1], 6);
 	trees_of(argv[1], 7);
 	tree_of_4k(argv[1]);
+	chain_of(argv[1], 6, 17, 0, "three");
+	chain_of(argv[1], 6, 7, 3, "full");
+	chain_of(argv[1], 7, 31, 2, "order");
+	chain_of(argv[1], 12, 5, 0, "short");
+	blocks(argv[1]);
+	luos(argv[1]);
+	reserve_mem(argv[1]);
+	slabs(argv[1]);
+	arrays(argv[1]);
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * Private to the process host: the arena, and which file offers what to the others.
  *
- *	arena.c		memfd, header, mapping, attach; the one open arena
+ *	arena_file.c	memfd and header, made and checked
+ *	arena.c		mapping, attach, the header's words; the one open arena
  *	image.c		the arena as the core sees it
  *	node.c		pages for tree nodes
  *	prefault.c	what a successor touches before it is needed
@@ -10,8 +11,11 @@
  *	page.c		free pages: a buddy allocator, discovery section by section, growth
  *	preserve.c	blocks in the tree and their descriptors; folios, runs, restore
  *	unclaimed.c	blocks that came in and were not restored
- *	slab.c, large.c, heap.c, publish.c	the heap
+ *	vmalloc.c	scattered pages at one contiguous address
+ *	block.c		block sets
+ *	slab.c, cache.c, large.c, heap.c, publish.c	the heap and its named caches
  *	subtree.c	the root FDT, subtrees, named roots
+ *	array.c		sparse arrays
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
  *	quiesce.c	workers
@@ -61,7 +65,7 @@ struct kho_arena {
 	struct khoc_radix tree;
 };
 
-extern struct kho_arena kho_arena_;
+extern struct kho_arena kho_arena_ __attribute__((visibility("hidden")));
 
 /* The file grows in one thread while others hold addresses against its size. */
 static inline __u64 kho_file_size_(void)
@@ -78,7 +82,7 @@ static inline void kho_set_file_size_(__u64 size)
 
 extern const struct khoc_mem_ops kho_mem_ops_;
 
-/* ---- arena.c ---- */
+/* ---- arena_file.c ---- */
 
 /* Make a sealed memfd without a name in any file system. Return: the fd or -errno. */
 int kho_arena_create_(const char *name);
@@ -88,6 +92,11 @@ int kho_arena_format_(int fd, __u64 max_size);
 
 /* Is the file still empty (never formatted)? Return: 1, 0, or -errno. */
 int kho_arena_is_empty_(int fd);
+
+/* Is @fd's file an arena of ours? What its header says that never changes, and its size. Return: 0 or a fault. */
+int kho_arena_check_file_(int fd, struct kho_abi_arena_header *header, __u64 *size);
+
+/* ---- arena.c ---- */
 
 /**
  * kho_arena_map_() - check @fd, map it at its base and validate everything in it

@@ -16,26 +16,48 @@
 #include "page.h"
 #include "preserve.h"
 
-__thread struct heap *kho_heap_tls_;
+__thread struct heap *kho_heap_tls_ __attribute__((tls_model("initial-exec")));
 
 static pthread_mutex_t heaps_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct heap *heaps;
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
+/*
+ * Lists of named caches, while a heap's owner changes them by itself and not because it was asked for
+ * memory of that cache: kho_heap_drop_class_() takes them away from all heaps. Inside heaps_lock.
+ */
+static pthread_mutex_t named_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static struct slab
 	no_slab; /* what a heap without a slab of a class points to: nothing to hand out */
 
 /* ---- size classes: 16 to 128 by 16, then four to a doubling, up to 32 KiB ---- */
 
-unsigned int kho_size_class_(size_t size)
+/* By size in units of 16: a table, because which side of 128 a size is on cannot be foretold. */
+#define TABLE_SIZE 1024
+#define EIGHT(n) n, n, n, n, n, n, n, n
+static const unsigned char class_table[TABLE_SIZE / 16 + 1] = {
+	0,	   0,	      1,	 2,	    3,	4,  5,	6,  7, /* 128 */
+	8,	   8,	      9,	 9,	    10, 10, 11, 11, /* 256 */
+	12,	   12,	      12,	 12,	    13, 13, 13, 13, 14,
+	14,	   14,	      14,	 15,	    15, 15, 15, /* 512 */
+	EIGHT(16), EIGHT(17), EIGHT(18), EIGHT(19), /* 1024 */
+};
+
+static inline unsigned int size_class(size_t size)
 {
 	unsigned int log2;
 
-	if (size <= 128)
-		return size ? (unsigned int)((size - 1) / 16) : 0;
+	if (__builtin_expect(size <= TABLE_SIZE, 1))
+		return class_table[(size + 15) / 16];
 	log2 = 63 - (unsigned int)__builtin_clzll(size - 1); /* 7 for 129..256 */
 	return 8 + (log2 - 7) * 4 + (unsigned int)((size - 1) >> (log2 - 2) & 3);
+}
+
+unsigned int kho_size_class_(size_t size)
+{
+	return size_class(size);
 }
 
 size_t kho_class_size_(unsigned int class)
@@ -44,6 +66,8 @@ size_t kho_class_size_(unsigned int class)
 
 	if (class < 8)
 		return (class + 1) * 16;
+	if (class >= HEAP_NR_CLASSES)
+		return kho_class_cache_(class)->object_size;
 	log2 = 7 + (class - 8) / 4;
 	quarter = (class - 8) % 4 + 1;
 	return (1UL << log2) + ((size_t)quarter << (log2 - 2));
@@ -53,7 +77,7 @@ size_t kho_class_size_(unsigned int class)
 
 static void heap_reset(struct heap *heap)
 {
-	for (unsigned int c = 0; c < HEAP_NR_CLASSES; c++) {
+	for (unsigned int c = 0; c < HEAP_NR_LISTS; c++) {
 		heap->current[c] = &no_slab;
 		heap->partial[c] = NULL;
 	}
@@ -119,6 +143,7 @@ void kho_heap_destroy_(void)
 		heap_reset(heap);
 	pthread_mutex_unlock(&heaps_lock);
 	kho_slabs_destroy_();
+	kho_caches_forget_();
 }
 
 void kho_heap_release_(void)
@@ -174,21 +199,31 @@ static void tell_owner(struct slab *slab)
 					    __ATOMIC_RELAXED));
 }
 
+/* One that was full, and in the list of @heap. */
+static void take_one_pending(struct heap *heap, struct slab *slab)
+{
+	if (kho_slab_owner_(slab) != heap)
+		tell_owner(slab); /* taken over, or another slab by now */
+	else if (kho_slab_collect_(slab) && kho_slab_is_full_(slab))
+		kho_heap_add_partial_(heap, slab);
+}
+
 /* Full slabs that other threads freed objects of have something to hand out again. */
 static void take_pending(struct heap *heap)
 {
 	struct slab *slab = __atomic_exchange_n(&heap->pending, NULL, __ATOMIC_ACQUIRE);
 
+	if (!slab)
+		return;
+	pthread_mutex_lock(&named_lock);
 	while (slab) {
 		struct slab *next = slab->next_pending;
 
 		__atomic_store_n(&slab->pending, false, __ATOMIC_RELEASE);
-		if (kho_slab_owner_(slab) != heap)
-			tell_owner(slab); /* taken over, or another slab by now */
-		else if (kho_slab_collect_(slab) && kho_slab_is_full_(slab))
-			kho_heap_add_partial_(heap, slab);
+		take_one_pending(heap, slab);
 		slab = next;
 	}
+	pthread_mutex_unlock(&named_lock);
 }
 
 static struct slab *take_partial(struct heap *heap, unsigned int class)
@@ -249,35 +284,78 @@ static struct slab *next_slab(struct heap *heap, unsigned int class)
 	return slab ?: take_partial(heap, class) ?: kho_slab_inherited_(heap, class);
 }
 
-/* Give back the empty slabs in a heap's lists. Return: whether there were any. */
+/* Give back the empty slabs of a class. Return: whether there were any. */
+static bool give_back_class(struct heap *heap, unsigned int class)
+{
+	struct slab *next = heap->current[class];
+	bool any = false;
+
+	if (next != &no_slab) {
+		kho_slab_collect_(next);
+		if (!next->used) {
+			heap->current[class] = &no_slab;
+			kho_slab_delete_(next);
+			any = true;
+		}
+	}
+	for (struct slab *slab = heap->partial[class]; slab; slab = next) {
+		next = slab->next;
+		kho_slab_collect_(slab);
+		if (slab->used)
+			continue;
+		remove_partial(heap, slab);
+		kho_slab_delete_(slab);
+		any = true;
+	}
+	return any;
+}
+
 static bool give_back_empty(struct heap *heap)
 {
 	bool any = false;
 
 	take_pending(heap);
-	for (unsigned int c = 0; c < HEAP_NR_CLASSES; c++) {
-		struct slab *next = heap->current[c];
-
-		if (next != &no_slab) {
-			kho_slab_collect_(next);
-			if (!next->used) {
-				heap->current[c] = &no_slab;
-				kho_slab_delete_(next);
-				any = true;
-			}
-		}
-
-		for (struct slab *slab = heap->partial[c]; slab; slab = next) {
-			next = slab->next;
-			kho_slab_collect_(slab);
-			if (slab->used)
-				continue;
-			remove_partial(heap, slab);
-			kho_slab_delete_(slab);
-			any = true;
-		}
-	}
+	for (unsigned int c = 0; c < HEAP_NR_CLASSES; c++)
+		any |= give_back_class(heap, c);
+	pthread_mutex_lock(&named_lock);
+	for (unsigned int c = HEAP_NR_CLASSES; c < HEAP_NR_LISTS; c++)
+		any |= give_back_class(heap, c);
+	pthread_mutex_unlock(&named_lock);
 	return any;
+}
+
+static int check_unused(void *ctx, struct slab *slab)
+{
+	kho_slab_collect_(slab);
+	return slab->used ? -EBUSY : 0;
+}
+
+static int drop_slab(void *ctx, struct slab *slab)
+{
+	kho_slab_delete_(slab);
+	return 0;
+}
+
+int kho_heap_drop_class_(unsigned int class, kho_pa_t cache)
+{
+	int rc;
+
+	if (!kho_heap_get_()) /* now: not under the lock */
+		return -ENOMEM;
+	pthread_mutex_lock(&heaps_lock);
+	pthread_mutex_lock(&named_lock);
+	rc = kho_slabs_of_cache_(cache, check_unused, NULL);
+	if (!rc) {
+		for (struct heap *heap = heaps; heap; heap = heap->next) {
+			heap->current[class] = &no_slab;
+			heap->partial[class] = NULL;
+		}
+		kho_slabs_drop_inherited_(class);
+		rc = kho_slabs_of_cache_(cache, drop_slab, NULL);
+	}
+	pthread_mutex_unlock(&named_lock);
+	pthread_mutex_unlock(&heaps_lock);
+	return rc;
 }
 
 /* No pages are left: those of slabs in which nothing is in use may serve for something else. */
@@ -333,21 +411,29 @@ void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class)
 	}
 }
 
+/* Not the common case: too large for the table, no heap yet, or not allowed. */
+static void *__attribute__((noinline)) malloc_slow(size_t size)
+{
+	struct heap *heap;
+
+	if (!kho_arena_.writer && !kho_may_write_())
+		return NULL;
+	if (size > HEAP_SMALL_MAX)
+		return kho_large_alloc_(size, 0);
+	heap = kho_heap_get_();
+	return heap ? kho_heap_alloc_slow_(heap, size_class(size)) : NULL;
+}
+
 void *kho_malloc(size_t size)
 {
+	struct heap *heap = kho_heap_tls_;
 	unsigned int class;
-	struct heap *heap;
 	struct slab *slab;
 	void *object;
 
-	if (__builtin_expect(!kho_arena_.writer, 0) && !kho_may_write_())
-		return NULL;
-	if (__builtin_expect(size > HEAP_SMALL_MAX, 0))
-		return kho_large_alloc_(size, 0);
-	heap = kho_heap_get_();
-	if (__builtin_expect(!heap, 0))
-		return NULL;
-	class = kho_size_class_(size);
+	if (__builtin_expect(!kho_arena_.writer || size > TABLE_SIZE || !heap, 0))
+		return malloc_slow(size);
+	class = class_table[(size + 15) / 16];
 	slab = heap->current[class];
 	object = slab->free;
 	if (__builtin_expect(!object, 0))
@@ -402,13 +488,9 @@ static void free_remote(struct slab *slab, void *ptr, long index)
 		tell_owner(slab);
 }
 
-static void free_local(struct heap *heap, struct slab *slab, void *ptr)
+/* It was full or is empty now: should it go into a list, or out of it? */
+static void free_moves_slab(struct heap *heap, struct slab *slab)
 {
-	slab->used--;
-	if ((char *)ptr < slab->scan) {
-		*(void **)ptr = slab->free;
-		slab->free = ptr;
-	}
 	if (kho_slab_is_full_(slab)) {
 		kho_heap_add_partial_(heap, slab);
 	} else if (!slab->used && slab != heap->current[slab->class] && slab->next) {
@@ -418,15 +500,46 @@ static void free_local(struct heap *heap, struct slab *slab, void *ptr)
 	}
 }
 
-void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long index, bool live)
+static void __attribute__((noinline))
+free_object_slow(struct heap *heap, struct slab *slab, void *ptr, long index, bool live)
 {
-	if (kho_slab_owner_(slab) != heap) {
+	bool owned = kho_slab_owner_(slab) == heap;
+
+	if (slab->single) {
+		if (kho_slab_clear_object_(slab, ptr, index, owned)) {
+			errno = EINVAL;
+			return;
+		}
+	} else if (live && owned) {
+		kho_slab_set_state_(slab, index, KHO_ABI_OBJECT_FREE);
+	}
+	if (!owned) {
 		free_remote(slab, ptr, index);
+		return;
+	}
+	slab->used--;
+	free_moves_slab(heap, slab);
+}
+
+static inline void free_object(struct heap *heap, struct slab *slab, void *ptr, long index,
+			       bool live)
+{
+	/* What was never looked at, and every single object, lies at or behind @scan. */
+	if (__builtin_expect(kho_slab_owner_(slab) != heap || (char *)ptr >= slab->scan, 0)) {
+		free_object_slow(heap, slab, ptr, index, live);
 		return;
 	}
 	if (live)
 		kho_slab_set_state_(slab, index, KHO_ABI_OBJECT_FREE);
-	free_local(heap, slab, ptr);
+	*(void **)ptr = slab->free;
+	slab->free = ptr;
+	if (__builtin_expect(!--slab->used || kho_slab_is_full_(slab), 0))
+		free_moves_slab(heap, slab);
+}
+
+void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long index, bool live)
+{
+	free_object(heap, slab, ptr, index, live);
 }
 
 static void bad_pointer(const void *ptr)
@@ -435,7 +548,8 @@ static void bad_pointer(const void *ptr)
 	errno = EINVAL;
 }
 
-void kho_free(void *ptr)
+/* Not the common case: nothing, a large object, one of a slab that nobody touched yet, or not allowed. */
+static void __attribute__((noinline)) free_slow(void *ptr)
 {
 	const struct kho_abi_large *large;
 	struct heap *heap;
@@ -451,7 +565,7 @@ void kho_free(void *ptr)
 		if (i < 0)
 			bad_pointer(ptr);
 		else
-			kho_heap_free_object_(heap, slab, ptr, i, true);
+			free_object(heap, slab, ptr, i, true);
 		return;
 	}
 	large = kho_large_find_(ptr);
@@ -461,6 +575,23 @@ void kho_free(void *ptr)
 	}
 	kho_large_unpreserve_(large);
 	kho_large_free_(large);
+}
+
+void kho_free(void *ptr)
+{
+	struct heap *heap = kho_heap_tls_;
+	struct slab *slab = kho_slab_known_(ptr);
+	long i;
+
+	if (__builtin_expect(!kho_arena_.writer || !heap || !slab, 0)) {
+		free_slow(ptr);
+		return;
+	}
+	i = kho_slab_index_(slab, ptr);
+	if (__builtin_expect(i < 0, 0))
+		bad_pointer(ptr);
+	else
+		free_object(heap, slab, ptr, i, true);
 }
 
 size_t kho_usable_size(const void *ptr)
@@ -486,7 +617,8 @@ static bool is_reserved(const void *ptr)
 
 	if (slab) {
 		i = kho_slab_index_(slab, ptr);
-		return i >= 0 && kho_slab_state_(slab, i) != KHO_ABI_OBJECT_LIVE;
+		return i >= 0 && slab->class < HEAP_NR_CLASSES &&
+		       kho_slab_state_(slab, i) != KHO_ABI_OBJECT_LIVE;
 	}
 	large = kho_large_find_(ptr);
 	return large && !kho_large_is_live_(large);
@@ -503,7 +635,8 @@ void *kho_realloc(void *ptr, size_t size)
 		return NULL;
 	if (!old || !is_reserved(ptr)) {
 		kho_fail_(-EINVAL,
-			  "%p: not a reserved object: a live one cannot move from under its slot",
+			  "%p: not a reserved object of kho_malloc(): a live one cannot move from "
+			  "under its slot",
 			  ptr);
 		errno = EINVAL;
 		return NULL;

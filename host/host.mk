@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # The arena and what lies in it; then ownership and hand-over.
-KHO_HOST_MEMORY_SRCS := arena.c image.c node.c prefault.c error.c hbitmap.c page.c \
-	preserve.c unclaimed.c slab.c large.c heap.c publish.c subtree.c
-KHO_HOST_LIFE_SRCS := owner.c proc.c fdtable.c quiesce.c message.c environ.c formats.c keeper.c \
-	predecessor.c inplace.c successor.c life.c
+KHO_HOST_MEMORY_SRCS := arena_file.c arena.c image.c node.c prefault.c error.c hbitmap.c page.c
+KHO_HOST_MEMORY_SRCS += preserve.c unclaimed.c
+KHO_HOST_MEMORY_SRCS += slab.c cache.c large.c heap.c publish.c
+KHO_HOST_MEMORY_SRCS += array.c
+KHO_HOST_MEMORY_SRCS += vmalloc.c
+KHO_HOST_MEMORY_SRCS += block.c
+KHO_HOST_MEMORY_SRCS += subtree.c
+KHO_HOST_LIFE_SRCS := owner.c proc.c fdtable.c quiesce.c message.c environ.c keeper.c
+KHO_HOST_LIFE_SRCS += formats.c
+KHO_HOST_LIFE_SRCS += predecessor.c inplace.c successor.c life.c
 KHO_HOST_SRCS := $(KHO_HOST_MEMORY_SRCS) $(KHO_HOST_LIFE_SRCS)

@@ -3,12 +3,10 @@
  * kho_start() and its kin: how a process comes to own the arena and lets go of it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fdtable.h"
@@ -166,28 +164,6 @@ static __u64 arena_max(const struct kho_environ *env)
 	return max ? max : KHO_SECTION_SIZE;
 }
 
-/* The lock is written to before the arena can be validated: is this one at all? */
-static int check_magic(int fd)
-{
-	struct kho_abi_arena_header header;
-	struct stat st;
-
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-		return kho_fail_(-KHO_E_MAGIC, "fd %d is not an arena's file", fd);
-	if (fcntl(fd, F_GET_SEALS) < 0 || !(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK))
-		return kho_fail_(-KHO_E_FORMAT, "the arena's file is not sealed against shrinking");
-	if (st.st_size < KHO_ABI_FIXED_END ||
-	    pread(fd, &header, sizeof(header), 0) != sizeof(header))
-		return kho_fail_(-KHO_E_TRUNCATED, "an arena of %lld bytes", (long long)st.st_size);
-	if (header.magic != KHO_ABI_ARENA_MAGIC)
-		return kho_fail_(-KHO_E_MAGIC, "the arena's magic is %#llx",
-				 (unsigned long long)header.magic);
-	if (header.version != KHO_ABI_ARENA_VERSION)
-		return kho_fail_(-KHO_E_VERSION, "the arena has version %u, we read %d",
-				 header.version, KHO_ABI_ARENA_VERSION);
-	return 0;
-}
-
 void kho_life_mapped_(void)
 {
 	if (kho_life_.config.flags & KHO_START_DUMPABLE)
@@ -212,19 +188,18 @@ static int own(int fd, bool fresh)
 	return r;
 }
 
-static int start_owner(const struct kho_environ *env)
+static int start_with(int fd, const struct kho_environ *env)
 {
-	int fd = env->arena, empty, r;
+	struct kho_abi_arena_header header;
+	int empty = kho_arena_is_empty_(fd), r;
+	__u64 size;
 
-	if (fd < 0)
-		fd = kho_arena_create_(kho_life_.name);
-	if (fd < 0)
-		return fd;
-	empty = kho_arena_is_empty_(fd);
 	if (empty < 0)
 		return empty;
 	r = empty ? kho_arena_format_(fd, arena_max(env)) : 0;
-	r = r ?: check_magic(fd) ?: kho_owner_open_(fd) ?: kho_environ_take_fds_(env);
+	/* The lock is written to before the arena is mapped: is this one at all? */
+	r = r ?: kho_arena_check_file_(fd, &header, &size);
+	r = r ?: kho_owner_open_(fd) ?: kho_environ_take_fds_(env);
 	if (r)
 		return r;
 	r = kho_keeper_start_();
@@ -235,6 +210,19 @@ static int start_owner(const struct kho_environ *env)
 		return r;
 	kho_keeper_kick_();
 	return empty ? KHO_FRESH : KHO_RESTARTED;
+}
+
+static int start_owner(const struct kho_environ *env)
+{
+	int fd = env->arena >= 0 ? env->arena : kho_arena_create_(kho_life_.name), r;
+
+	if (fd < 0)
+		return fd;
+	r = start_with(fd, env);
+	/* Once mapped, it goes with the arena. */
+	if (r < 0 && env->arena < 0 && !kho_arena_.mapped)
+		close(fd);
+	return r;
 }
 
 static void undo_start(void)

@@ -18,11 +18,10 @@
  *	- it is of this boot and pid namespace, its process is gone, and the word's thread is no
  *	  keeper; then the word and the record must also stay the same for GRACE_MS, since a
  *	  new holder takes the word first and writes the record second.
- * Of another pid namespace nothing can be said: busy.
+ * Of another pid namespace nothing can be said: busy. A process that /proc hides is there: busy.
  */
 #include <errno.h>
 #include <linux/futex.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -203,8 +202,7 @@ static enum holder recorded(const struct kho_abi_owner *owner, const struct kho_
 	if (owner->pid == self->pid && owner->start_time == self->start_time)
 		return ALIVE;
 	r = kho_proc_start_time_((pid_t)owner->pid, &start);
-	/* /proc may hide a living process (hidepid); a signal that may not be sent finds it. */
-	if (r == -ESRCH && (!kill((pid_t)owner->pid, 0) || errno != ESRCH))
+	if (r == -ESRCH && kho_proc_hidden_((pid_t)owner->pid))
 		return ALIVE;
 	if (r == -ESRCH || (!r && start != owner->start_time))
 		return STALE;
@@ -242,7 +240,7 @@ static int wait_dead(void)
 
 	if (!same_boot(owner, &lock.self))
 		return 0;
-	if (owner->pid_ns != lock.self.pid_ns) {
+	if (owner->pid_ns != lock.self.pid_ns || kho_proc_hidden_((pid_t)owner->pid)) {
 		usleep(BLIND_MS * 1000);
 		return 0;
 	}

@@ -19,6 +19,7 @@ enum page_kind {
 	PAGE_KIND_LARGE = 4,
 	PAGE_KIND_TAIL = 5,
 	PAGE_KIND_STRUCT = 6,
+	PAGE_KIND_VMALLOC = 7,
 };
 
 int kho_pages_init_(void);

@@ -27,6 +27,7 @@
 #include "life.h"
 #include "owner.h"
 #include "proc.h"
+#include "vmalloc.h"
 
 #define READY_MS 60000
 #define FREEZE_MS 1000
@@ -231,8 +232,10 @@ int kho_predecessor_freeze_(struct kho_handover *h)
  */
 static void protect(bool on)
 {
-	if (kho_life_.debug_freeze)
-		mprotect(kho_arena_.base, kho_arena_.size, on ? PROT_READ : PROT_READ | PROT_WRITE);
+	if (!kho_life_.debug_freeze)
+		return;
+	mprotect(kho_arena_.base, kho_arena_.size, on ? PROT_READ : PROT_READ | PROT_WRITE);
+	kho_vmalloc_protect_(on);
 }
 
 static int grant(struct kho_handover *h)

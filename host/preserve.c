@@ -6,9 +6,11 @@
 #include <time.h>
 
 #include "arena.h"
+#include "heap.h"
 #include "page.h"
 #include "preserve.h"
 
+#define ALLOC_MAX_ORDER 10 /* Linux's MAX_PAGE_ORDER: programs for both find one limit */
 #define SETTLE_TRIES 20 /* looks at a block that somebody else is just changing */
 
 static unsigned char *claims; /* one bit a page: the block that starts here was claimed */
@@ -57,6 +59,11 @@ bool kho_block_is_claimed_(kho_pa_t pa)
 	__u64 pfn = pa >> KHO_PAGE_SHIFT;
 
 	return __atomic_load_n(&claims[pfn / 8], __ATOMIC_RELAXED) & 1u << (pfn % 8);
+}
+
+void kho_block_unclaim_(kho_pa_t pa)
+{
+	unclaim(pa);
 }
 
 static kho_abi_desc_t *desc_of(kho_pa_t pa)
@@ -112,6 +119,23 @@ int kho_block_desc_(kho_pa_t pa, unsigned int *type, unsigned int *order)
 	return khoc_desc_get(__atomic_load_n(desc_of(pa), __ATOMIC_ACQUIRE), type, order);
 }
 
+const char *kho_block_type_text_(unsigned int type)
+{
+	static const char *const texts[] = {
+		[KHO_ABI_DESC_NONE] = "nothing",
+		[KHO_ABI_DESC_FOLIO] = "folio",
+		[KHO_ABI_DESC_PAGES] = "pages",
+		[KHO_ABI_DESC_SLAB] = "slab",
+		[KHO_ABI_DESC_LARGE] = "large object",
+		[KHO_ABI_DESC_LARGE_PART] = "part of a large object",
+		[KHO_ABI_DESC_STRUCT] = "page of a structure",
+		[KHO_ABI_DESC_VMALLOC] = "vmalloc part",
+		[KHO_ABI_DESC_VMALLOC_CHUNK] = "vmalloc chunk",
+	};
+
+	return type < sizeof(texts) / sizeof(*texts) ? texts[type] : "unknown type";
+}
+
 int kho_block_check_(kho_pa_t pa, unsigned int order, unsigned int type)
 {
 	struct kho_arena *a = &kho_arena_;
@@ -135,12 +159,14 @@ int kho_block_check_(kho_pa_t pa, unsigned int order, unsigned int type)
 				 (unsigned long long)pa);
 	if (has_type != type)
 		return kho_fail_(-KHO_E_TYPE,
-				 "block at %#llx: preserved as type %u, asked for as type %u",
-				 (unsigned long long)pa, has_type, type);
+				 "block at %#llx: preserved as %s of order %u, asked for as %s",
+				 (unsigned long long)pa, kho_block_type_text_(has_type), has_order,
+				 kho_block_type_text_(type));
 	if (has_order != order)
-		return kho_fail_(-KHO_E_ORDER,
-				 "block at %#llx: preserved with order %u, asked for with %u",
-				 (unsigned long long)pa, has_order, order);
+		return kho_fail_(
+			-KHO_E_ORDER,
+			"block at %#llx: preserved as %s of order %u, asked for with order %u",
+			(unsigned long long)pa, kho_block_type_text_(has_type), has_order, order);
 	return 0;
 }
 
@@ -150,8 +176,9 @@ int kho_block_restore_(kho_pa_t pa, unsigned int order, unsigned int type)
 
 	if (!rc && claim(pa))
 		rc = kho_fail_(-KHO_E_CLAIMED,
-			       "block at %#llx: restored, or preserved, in this program before",
-			       (unsigned long long)pa);
+			       "block at %#llx: %s of order %u: restored, or preserved, in this "
+			       "program before",
+			       (unsigned long long)pa, kho_block_type_text_(type), order);
 	return rc;
 }
 
@@ -231,6 +258,24 @@ void kho_run_drop_(kho_pa_t pa, __u64 nr)
 		pa += KHO_PAGE_SIZE << order;
 		nr -= 1ULL << order;
 	}
+}
+
+void kho_run_settle_(kho_pa_t pa, __u64 nr, unsigned int type)
+{
+	while (nr) {
+		unsigned int order = part_order(pa, nr), has_type, has_order;
+
+		if (!kho_block_desc_(pa, &has_type, &has_order) && has_type == type &&
+		    has_order == order)
+			clear_block(pa, order);
+		pa += KHO_PAGE_SIZE << order;
+		nr -= 1ULL << order;
+	}
+}
+
+bool kho_run_is_split_(kho_pa_t pa, __u64 nr)
+{
+	return nr && 1ULL << part_order(pa, nr) != nr;
 }
 
 void kho_run_unpreserve_(kho_pa_t pa, __u64 nr)
@@ -441,6 +486,53 @@ struct folio *kho_restore_folio(kho_pa_t phys)
 	return kho_phys_to_virt(phys);
 }
 
+/* ---- whole folios by their memory's address ---- */
+
+void *kho_alloc_preserve(size_t size)
+{
+	struct folio *folio = NULL;
+	unsigned int order = 0;
+	int rc = kho_writer_error_();
+
+	while (order <= ALLOC_MAX_ORDER && KHO_PAGE_SIZE << order < size)
+		order++;
+	if (!rc && !size)
+		rc = kho_fail_(-EINVAL, "kho_alloc_preserve: of nothing");
+	if (!rc && order > ALLOC_MAX_ORDER)
+		rc = kho_fail_(-E2BIG,
+			       "kho_alloc_preserve: %zu bytes, at most %zu: use folios or "
+			       "kho_vmalloc_huge()",
+			       size, KHO_PAGE_SIZE << ALLOC_MAX_ORDER);
+	if (!rc) {
+		folio = kho_folio_alloc(order);
+		rc = folio ? 0 : -ENOMEM;
+	}
+	if (!rc) {
+		memset(folio, 0, KHO_PAGE_SIZE << order);
+		rc = kho_preserve_folio(folio);
+	}
+	if (!rc)
+		return folio;
+	if (folio)
+		kho_folio_put(folio);
+	errno = -rc;
+	return NULL;
+}
+
+void kho_unpreserve_free(void *mem)
+{
+	if (mem)
+		kho_folio_put(mem);
+}
+
+void kho_restore_free(void *mem)
+{
+	struct folio *folio = mem ? kho_restore_folio(kho_virt_to_phys(mem)) : NULL;
+
+	if (folio)
+		kho_folio_put(folio);
+}
+
 struct page *kho_alloc_pages(size_t nr)
 {
 	kho_pa_t pa;
@@ -516,14 +608,13 @@ int kho_preserve_pages(struct page *page, size_t nr)
 
 	if (!rc && !kho_run_check_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES))
 		return 0;
-	return rc ?: check_unmarked(pa, nr)
-			     ?: kho_run_preserve_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES);
+	return rc ?: check_unmarked(pa, nr) ?: kho_pages_preserve_(pa, nr);
 }
 
 void kho_unpreserve_pages(struct page *page, size_t nr)
 {
 	if (!check_pages(page, nr))
-		kho_run_unpreserve_(kho_virt_to_phys(page), nr);
+		kho_pages_unpreserve_(kho_virt_to_phys(page), nr);
 }
 
 struct page *kho_restore_pages(kho_pa_t phys, size_t nr)

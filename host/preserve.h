@@ -28,6 +28,12 @@ int kho_block_check_(kho_pa_t pa, unsigned int order, unsigned int type);
 /* Was the block that starts at @pa restored or preserved in this program? */
 bool kho_block_is_claimed_(kho_pa_t pa);
 
+/* Take a claim of kho_block_restore_() back: what it was part of could not be restored whole. */
+void kho_block_unclaim_(kho_pa_t pa);
+
+/* enum kho_abi_desc_type in words; never NULL. */
+const char *kho_block_type_text_(unsigned int type);
+
 /* What the descriptor of @pa says. Return: 0 or -KHO_E_CHECKSUM. */
 int kho_block_desc_(kho_pa_t pa, unsigned int *type, unsigned int *order);
 
@@ -42,6 +48,10 @@ int kho_run_restore_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part
 int kho_run_check_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type);
 int kho_run_preserve_(kho_pa_t pa, __u64 nr, unsigned int type, unsigned int part_type);
 void kho_run_unpreserve_(kho_pa_t pa, __u64 nr);
+/* Of a run of descriptor type @type, unpreserve what there is; leave others alone. For recovery. */
+void kho_run_settle_(kho_pa_t pa, __u64 nr, unsigned int type);
+/* Has the run several blocks? */
+bool kho_run_is_split_(kho_pa_t pa, __u64 nr);
 /* The same before anything was found free: for recovery, which gives the pages to nobody. */
 void kho_run_drop_(kho_pa_t pa, __u64 nr);
 

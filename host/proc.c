@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,12 +92,25 @@ static int read_field(int dir, const char *path, int nr, __u64 *value)
 	return stat_field(buf, nr, value);
 }
 
-int kho_proc_start_time_(pid_t pid, __u64 *start_time)
+int kho_proc_field_(pid_t pid, int nr, __u64 *value)
 {
 	char path[48];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	return read_field(AT_FDCWD, path, FIELD_START_TIME, start_time);
+	return read_field(AT_FDCWD, path, nr, value);
+}
+
+int kho_proc_start_time_(pid_t pid, __u64 *start_time)
+{
+	return kho_proc_field_(pid, FIELD_START_TIME, start_time);
+}
+
+bool kho_proc_hidden_(pid_t pid)
+{
+	__u64 start;
+
+	return pid > 0 && kho_proc_start_time_(pid, &start) == -ESRCH &&
+	       (!kill(pid, 0) || errno == EPERM);
 }
 
 static int hex_digit(char c)

@@ -10,6 +10,7 @@
 #ifndef KHO_HOST_PROC_H
 #define KHO_HOST_PROC_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include <kho/types.h>
@@ -29,8 +30,15 @@ int kho_left_ms_(__u64 deadline);
 
 /* Who we are; reads /proc. Return: 0 or -errno. */
 int kho_proc_self_(struct kho_proc_id *id);
+/*
+ * Field @nr, from 3 on, of @pid's stat: proc(5) numbers them. What is no number (the state) is not read.
+ * Return: 0, -ESRCH (no such process, or none that /proc shows), -EINVAL (no such field), -errno.
+ */
+int kho_proc_field_(pid_t pid, int nr, __u64 *value);
 /* Start time of @pid (field 22). Return: 0, -ESRCH (no such process), -errno. */
 int kho_proc_start_time_(pid_t pid, __u64 *start_time);
+/* Is there a process @pid that /proc does not show to us (hidepid)? A signal that may not be sent finds it. */
+bool kho_proc_hidden_(pid_t pid);
 /**
  * kho_proc_exiting_() - can the process not write any more?
  * Return: 1 when every task has PF_EXITING, or it is gone, or the pid is another's by now;

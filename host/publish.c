@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "heap.h"
 #include "page.h"
@@ -62,7 +63,7 @@ static bool find_object(void *ptr, struct object *object)
 	object->slab = kho_slab_of_(ptr);
 	if (object->slab) {
 		object->index = kho_slab_index_(object->slab, ptr);
-		if (object->index < 0)
+		if (object->index < 0 || object->slab->single)
 			return false;
 		object->live = kho_slab_state_(object->slab, object->index) == KHO_ABI_OBJECT_LIVE;
 		return true;
@@ -259,6 +260,52 @@ int kho_page_publish_(__u64 *slot, __u64 value, kho_pa_t fresh_pa, kho_pa_t stal
 	return heap ? commit(heap, slot, value, &fresh, &stale, false) : -ENOMEM;
 }
 
+/* ---- runs of pages ---- */
+
+/* While the record counts, whoever finds it unpreserves the run: what it was for is undone, or completed. */
+static void begin_run(struct kho_abi_intent *intent, kho_pa_t pa, __u64 nr)
+{
+	intent->value = nr;
+	intent->new_object = 0;
+	intent->old_object = 0;
+	barrier();
+	intent->slot = pa | KHO_ABI_INTENT_RUN;
+	barrier();
+}
+
+static void end_run(struct kho_abi_intent *intent)
+{
+	barrier();
+	intent->slot = 0;
+}
+
+int kho_pages_preserve_(kho_pa_t pa, __u64 nr)
+{
+	struct heap *heap;
+	int rc;
+
+	if (!kho_run_is_split_(pa, nr))
+		return kho_run_preserve_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES);
+	heap = heap_with_intent();
+	if (!heap)
+		return -ENOMEM;
+	begin_run(heap->intent, pa, nr);
+	rc = kho_run_preserve_(pa, nr, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES);
+	end_run(heap->intent);
+	return rc;
+}
+
+void kho_pages_unpreserve_(kho_pa_t pa, __u64 nr)
+{
+	struct heap *heap = kho_run_is_split_(pa, nr) ? heap_with_intent() : NULL;
+
+	if (heap)
+		begin_run(heap->intent, pa, nr);
+	kho_run_unpreserve_(pa, nr);
+	if (heap)
+		end_run(heap->intent);
+}
+
 int kho_publish(void **slot, void *new_object, void *old)
 {
 	return publish((__u64 *)slot, (uintptr_t)new_object, new_object, old, false);
@@ -290,21 +337,57 @@ static int intent_fault(const struct kho_abi_intent *intent, const char *field, 
 	return kho_fail_report_(&report);
 }
 
+static bool run_ok(kho_pa_t pa, __u64 nr)
+{
+	return !(pa & (KHO_PAGE_SIZE - 1)) && pa >= kho_arena_.header->data_pa &&
+	       pa < kho_file_size_() && nr && nr <= (kho_file_size_() - pa) >> KHO_PAGE_SHIFT;
+}
+
+/* @at: where @intent was read. */
+static int check_intent(const struct kho_abi_intent *intent, const struct kho_abi_intent *at)
+{
+	if (!intent->slot)
+		return 0;
+	if (intent->slot & KHO_ABI_INTENT_RUN)
+		return run_ok(intent->slot ^ KHO_ABI_INTENT_RUN, intent->value)
+			       ? 0
+			       : intent_fault(at, "slot", intent->slot);
+	if (!slot_ok(intent->slot))
+		return intent_fault(at, "slot", intent->slot);
+	if (!object_address_ok(intent->new_object))
+		return intent_fault(at, "new_object", intent->new_object);
+	if (!object_address_ok(intent->old_object))
+		return intent_fault(at, "old_object", intent->old_object);
+	return 0;
+}
+
+/* Each word once: the owner may be at work. */
+static struct kho_abi_intent read_intent(const struct kho_abi_intent *at)
+{
+	return (struct kho_abi_intent){
+		.slot = __atomic_load_n(&at->slot, __ATOMIC_ACQUIRE),
+		.value = __atomic_load_n(&at->value, __ATOMIC_ACQUIRE),
+		.new_object = __atomic_load_n(&at->new_object, __ATOMIC_ACQUIRE),
+		.old_object = __atomic_load_n(&at->old_object, __ATOMIC_ACQUIRE),
+	};
+}
+
 int kho_intents_check_(void)
 {
-	for (unsigned int i = 0; i < KHO_ABI_NR_INTENTS; i++) {
-		const struct kho_abi_intent *intent = intent_at(i);
+	int rc = 0;
 
-		if (!intent->slot)
-			continue;
-		if (!slot_ok(intent->slot))
-			return intent_fault(intent, "slot", intent->slot);
-		if (!object_address_ok(intent->new_object))
-			return intent_fault(intent, "new_object", intent->new_object);
-		if (!object_address_ok(intent->old_object))
-			return intent_fault(intent, "old_object", intent->old_object);
+	for (unsigned int i = 0; i < KHO_ABI_NR_INTENTS && !rc; i++) {
+		struct kho_abi_intent seen = read_intent(intent_at(i)), again;
+
+		/* Words of two records, one after the other, are no fault. */
+		for (int tries = 0; (rc = check_intent(&seen, intent_at(i))) && tries < 8;
+		     tries++, seen = again) {
+			again = read_intent(intent_at(i));
+			if (!memcmp(&seen, &again, sizeof(seen)))
+				break;
+		}
 	}
-	return 0;
+	return rc;
 }
 
 static void settle_page(kho_pa_t pa, bool live)
@@ -351,11 +434,22 @@ static void settle(__u64 address, bool live)
 		kho_large_drop_(large);
 }
 
+static void recover_run(struct kho_abi_intent *intent)
+{
+	kho_run_settle_(intent->slot ^ KHO_ABI_INTENT_RUN, intent->value, KHO_ABI_DESC_PAGES);
+	end_run(intent);
+}
+
 static void recover(struct kho_abi_intent *intent)
 {
 	const __u64 *slot = (const __u64 *)(kho_arena_.base + intent->slot);
-	bool done = *slot == intent->value;
+	bool done;
 
+	if (intent->slot & KHO_ABI_INTENT_RUN) {
+		recover_run(intent);
+		return;
+	}
+	done = *slot == intent->value;
 	settle(intent->new_object, done);
 	if (done)
 		settle(intent->old_object, false);

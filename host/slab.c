@@ -19,7 +19,6 @@
 
 #define UNIT_SIZE (1ULL << HEAP_UNIT_SHIFT)
 #define UNIT_PAGES_LOG2 (HEAP_UNIT_SHIFT - KHO_PAGE_SHIFT)
-#define BIG_CLASS_SIZE 4096 /* objects above this come from slabs of 256 KiB */
 #define INHERIT_TRIES 16 /* inherited slabs looked at for one allocation */
 
 struct slab **kho_units_;
@@ -30,40 +29,9 @@ static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct slab *pool; /* structures for reuse: see struct slab */
 static struct {
 	kho_pa_t pos; /* the next place to look for inherited slabs */
-	struct slab *found[HEAP_NR_CLASSES];
+	struct slab *found[HEAP_NR_LISTS];
 	__u64 given_back; /* empty slabs whose pages were */
 } inherited;
-
-static unsigned int slab_order(unsigned int class)
-{
-	return kho_class_size_(class) > BIG_CLASS_SIZE ? UNIT_PAGES_LOG2 + 2 : UNIT_PAGES_LOG2;
-}
-
-/*
- * Objects begin at a multiple of the largest power of two that their size is a multiple of
- * (one page at most), so that an object's alignment is that of its size.
- */
-static void geometry(__u32 size, unsigned int order, __u32 *nr, __u32 *off)
-{
-	__u32 bytes = (__u32)(KHO_PAGE_SIZE << order);
-	__u32 align = size & -size;
-
-	if (align > KHO_PAGE_SIZE)
-		align = KHO_PAGE_SIZE;
-	*nr = (bytes - (__u32)sizeof(struct kho_abi_slab)) / (size + 1);
-	for (;; (*nr)--) {
-		*off = ((__u32)sizeof(struct kho_abi_slab) + *nr + align - 1) & ~(align - 1);
-		if (*off + *nr * size <= bytes)
-			return;
-	}
-}
-
-static __u32 header_crc(const struct kho_abi_slab *header, kho_pa_t pa)
-{
-	__u32 crc = khoc_crc32c(0, header, offsetof(struct kho_abi_slab, crc));
-
-	return khoc_crc32c(crc, &pa, sizeof(pa));
-}
 
 int kho_slabs_init_(void)
 {
@@ -89,6 +57,7 @@ void kho_slabs_destroy_(void)
 	for (__u64 i = 0; i < kho_nr_units_; i++) {
 		if (kho_units_[i] && kho_units_[i] != last) {
 			last = kho_units_[i];
+			free(last->restored);
 			free(last);
 		}
 	}
@@ -122,16 +91,18 @@ static struct slab *pool_get(void)
 
 static void pool_put(struct slab *slab)
 {
+	free(slab->restored);
+	slab->restored = NULL;
 	pthread_mutex_lock(&pool_lock);
 	slab->next = pool;
 	pool = slab;
 	pthread_mutex_unlock(&pool_lock);
 }
 
-static struct slab *slab_alloc(char *base, unsigned int class, unsigned int order)
+/* For a slab with a sound header. */
+static struct slab *slab_alloc(struct kho_abi_slab *header, unsigned int class)
 {
 	struct slab *slab = pool_get();
-	__u32 off;
 
 	if (!slab)
 		return NULL;
@@ -139,14 +110,23 @@ static struct slab *slab_alloc(char *base, unsigned int class, unsigned int orde
 	slab->used = 0;
 	slab->next = slab->prev = NULL;
 	kho_slab_set_full_(slab, false);
-	slab->size = (__u32)kho_class_size_(class);
-	geometry(slab->size, order, &slab->nr, &off);
-	slab->inverse = (__u32)(((1ULL << 32) + slab->size - 1) / slab->size);
-	slab->state = (unsigned char *)base + sizeof(struct kho_abi_slab);
-	slab->objects = slab->scan = base + off;
+	slab->size = header->object_size;
+	slab->nr = header->nr_objects;
+	slab->inverse = ~0ULL / slab->size + 1;
+	slab->state = (unsigned char *)(header + 1);
+	slab->objects = slab->scan = (char *)header + header->objects_off;
 	slab->end = slab->objects + (size_t)slab->nr * slab->size;
 	slab->class = (__u8) class;
-	slab->order = (__u8)order;
+	slab->order = (__u8)header->order;
+	slab->single = header->flags & KHO_ABI_SLAB_SINGLE;
+	slab->hint = 0;
+	if (slab->single) {
+		slab->restored = calloc(1, slab->nr);
+		if (!slab->restored) {
+			pool_put(slab);
+			return NULL;
+		}
+	}
 	return slab;
 }
 
@@ -158,9 +138,26 @@ static void set_units(kho_pa_t pa, unsigned int order, struct slab *slab)
 		__atomic_store_n(&kho_units_[unit + i], slab, __ATOMIC_RELEASE);
 }
 
+/* Write the header and the states, and what else has to be 0, to pages that may hold anything. */
+static void format_slab(struct kho_abi_slab *header, kho_pa_t pa, unsigned int class)
+{
+	__u32 size = (__u32)kho_class_size_(class), flags = 0;
+	kho_pa_t cache = 0;
+
+	if (class >= HEAP_NR_CLASSES) {
+		flags = kho_class_cache_(class)->flags;
+		cache = kho_class_cache_(class)->record;
+	}
+	khoc_slab_init(header, KHO_PAGE_SHIFT, pa, size, cache, flags);
+	if (flags & KHO_ABI_SLAB_SINGLE)
+		memset(header + 1, 0, (KHO_PAGE_SIZE << header->order) - sizeof(*header));
+	else
+		memset(header + 1, 0, header->nr_objects);
+}
+
 struct slab *kho_slab_new_(struct heap *heap, unsigned int class)
 {
-	unsigned int order = slab_order(class);
+	unsigned int order = khoc_slab_order(KHO_PAGE_SHIFT, (__u32)kho_class_size_(class));
 	kho_pa_t pa = kho_pages_alloc_(1ULL << order, order);
 	struct kho_abi_slab *header = kho_phys_to_virt(pa);
 	struct slab *slab;
@@ -168,17 +165,10 @@ struct slab *kho_slab_new_(struct heap *heap, unsigned int class)
 
 	if (!pa)
 		return NULL;
-	slab = slab_alloc((char *)header, class, order);
+	format_slab(header, pa, class);
+	slab = slab_alloc(header, class);
 	if (!slab)
 		goto free_pages;
-	memset(header, 0, sizeof(*header) + slab->nr);
-	header->magic = KHO_ABI_SLAB_MAGIC;
-	header->version = KHO_ABI_SLAB_VERSION;
-	header->order = (__u16)order;
-	header->object_size = slab->size;
-	header->nr_objects = slab->nr;
-	header->objects_off = (__u32)(slab->objects - (char *)header);
-	header->crc = header_crc(header, pa);
 	kho_slab_set_owner_(slab, heap);
 	/* In one step for inherit_next(), which takes what is preserved and nobody's. */
 	pthread_mutex_lock(&adopt_lock);
@@ -218,87 +208,57 @@ void kho_slab_delete_(struct slab *slab)
 
 /* ---- slabs that came in ---- */
 
-static int header_check(const struct kho_abi_slab *h, kho_pa_t pa, unsigned int order)
+static int header_check(const struct kho_abi_slab *header, kho_pa_t pa, unsigned int order)
 {
-	struct khoc_report report = {.structure = KHOC_S_SLAB, .level = -1, .addr = pa};
-	__u32 nr = 0, off = 0;
+	struct khoc_report report;
 
-	if (h->magic != KHO_ABI_SLAB_MAGIC) {
-		report.fault = KHO_E_MAGIC;
-		report.field = "magic";
-		report.value = h->magic;
-	} else if (h->version != KHO_ABI_SLAB_VERSION) {
-		report.fault = KHO_E_VERSION;
-		report.field = "version";
-		report.value = h->version;
-		report.limit = KHO_ABI_SLAB_VERSION;
-	} else if (h->crc != header_crc(h, pa)) {
-		report.fault = KHO_E_CHECKSUM;
-		report.field = "crc";
-		report.value = h->crc;
-	} else if (h->order != order || order < UNIT_PAGES_LOG2 || order > UNIT_PAGES_LOG2 + 2) {
-		report.fault = KHO_E_ORDER;
-		report.field = "order";
-		report.value = h->order;
-		report.limit = order;
-	} else if (h->object_size < HEAP_ALIGN || h->object_size > HEAP_SMALL_MAX ||
-		   kho_class_size_(kho_size_class_(h->object_size)) != h->object_size) {
-		report.fault = KHO_E_RANGE;
-		report.field = "object_size";
-		report.value = h->object_size;
-	} else {
-		geometry(h->object_size, order, &nr, &off);
-		if (h->nr_objects == nr && h->objects_off == off)
-			return 0;
-		report.fault = KHO_E_RANGE;
-		report.field = "nr_objects";
-		report.value = h->nr_objects;
-		report.limit = nr;
-	}
-	return kho_fail_report_(&report);
+	if (khoc_slab_header_check(header, KHO_PAGE_SHIFT, pa, order, &report))
+		return kho_fail_report_(&report);
+	return 0;
 }
 
-/* Count what is live; what another thread had freed is free now. */
-static int count_states(struct slab *slab)
+static char *object_at(const struct slab *slab, __u32 i)
+{
+	return slab->objects + (size_t)i * slab->size;
+}
+
+/* What another thread had freed is free now; so is what was handed out and not preserved. */
+static void settle_states(struct slab *slab)
 {
 	for (__u32 i = 0; i < slab->nr; i++) {
-		struct khoc_report report = {
-			.structure = KHOC_S_SLAB, .level = -1, .field = "state"};
+		unsigned char state = kho_slab_state_(slab, i);
 
-		switch (slab->state[i]) {
-		case KHO_ABI_OBJECT_LIVE:
+		if (state == KHO_ABI_OBJECT_LIVE) {
 			slab->used++;
-			break;
-		case KHO_ABI_OBJECT_FREED:
-			slab->state[i] = KHO_ABI_OBJECT_FREE;
-			break;
-		case KHO_ABI_OBJECT_FREE:
-			break;
-		default:
-			report.fault = KHO_E_STATE;
-			report.addr = kho_virt_to_phys(&slab->state[i]);
-			report.value = slab->state[i];
-			return kho_fail_report_(&report);
+		} else if (state != KHO_ABI_OBJECT_FREE) {
+			if (slab->single)
+				memset(object_at(slab, i), 0, slab->size);
+			heap_barrier();
+			kho_slab_set_state_(slab, i, KHO_ABI_OBJECT_FREE);
 		}
 	}
-	return 0;
 }
 
 /* Under adopt_lock: make the slab at @pa ours, owned by @heap. */
 static struct slab *adopt(kho_pa_t pa, unsigned int order, struct heap *heap)
 {
 	struct kho_abi_slab *header = kho_phys_to_virt(pa);
+	struct khoc_report report;
 	struct slab *slab;
+	int class;
 
-	if (kho_block_check_(pa, order, KHO_ABI_DESC_SLAB) || header_check(header, pa, order))
+	if (kho_block_check_(pa, order, KHO_ABI_DESC_SLAB))
 		return NULL;
-	slab = slab_alloc((char *)header, kho_size_class_(header->object_size), order);
-	if (!slab)
-		return NULL;
-	if (count_states(slab)) {
-		pool_put(slab);
+	if (khoc_slab_check(&kho_arena_.mem, KHO_PAGE_SHIFT, pa, order, NULL, &report)) {
+		kho_fail_report_(&report);
 		return NULL;
 	}
+	class = header->cache ? kho_cache_class_(header)
+			      : (int)kho_size_class_(header->object_size);
+	slab = class < 0 ? NULL : slab_alloc(header, (unsigned int)class);
+	if (!slab)
+		return NULL;
+	settle_states(slab);
 	kho_slab_set_owner_(slab, heap);
 	kho_slab_set_full_(slab, true); /* in no list */
 	kho_block_restore_(pa, order, KHO_ABI_DESC_SLAB);
@@ -320,7 +280,8 @@ unsigned char *kho_slab_state_of_(const void *ptr)
 	    order != block.order)
 		return NULL;
 	header = kho_phys_to_virt(block.pa);
-	if (header_check(header, block.pa, order) || pa < block.pa + header->objects_off)
+	if (header_check(header, block.pa, order) || header->flags & KHO_ABI_SLAB_SINGLE ||
+	    pa < block.pa + header->objects_off)
 		return NULL;
 	off = pa - block.pa - header->objects_off;
 	if (off % header->object_size || off / header->object_size >= header->nr_objects)
@@ -410,9 +371,9 @@ bool kho_slabs_give_back_(struct heap *heap)
 
 	pthread_mutex_lock(&adopt_lock);
 	before = inherited.given_back;
-	while (inherit_next(heap, HEAP_NR_CLASSES))
+	while (inherit_next(heap, HEAP_NR_LISTS))
 		;
-	for (unsigned int c = 0; c < HEAP_NR_CLASSES; c++) {
+	for (unsigned int c = 0; c < HEAP_NR_LISTS; c++) {
 		struct slab **link = &inherited.found[c];
 
 		while (*link) {
@@ -433,10 +394,72 @@ bool kho_slabs_give_back_(struct heap *heap)
 	return any;
 }
 
+void kho_slabs_drop_inherited_(unsigned int class)
+{
+	pthread_mutex_lock(&adopt_lock);
+	inherited.found[class] = NULL;
+	pthread_mutex_unlock(&adopt_lock);
+}
+
+int kho_slabs_of_cache_(kho_pa_t cache, int (*fn)(void *ctx, struct slab *slab), void *ctx)
+{
+	kho_pa_t pos = kho_arena_.header->data_pa;
+	struct khoc_block block;
+	int rc = 0;
+
+	while (!rc && khoc_radix_next(&kho_arena_.tree, pos, kho_file_size_(), &block)) {
+		const struct kho_abi_slab *header = kho_phys_to_virt(block.pa);
+		unsigned int type, order;
+		struct slab *slab;
+
+		pos = block.pa + (KHO_PAGE_SIZE << block.order);
+		if (kho_block_desc_(block.pa, &type, &order) || type != KHO_ABI_DESC_SLAB ||
+		    order != block.order || header->cache != cache)
+			continue;
+		slab = kho_slab_of_(header);
+		rc = slab ? fn(ctx, slab) : -KHO_E_FORMAT;
+	}
+	return rc;
+}
+
 /* ---- handing out ---- */
+
+/* Has one of the eight state bytes from @i on, a multiple of 8, the value FREE, which is 0? */
+static bool any_free(const struct slab *slab, __u32 i)
+{
+	__u64 word = __atomic_load_n((const __u64 *)(slab->state + i), __ATOMIC_RELAXED);
+
+	return (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+}
+
+/* Like memchr(), but others may be storing to these bytes. */
+static __u32 first_free(const struct slab *slab, __u32 i)
+{
+	while (i < slab->nr && kho_slab_state_(slab, i) != KHO_ABI_OBJECT_FREE) {
+		i++;
+		while (!(i % 8) && i + 8 <= slab->nr && !any_free(slab, i))
+			i += 8;
+	}
+	return i;
+}
+
+static void *scan_single(struct slab *slab)
+{
+	__u32 i = first_free(slab, slab->hint);
+
+	slab->hint = i;
+	if (i == slab->nr)
+		return NULL;
+	slab->hint++;
+	kho_slab_set_state_(slab, i, KHO_ABI_OBJECT_RESERVED);
+	heap_barrier();
+	return object_at(slab, i);
+}
 
 void *kho_slab_scan_(struct slab *slab)
 {
+	if (slab->single)
+		return scan_single(slab);
 	while (slab->scan < slab->end) {
 		char *object = slab->scan;
 		long i = kho_slab_index_(slab, object);
@@ -448,20 +471,53 @@ void *kho_slab_scan_(struct slab *slab)
 	return NULL;
 }
 
+/* Nothing is in the object any more: it may count as free. */
+static void free_single(struct slab *slab, long index)
+{
+	heap_barrier();
+	kho_slab_set_state_(slab, index, KHO_ABI_OBJECT_FREE);
+	if (index < slab->hint)
+		slab->hint = (__u32)index;
+}
+
+int kho_slab_clear_object_(struct slab *slab, void *ptr, long index, bool owned)
+{
+	unsigned char state = kho_slab_state_(slab, index);
+
+	if (state != KHO_ABI_OBJECT_RESERVED && state != KHO_ABI_OBJECT_LIVE)
+		return kho_fail_(-EINVAL, "%p: an object that is not in use", ptr);
+	if (state == KHO_ABI_OBJECT_LIVE && !slab->restored[index])
+		return kho_fail_(-EINVAL, "%p: came in and was not restored", ptr);
+	/* Neither preserved with half of its bytes nor free with some of them. */
+	kho_slab_set_state_(slab, index, owned ? KHO_ABI_OBJECT_RESERVED : KHO_ABI_OBJECT_FREED);
+	heap_barrier();
+	memset(ptr, 0, slab->size);
+	__atomic_store_n(&slab->restored[index], 0, __ATOMIC_RELAXED);
+	if (owned)
+		free_single(slab, index);
+	return 0;
+}
+
 bool kho_slab_collect_(struct slab *slab)
 {
 	void *list = __atomic_exchange_n(&slab->remote, NULL, __ATOMIC_ACQUIRE);
 
 	while (list) {
 		char *object = list;
+		long index = kho_slab_index_(slab, object);
 
 		list = *(void **)object;
-		kho_slab_set_state_(slab, kho_slab_index_(slab, object), KHO_ABI_OBJECT_FREE);
 		slab->used--;
+		if (slab->single) {
+			*(void **)object = NULL;
+			free_single(slab, index);
+			continue;
+		}
+		kho_slab_set_state_(slab, index, KHO_ABI_OBJECT_FREE);
 		if (object >= slab->scan)
 			continue;
 		*(void **)object = slab->free;
 		slab->free = object;
 	}
-	return slab->free || slab->scan < slab->end;
+	return slab->used < slab->nr;
 }

@@ -2,8 +2,9 @@
 /*
  * Blocks that came in and that nobody restored: reported, and released on request.
  *
- * Folios and pages only: slabs and large objects are the heap's, which knows by their state
- * bytes what of them is in use. A block that a subtree's blob lies in is not unclaimed: its
+ * Folios, pages and the parts of vmalloc areas: slabs and large objects are the heap's, which
+ * knows by their state bytes what of them is in use, and a structure's pages are whose they are
+ * reached from. A block that a subtree's blob lies in is not unclaimed: its
  * name is how a later program finds it.
  */
 #include <errno.h>
@@ -18,6 +19,12 @@
 
 typedef int (*block_fn)(void *ctx, kho_pa_t pa, unsigned int order, unsigned int type);
 
+static bool can_be_unclaimed(unsigned int type)
+{
+	return type == KHO_ABI_DESC_FOLIO || type == KHO_ABI_DESC_PAGES ||
+	       type == KHO_ABI_DESC_VMALLOC || type == KHO_ABI_DESC_VMALLOC_CHUNK;
+}
+
 static int visit(const struct khoc_run *run, block_fn fn, void *ctx)
 {
 	for (__u64 i = 0; i < run->nr; i++) {
@@ -27,8 +34,7 @@ static int visit(const struct khoc_run *run, block_fn fn, void *ctx)
 		int rc;
 
 		if (pa >= kho_arena_.size || kho_block_desc_(pa, &type, &order) ||
-		    order != run->order ||
-		    (type != KHO_ABI_DESC_FOLIO && type != KHO_ABI_DESC_PAGES))
+		    order != run->order || !can_be_unclaimed(type))
 			continue; /* not ours, or damaged: never used, and left as it is */
 		if (kho_block_is_claimed_(pa) || kho_subtree_within_(pa, len))
 			continue;
@@ -61,7 +67,7 @@ static int tell(void *ctx, kho_pa_t pa, unsigned int order, unsigned int type)
 {
 	struct report *report = ctx;
 
-	return report->fn(report->ctx, pa, order, type == KHO_ABI_DESC_FOLIO ? "folio" : "pages");
+	return report->fn(report->ctx, pa, order, kho_block_type_text_(type));
 }
 
 int kho_for_each_unclaimed(int (*fn)(void *ctx, kho_pa_t pa, unsigned int order, const char *what),

@@ -18,4 +18,4 @@ check: check-$(1)
 endef
 
 .PHONY: check
-$(eval $(call test_dir,core,tests/core/image.c,$(KHO_CORE_INC)))
+$(eval $(call test_dir,core,tests/core/image.c tests/core/shim.c,$(KHO_CORE_INC)))

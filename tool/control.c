@@ -17,7 +17,7 @@
 #include "proc.h"
 #include "tool.h"
 
-#define STATUS_MS 2000
+#define STATUS_MS 5000 /* on a busy machine nobody is quick */
 #define LONG_MS 3600000 /* the supervisor has its own time-outs and always answers */
 
 static struct kho_msg reply; /* one answer at a time, and too large for a stack */
@@ -472,7 +472,7 @@ static int status_one(struct view *v, const char *target)
 		return 1;
 	close(fd);
 	if (ask_status(path)) {
-		complain("the kho run at %s does not answer", path);
+		complain("the kho run at %s does not answer: is it stopped?", path);
 		return 1;
 	}
 	show(v, path);

@@ -165,7 +165,7 @@ static int open_executable(const char *path)
 	if (access(path, X_OK))
 		return -errno;
 	/* Readable if possible: only so can a script be told from a binary. */
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO keeps nobody waiting */
 	if (fd < 0 && errno == EACCES)
 		fd = open(path, O_PATH | O_CLOEXEC);
 	if (fd < 0)

@@ -2,19 +2,43 @@
 /*
  * Messages for people and JSON for programs.
  */
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "tool.h"
 
+bool patient = true;
+
+/* Of a pipe or a terminal, POLLOUT means room for a line; a socket says itself whether there is. */
+static void put_line(const char *line, size_t len)
+{
+	struct pollfd p = {STDERR_FILENO, POLLOUT, 0};
+
+	if (send(STDERR_FILENO, line, len, MSG_NOSIGNAL | (patient ? 0 : MSG_DONTWAIT)) >= 0 ||
+	    errno != ENOTSOCK)
+		return;
+	if (!patient && (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)))
+		return;
+	if (write(STDERR_FILENO, line, len) < 0)
+		return; /* there is nobody to tell */
+}
+
 void complain(const char *format, ...)
 {
+	char line[2048] = "kho: ";
+	size_t len = strlen(line);
 	va_list args;
 
 	va_start(args, format);
-	fputs("kho: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	vsnprintf(line + len, sizeof(line) - len - 1, format, args);
 	va_end(args);
+	len = strlen(line);
+	line[len++] = '\n';
+	put_line(line, len);
 }
 
 /* Bytes of a well-formed UTF-8 sequence at @s, 0 if it is none. */

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -126,12 +127,15 @@ int open_control(const char *path)
 
 int connect_control(const char *path)
 {
+	static const struct timeval limit = {.tv_sec = 5};
 	struct sockaddr_un addr;
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
 	fill(&addr, path);
+	/* One that is stopped accepts nobody, and once enough have come they wait here. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
 		int r = -errno;
 

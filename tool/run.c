@@ -195,6 +195,7 @@ int cmd_run(int argc, char **argv)
 		.cur = {.pidfd = -1, .sock = -1},
 		.next = {.pidfd = -1, .sock = -1},
 		.arena = -1,
+		.discarded = -1,
 		.control = -1,
 		.lock = -1,
 	};

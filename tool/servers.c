@@ -26,6 +26,8 @@
 #include "proc.h"
 #include "supervisor.h"
 
+#define FIELD_EXIT_CODE 52
+
 static void remember(struct sup *s, struct server *who)
 {
 	const struct kho_abi_msg_register *reg = (const void *)s->msg.body;
@@ -63,6 +65,14 @@ void add_dying(struct sup *s, struct server *who, unsigned int kill_ms, bool was
 
 /* ---- start ---- */
 
+/* The last to let go of an arena frees its memory, which takes long for a large one: the watcher's work. */
+static void close_aside(struct sup *s, int fd)
+{
+	fd = __atomic_exchange_n(&s->discarded, fd, __ATOMIC_ACQ_REL);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int new_arena(struct sup *s)
 {
 	/* The watcher may look at it: what it finds there from now on is a free lock. */
@@ -71,7 +81,7 @@ static int new_arena(struct sup *s)
 		     -1, 0);
 	__atomic_store_n(&s->owner, NULL, __ATOMIC_RELEASE);
 	if (s->arena >= 0)
-		close(s->arena);
+		close_aside(s, s->arena);
 	s->arena = high_fd(kho_arena_create_(s->name));
 	if (s->arena < 0)
 		complain("%s: %s", s->name, kho_error());
@@ -240,28 +250,17 @@ void adopted_died(struct sup *s)
 	server_gone(s, "died (not our child: status unknown)", -1);
 }
 
-/* What /proc shows of a dying process's status (field 52, since Linux 6.8 set for all its tasks). */
+/* What /proc shows of a dying process's status (since Linux 6.8 set for all its tasks). */
 static int early_status(pid_t pid)
 {
-	char path[48], buf[1024], *p;
-	ssize_t n;
-	int fd;
+	__u64 status;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return 0;
-	buf[n] = '\0';
-	p = strrchr(buf, ' ');
-	return p ? atoi(p + 1) : 0;
+	return kho_proc_field_(pid, FIELD_EXIT_CODE, &status) ? 0 : (int)status;
 }
 
 void owner_died(struct sup *s)
 {
-	__u64 n;
+	__u64 n, early;
 	char how[128];
 	int status;
 
@@ -271,7 +270,8 @@ void owner_died(struct sup *s)
 	if (s->owner->pid != (__u64)s->cur.pid ||
 	    !(__atomic_load_n(&s->owner->futex, __ATOMIC_ACQUIRE) & 0x40000000))
 		return;
-	status = early_status(s->cur.pid);
+	early = __atomic_load_n(&s->early, __ATOMIC_ACQUIRE);
+	status = early >> 32 == (__u64)s->cur.pid ? (int)(__u32)early : 0;
 	if (!status)
 		return; /* an exit, or not to be seen: waitpid() will tell */
 	describe_exit(status, how, sizeof(how));
@@ -282,6 +282,17 @@ void owner_died(struct sup *s)
 
 /* ---- the owner's word ---- */
 
+/*
+ * Here, not in the loop: whoever reads about a process that is dying may be the last to let its address
+ * space go, and has to take it down then.
+ */
+static void look_at(struct sup *s, pid_t pid)
+{
+	__u64 early = pid > 0 ? (__u64)pid << 32 | (__u32)early_status(pid) : 0;
+
+	__atomic_store_n(&s->early, early, __ATOMIC_RELEASE);
+}
+
 static void *watch(void *ctx)
 {
 	struct sup *s = ctx;
@@ -290,7 +301,10 @@ static void *watch(void *ctx)
 	for (;;) {
 		struct kho_abi_owner *owner = __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE);
 
+		if (__atomic_load_n(&s->discarded, __ATOMIC_ACQUIRE) >= 0)
+			close_aside(s, -1);
 		if (owner && kho_owner_wait_death_(owner, 1000) == 1) {
+			look_at(s, (pid_t)owner->pid);
 			if (write(s->deathwatch, &one, sizeof(one)) < 0)
 				return NULL;
 			/* Until somebody takes it there is nothing new to hear. */
@@ -391,6 +405,14 @@ void stop_server(struct sup *s)
 
 /* ---- adoption ---- */
 
+/* We map it: nobody may cut it off under us. */
+static bool sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && seals & F_SEAL_SHRINK;
+}
+
 bool adopt(struct sup *s, struct conn *c)
 {
 	struct ucred cred;
@@ -401,10 +423,13 @@ bool adopt(struct sup *s, struct conn *c)
 		return false;
 	if (s->state != SUP_ADOPTING || s->cur.pid || s->msg.nr_fds != 1)
 		return false; /* somebody else's, or one that we gave up */
-	/* We map it: nobody may cut it off under us. */
-	if (!(fcntl(s->msg.fds[0], F_GET_SEALS) & F_SEAL_SHRINK) ||
-	    fcntl(s->msg.fds[0], F_GET_SEALS) < 0)
+	if (!sealed(s->msg.fds[0])) {
+		complain(
+			"%s: process %d is not adopted: what it brings as its arena is not a memfd "
+			"that is sealed against shrinking",
+			s->name, (int)cred.pid);
 		return false;
+	}
 	pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
 	if (pidfd < 0)
 		return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * kho run's loop: everything that happens is an event on some fd, and nothing blocks for long.
+ * kho run's loop: everything that happens is an event on some fd, and nothing blocks: whoever does not
+ * read what it asked for is hung up on, and who has nothing to ask makes room for others.
  * What a peer sends is checked by message.c and by who the kernel says it is.
  */
 #include <errno.h>
@@ -23,9 +24,23 @@ static const char *const states[] = {
 
 static void hang_up(struct conn *c)
 {
-	close(c->fd);
+	if (c->fd >= 0)
+		close(c->fd);
 	c->fd = -1;
 	c->upgrades = c->stops = false;
+}
+
+void reply(struct conn *c, int error, unsigned int step, const char *text)
+{
+	struct kho_abi_msg_result result = {error, step};
+	struct kho_msg_out out = {.type = KHO_MSG_CTL_REPLY,
+				  .head = &result,
+				  .head_len = sizeof(result),
+				  .text = text,
+				  .text_len = strlen(text)};
+
+	if (kho_msg_send_(c->fd, &out, 0))
+		hang_up(c);
 }
 
 void reply_upgrade(struct sup *s, int error, unsigned int step, const char *text)
@@ -33,21 +48,25 @@ void reply_upgrade(struct sup *s, int error, unsigned int step, const char *text
 	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++) {
 		if (c->fd < 0 || !c->upgrades)
 			continue;
-		kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, error, step, text);
+		reply(c, error, step, text);
 		hang_up(c);
 	}
 }
 
 void progress(struct sup *s, const char *text)
 {
+	struct kho_msg_out out = {
+		.type = KHO_MSG_CTL_PROGRESS, .text = text, .text_len = strlen(text)};
+
+	/* News that do not fit are not missed: the reply matters. */
 	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++)
 		if (c->fd >= 0 && c->upgrades)
-			kho_msg_say_(c->fd, KHO_MSG_CTL_PROGRESS, text);
+			kho_msg_send_(c->fd, &out, 0);
 }
 
 /* ---- control connections ---- */
 
-static void status(struct sup *s, int fd)
+static void status(struct sup *s, struct conn *c)
 {
 	char text[4096];
 	struct stat st = {0};
@@ -64,7 +83,7 @@ static void status(struct sup *s, int fd)
 		 (unsigned long long)(s->cur.pid ? kho_now_ms_() - s->cur.since : 0),
 		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen,
 		 s->program.argv[0], s->last_upgrade, s->last_death);
-	kho_msg_result_(fd, KHO_MSG_CTL_REPLY, 0, 0, text);
+	reply(c, 0, 0, text);
 }
 
 static void serve_conn(struct sup *s, struct conn *c)
@@ -73,15 +92,16 @@ static void serve_conn(struct sup *s, struct conn *c)
 
 	if (r == -ETIMEDOUT)
 		return;
+	c->since = ++s->nr_heard;
 	if (r) {
 		if (r != -EPIPE)
-			kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, r, 0, "message refused");
+			reply(c, r, 0, "message refused");
 		hang_up(c);
 		return;
 	}
 	switch (s->msg.type) {
 	case KHO_MSG_CTL_STATUS:
-		status(s, c->fd);
+		status(s, c);
 		break;
 	case KHO_MSG_CTL_STOP:
 		c->stops = true;
@@ -102,23 +122,37 @@ static void serve_conn(struct sup *s, struct conn *c)
 	kho_msg_drop_(&s->msg);
 }
 
+/* A free place, or that of the client which has been silent for longest; NULL: all wait for something. */
+static struct conn *find_place(struct sup *s)
+{
+	struct conn *found = NULL;
+
+	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++) {
+		if (c->fd < 0)
+			return c;
+		if (!c->upgrades && !c->stops && (!found || c->since < found->since))
+			found = c;
+	}
+	if (found)
+		hang_up(found);
+	return found;
+}
+
 static void accept_conn(struct sup *s)
 {
-	struct conn *c = s->conns;
+	struct conn *c;
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	int fd = accept4(s->control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return;
-	while (c < s->conns + MAX_CONNS && c->fd >= 0)
-		c++;
-	if (c == s->conns + MAX_CONNS || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
-	    (cred.uid && cred.uid != geteuid())) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
+	    (cred.uid && cred.uid != geteuid()) || !(c = find_place(s))) {
 		close(fd);
 		return;
 	}
-	*c = (struct conn){.fd = high_fd(fd)};
+	*c = (struct conn){.fd = high_fd(fd), .since = ++s->nr_heard};
 }
 
 /* ---- signals ---- */
@@ -255,6 +289,7 @@ int supervise(struct sup *s)
 {
 	int r = open_signals(s) ?: watch_owner(s);
 
+	patient = false; /* the servers matter more than words about them */
 	if (r) {
 		complain("%s: the supervisor cannot start: %s", s->name, strerror(-r));
 		return 1;
@@ -267,10 +302,9 @@ int supervise(struct sup *s)
 		turn(s);
 	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++) {
 		if (c->fd >= 0 && c->stops)
-			kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, 0, KHO_STEP_DONE, "");
+			reply(c, 0, KHO_STEP_DONE, "");
 		else if (c->fd >= 0 && c->upgrades)
-			kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, -ESHUTDOWN, KHO_STEP_SPAWN,
-					"the supervisor stops");
+			reply(c, -ESHUTDOWN, KHO_STEP_SPAWN, "the supervisor stops");
 	}
 	return s->exit_status;
 }

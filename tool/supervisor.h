@@ -59,6 +59,7 @@ struct dying {
 /* A client of the control socket, or a server that connects again. */
 struct conn {
 	int fd; /* -1: free */
+	__u64 since; /* number of what it said last, or of its coming */
 	bool upgrades; /* waits for the upgrade's end */
 	bool stops; /* waits for our end */
 };
@@ -78,15 +79,18 @@ struct sup {
 	struct server next; /* successor, or rehearsal */
 	struct dying dying[MAX_DYING];
 	struct conn conns[MAX_CONNS];
+	__u64 nr_heard;
 
 	char path[108];
 	int lock, control, signals;
 	int arena;
+	int discarded; /* the last one's fd, for the watcher to close; or -1 */
 	int listen[MAX_LISTEN];
 	unsigned int nr_listen;
 
 	struct kho_abi_owner *owner; /* page 1, once the arena is formatted */
 	int deathwatch; /* eventfd: the owner's word says that it died */
+	__u64 early; /* its pid << 32 | the status that it is going to have, or 0 */
 
 	struct kho_abi_msg_upgrade up;
 	__u64 deadline; /* of what the state waits for; 0 = none */
@@ -104,6 +108,8 @@ struct sup {
 
 /* ---- supervisor.c ---- */
 int supervise(struct sup *s);
+/* Answer, or hang up on who does not read. */
+void reply(struct conn *c, int error, unsigned int step, const char *text);
 /* The upgrade is over: tell who waits for it. */
 void reply_upgrade(struct sup *s, int error, unsigned int step, const char *text);
 void progress(struct sup *s, const char *text);

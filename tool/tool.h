@@ -56,7 +56,8 @@ int connect_control(const char *path);
 
 /* ---- output.c ---- */
 
-/* "kho: ..." on stderr. */
+/* "kho: ..." on stderr, a line at a time. Not patient, it is lost if nobody reads there. */
+extern bool patient;
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void json_string(FILE *out, const char *text);
 

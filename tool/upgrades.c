@@ -63,11 +63,6 @@ static void finish(struct sup *s, int error, unsigned int step, const char *text
 	reply_upgrade(s, error, step, text);
 }
 
-static void refuse(struct sup *s, struct conn *c, int error, const char *text)
-{
-	kho_msg_result_(c->fd, KHO_MSG_CTL_REPLY, error, KHO_STEP_SPAWN, text);
-}
-
 /* What the client gave, then what is left of the old arguments from number @old on. */
 static char **candidate_argv(const struct sup *s, const char *given, size_t len, size_t old)
 {
@@ -170,7 +165,7 @@ static int introduce(struct sup *s, int channel)
 	out.text = args;
 	out.text_len = (size_t)(to - args);
 	s->up.successor = (__u32)s->next.pid;
-	return kho_msg_send_(s->cur.sock, &out, 1000);
+	return kho_msg_send_(s->cur.sock, &out, 0);
 }
 
 static int start_upgrade(struct sup *s)
@@ -199,13 +194,13 @@ void begin_upgrade(struct sup *s, struct conn *c)
 	int r;
 
 	if (s->state != SUP_RUNNING && s->state != SUP_FAILED) {
-		refuse(s, c, -EBUSY,
-		       s->state == SUP_UPGRADING ? "an upgrade is in progress"
-						 : "the server is not running yet");
+		reply(c, -EBUSY, KHO_STEP_SPAWN,
+		      s->state == SUP_UPGRADING ? "an upgrade is in progress"
+						: "the server is not running yet");
 		return;
 	}
 	if (s->state == SUP_RUNNING && s->cur.sock < 0) {
-		refuse(s, c, -ENOTCONN, "the server does not talk to its supervisor");
+		reply(c, -ENOTCONN, KHO_STEP_SPAWN, "the server does not talk to its supervisor");
 		return;
 	}
 	memcpy(&s->up, s->msg.body, sizeof(s->up));

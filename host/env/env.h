@@ -65,6 +65,12 @@ khoc_inline u64 khoc_ror64(u64 x, unsigned int n)
 	return x >> n | x << (64 - n);
 }
 
+/* Begin to fetch a line that will be read. @p may be any address. */
+khoc_inline void khoc_prefetch(const void *p)
+{
+	__builtin_prefetch(p);
+}
+
 /* ---- atomics on aligned words ------------------------------------------- */
 
 khoc_inline u64 khoc_load(const u64 *p)

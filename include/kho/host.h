@@ -17,6 +17,8 @@
  *	kho_ready();				// a successor waits here for the grant
  *	... serve; kho_healthy() once it works ...
  *
+ * Named caches of objects of one size: <kho/slab.h>.
+ *
  * One arena is open per process, mapped where it always was, so that plain pointers
  * into it stay valid in every later program.
  *
@@ -347,6 +349,20 @@ void kho_unpreserve_folio(struct folio *folio);
 /* One-shot for each generation: NULL with errno EINVAL and kho_error() for never preserved, another type, twice. */
 struct folio *kho_restore_folio(kho_pa_t phys);
 
+/**
+ * kho_alloc_preserve() - zeroed memory that is preserved from the start
+ * @size: rounded up to 2^order pages; at most 4 MiB
+ *
+ * A folio, by its address: a successor uses kho_restore_folio(), or reads it in place.
+ *
+ * Return: its address; NULL with errno EINVAL (@size 0), E2BIG, ENOMEM, EPERM, EOWNERDEAD.
+ */
+void *kho_alloc_preserve(size_t size);
+/* Free memory of kho_alloc_preserve() in the program that made it, or that restored it. NULL is ignored. */
+void kho_unpreserve_free(void *mem);
+/* The same in a later program, which restored it by no other call. kho_error() says if that was not so. */
+void kho_restore_free(void *mem);
+
 /* @nr neighbouring pages; freed in one go or page by page. */
 struct page *kho_alloc_pages(size_t nr);
 void kho_free_pages(struct page *page, size_t nr);
@@ -357,9 +373,10 @@ void kho_unpreserve_pages(struct page *page, size_t nr);
 struct page *kho_restore_pages(kho_pa_t phys, size_t nr);
 
 /**
- * kho_for_each_unclaimed() - folios and pages that came in and that nobody restored yet
- * @fn: called for each block of 2^@order pages; @what is "folio" or "pages" (a range of
- *	kho_preserve_pages() may be several blocks). Another result than 0 stops. It may not
+ * kho_for_each_unclaimed() - memory that came in and that nobody restored yet
+ * @fn: called for each block of 2^@order pages; @what is "folio", "pages" (a range of
+ *	kho_preserve_pages() may be several blocks), "vmalloc part" or "vmalloc chunk" (the
+ *	pages of an area of <kho/vmalloc.h>, and of its list). Another result than 0 stops. It may not
  *	call kho_release_unclaimed().
  *
  * Not among them: the heap's memory, and blocks in which a subtree's blob lies. After a

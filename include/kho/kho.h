@@ -17,9 +17,18 @@
 #define KHO_KHO_H
 
 #include <kho/core/arena.h>
+#include <kho/core/array.h>
+#include <kho/core/block.h>
+#include <kho/core/fdt.h>
 #include <kho/core/image.h>
+#include <kho/core/luo.h>
+#include <kho/core/memfd.h>
+#include <kho/core/metadata.h>
 #include <kho/core/radix.h>
 #include <kho/core/report.h>
+#include <kho/core/reserve_mem.h>
 #include <kho/core/root.h>
+#include <kho/core/slab.h>
+#include <kho/core/vmalloc.h>
 
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Shared by the scripts of this directory: where things are, and how a message looks.
 # Sourced after scripts/lib.sh, which has gone to linux/: we go on to the tree's root.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034
 
 cd ..
 OUT=$PWD/build/vm

@@ -2,42 +2,30 @@
 /* Images for tests: see image.h. */
 #include "image.h"
 
-#include <errno.h>
+#include <assert.h>
+#include <sched.h>
 #include <sys/mman.h>
-#include <time.h>
 
-u64 test_seed(void)
+/* Held for some instructions, by threads that allocate at the same time. */
+static void image_lock(struct image *image)
 {
-	const char *text = getenv("KHO_SEED");
-	struct timespec now;
-	u64 seed;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	seed = text ? strtoull(text, NULL, 0) : (u64)now.tv_nsec * 1000003 + (u64)now.tv_sec;
-	seed = seed ? seed : 1;
-	printf("KHO_SEED=%llu\n", (unsigned long long)seed);
-	return seed;
+	while (__atomic_exchange_n(&image->locked, true, __ATOMIC_ACQUIRE))
+		sched_yield();
 }
 
-u64 rng_next(struct rng *rng)
+static void image_unlock(struct image *image)
 {
-	rng->state ^= rng->state >> 12;
-	rng->state ^= rng->state << 25;
-	rng->state ^= rng->state >> 27;
-	return rng->state * 0x2545f4914f6cdd1dULL;
-}
-
-u64 rng_below(struct rng *rng, u64 n)
-{
-	return (rng_next(rng) >> 16) % n;
+	__atomic_store_n(&image->locked, false, __ATOMIC_RELEASE);
 }
 
 static void *image_map(void *ctx, kho_pa_t pa, size_t len)
 {
 	struct image *image = ctx;
 
-	assert(len && pa >= image->mem.node_lo && pa + len <= image->mem.node_hi);
-	return image->bytes + pa;
+	bool there = pa >= image->mem.node_lo && pa + len <= image->mem.node_hi;
+
+	assert(len && (there || image->anywhere));
+	return there ? image->bytes + pa : NULL;
 }
 
 static kho_pa_t image_alloc(void *ctx)
@@ -46,7 +34,7 @@ static kho_pa_t image_alloc(void *ctx)
 	kho_pa_t pa = 0;
 	u64 at;
 
-	pthread_mutex_lock(&image->lock);
+	image_lock(image);
 	image->allocs++;
 	if (image->fail_at && (image->allocs == image->fail_at ||
 			       (image->fail_all && image->allocs > image->fail_at)))
@@ -61,7 +49,7 @@ static kho_pa_t image_alloc(void *ctx)
 	pa = image->mem.node_lo + (at << image->shift);
 	memset(image->bytes + pa, 0, 1UL << image->shift);
 out:
-	pthread_mutex_unlock(&image->lock);
+	image_unlock(image);
 	return pa;
 }
 
@@ -70,13 +58,13 @@ static void image_free(void *ctx, kho_pa_t pa)
 	struct image *image = ctx;
 	u64 at = (pa - image->mem.node_lo) >> image->shift;
 
-	pthread_mutex_lock(&image->lock);
+	image_lock(image);
 	assert(pa >= image->mem.node_lo && at < image->nr_nodes);
 	assert(image->used[at] == IMAGE_RESERVED);
 	image->used[at] = 0;
 	image->live--;
 	memset(image->bytes + pa, 0xdb, 1UL << image->shift);
-	pthread_mutex_unlock(&image->lock);
+	image_unlock(image);
 }
 
 /* Of a page in [node_lo, node_hi): published or not? */
@@ -128,7 +116,6 @@ void image_make(struct image *image, unsigned int shift, u64 size, kho_pa_t node
 	image->used = calloc(nr_nodes, 1);
 	assert(image->bytes != MAP_FAILED && image->used && node_lo && size >= node_hi);
 	image->rng.state = 0x9e3779b97f4a7c15ULL;
-	pthread_mutex_init(&image->lock, NULL);
 	image->ops = (struct khoc_mem_ops){image_map,	image_alloc, image_free,
 					   image_alloc, image_free,  image_publish};
 	image->mem = (struct khoc_mem){&image->ops, image,   linear ? image->bytes : NULL,
@@ -139,7 +126,6 @@ void image_destroy(struct image *image)
 {
 	munmap(image->bytes, image->mapped);
 	free(image->used);
-	pthread_mutex_destroy(&image->lock);
 }
 
 u64 *image_word(struct image *image, kho_pa_t pa)

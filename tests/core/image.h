@@ -7,8 +7,6 @@
 #ifndef TESTS_CORE_IMAGE_H
 #define TESTS_CORE_IMAGE_H
 
-#include <pthread.h>
-
 #include "shim.h"
 
 #include "env.h"
@@ -30,6 +28,7 @@ enum image_page {
  * @allocs: calls of alloc_node so far
  * @fail_at: the call, from 1, that fails; 0 for none
  * @fail_all: every call from @fail_at on fails
+ * @anywhere: the core may ask for other addresses than nodes', and gets NULL; else the test fails
  * @fail_publish: publish_page fails
  *
  * Nodes and pages come from the same region; @live and @allocs count both.
@@ -47,8 +46,9 @@ struct image {
 	u64 fail_at;
 	bool fail_all;
 	bool fail_publish;
+	bool anywhere;
 	struct rng rng;
-	pthread_mutex_t lock;
+	bool locked;
 };
 
 /**

@@ -12,10 +12,14 @@
  *
  * An expectation that fails prints both values and ends the test. EXPECT_EQ and EXPECT_NE
  * compare integers or pointers of up to 64 bits; operands are evaluated once.
+ *
+ * Beside what is declared here a test may use what every host of the core has: errno's names,
+ * mem*, str*, snprintf, and libfdt. The functions are in shim.c.
  */
 #ifndef TESTS_CORE_SHIM_H
 #define TESTS_CORE_SHIM_H
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -27,6 +31,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <libfdt.h>
 
 #include "env.h"
 
@@ -34,6 +39,7 @@
 #define EXPECT_EQ(a, b) assert_int_equal(a, b)
 #define EXPECT_NE(a, b) assert_int_not_equal(a, b)
 #define EXPECT_STR_EQ(a, b) assert_string_equal(a, b)
+#define EXPECT_STR_NE(a, b) assert_string_not_equal(a, b)
 #define EXPECT_MEM_EQ(a, b, len) assert_memory_equal(a, b, len)
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
@@ -66,6 +72,34 @@ static inline void shim_free(void *memory)
 {
 	free(memory);
 }
+
+/**
+ * struct shim_guard - bytes that end where a page begins that nobody may touch
+ * @end: that page
+ */
+struct shim_guard {
+	unsigned char *end;
+};
+
+#define SHIM_GUARD_SIZE 65536
+
+struct shim_guard shim_guard_make(void);
+void shim_guard_destroy(struct shim_guard guard);
+
+/* A copy of @len bytes, at most SHIM_GUARD_SIZE, whose last is the last that can be read. */
+static inline unsigned char *shim_guard_copy(struct shim_guard guard, const void *bytes, size_t len)
+{
+	EXPECT(len <= SHIM_GUARD_SIZE);
+	return memcpy(guard.end - len, bytes, len);
+}
+
+/* Threads. EXPECT* belong to the test's own: another thread uses this one, which ends everything. */
+struct shim_thread;
+struct shim_thread *shim_thread_start(void (*fn)(void *arg), void *arg);
+void shim_thread_join(struct shim_thread *thread);
+#define EXPECT_IN_THREAD(condition)                                                                \
+	((condition) ? (void)0 : shim_die(#condition, __FILE__, __LINE__))
+void shim_die(const char *what, const char *file, int line) __attribute__((noreturn));
 
 /* A generator of 64-bit numbers: xorshift64*. */
 struct rng {

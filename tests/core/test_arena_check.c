@@ -2,12 +2,10 @@
 /* The arena header: geometry worked by hand, and every field wrong once with its exact report. */
 #include "image.h"
 
-#include <errno.h>
-
 #define GIB (1ULL << 30)
 #define MIB (1ULL << 20)
 
-static void geometry_worked_by_hand(void **state)
+TEST(geometry_worked_by_hand)
 {
 	/*
 	 * Nodes: 226 pages and 2 per 128 MiB begun, from 0x40000 on. Descriptors: 2 bytes per
@@ -32,19 +30,19 @@ static void geometry_worked_by_hand(void **state)
 		struct kho_abi_arena_header h;
 
 		memset(&h, 0xee, sizeof(h));
-		assert_int_equal(khoc_arena_geometry(want[i].max_size, &h), 0);
-		assert_int_equal(h.max_size, want[i].max_size);
-		assert_int_equal(h.nodes_pa, 0x40000);
-		assert_int_equal(h.tree_root_pa, 0x40000);
-		assert_int_equal(h.descs_pa, want[i].descs_pa);
-		assert_int_equal(h.data_pa, want[i].data_pa);
+		EXPECT_EQ(khoc_arena_geometry(want[i].max_size, &h), 0);
+		EXPECT_EQ(h.max_size, want[i].max_size);
+		EXPECT_EQ(h.nodes_pa, 0x40000);
+		EXPECT_EQ(h.tree_root_pa, 0x40000);
+		EXPECT_EQ(h.descs_pa, want[i].descs_pa);
+		EXPECT_EQ(h.data_pa, want[i].data_pa);
 		/* It touches nothing else. */
-		assert_int_equal(h.base, 0xeeeeeeeeeeeeeeee);
-		assert_int_equal(h.magic, 0xeeeeeeeeeeeeeeee);
+		EXPECT_EQ(h.base, 0xeeeeeeeeeeeeeeee);
+		EXPECT_EQ(h.magic, 0xeeeeeeeeeeeeeeee);
 	}
 }
 
-static void sizes_that_are_refused(void **state)
+TEST(sizes_that_are_refused)
 {
 	static const u64 bad[] = {
 		0,
@@ -65,12 +63,12 @@ static void sizes_that_are_refused(void **state)
 	struct kho_abi_arena_header h;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-		assert_int_equal(khoc_arena_geometry(bad[i], &h), -EINVAL);
-	assert_int_equal(khoc_arena_geometry(1ULL << 47, &h), 0);
+		EXPECT_EQ(khoc_arena_geometry(bad[i], &h), -EINVAL);
+	EXPECT_EQ(khoc_arena_geometry(1ULL << 47, &h), 0);
 }
 
 /* The node region holds all nodes of a tree of one leaf in each section and one of each other order. */
-static void nodes_are_enough(void **state)
+TEST(nodes_are_enough)
 {
 	static const u64 sizes[] = {128 * MIB, GIB, 12 * GIB};
 
@@ -79,16 +77,16 @@ static void nodes_are_enough(void **state)
 		struct khoc_radix tree;
 		struct image image;
 
-		assert_int_equal(khoc_arena_geometry(sizes[i], &h), 0);
+		EXPECT_EQ(khoc_arena_geometry(sizes[i], &h), 0);
 		image_make(&image, 12, sizes[i], h.nodes_pa, (h.descs_pa - h.nodes_pa) / 4096,
 			   true);
-		assert_int_equal(khoc_radix_init(&tree, &image.mem, 12), 0);
+		EXPECT_EQ(khoc_radix_init(&tree, &image.mem, 12), 0);
 		for (u64 pa = 0; pa < sizes[i]; pa += 4096)
 			if (pa % (128 * MIB) < 65536)
-				assert_int_equal(khoc_radix_add(&tree, pa, 0), 0);
+				EXPECT_EQ(khoc_radix_add(&tree, pa, 0), 0);
 		for (unsigned int order = 1; 4096ULL << order <= sizes[i]; order++)
-			assert_int_equal(
-				khoc_radix_add_range(&tree, 0, sizes[i] >> (12 + order), order), 0);
+			EXPECT_EQ(khoc_radix_add_range(&tree, 0, sizes[i] >> (12 + order), order),
+				  0);
 		khoc_radix_destroy(&tree);
 		image_destroy(&image);
 	}
@@ -102,7 +100,7 @@ static void seal(struct kho_abi_arena_header *h)
 static void good(struct kho_abi_arena_header *h)
 {
 	memset(h, 0, sizeof(*h));
-	assert_int_equal(khoc_arena_geometry(12 * GIB, h), 0);
+	EXPECT_EQ(khoc_arena_geometry(12 * GIB, h), 0);
 	h->magic = 0x414e455241204f4b;
 	h->header_size = 152;
 	h->version = 1;
@@ -123,51 +121,51 @@ static void expect(const struct kho_abi_arena_header *h, u64 file_size, int faul
 	struct khoc_report report;
 
 	memset(&report, 0xee, sizeof(report));
-	assert_int_equal(khoc_arena_check(h, sizeof(*h), file_size, &report), -fault);
-	assert_int_equal(report.fault, fault);
-	assert_string_equal(report.field, field);
-	assert_int_equal(report.structure, KHOC_S_ARENA_HEADER);
-	assert_int_equal(report.level, -1);
-	assert_int_equal(report.addr, addr);
-	assert_int_equal(report.value, value);
-	assert_int_equal(report.limit, limit);
-	assert_int_equal(khoc_arena_check(h, sizeof(*h), file_size, NULL), -fault);
+	EXPECT_EQ(khoc_arena_check(h, sizeof(*h), file_size, &report), -fault);
+	EXPECT_EQ(report.fault, fault);
+	EXPECT_STR_EQ(report.field, field);
+	EXPECT_EQ(report.structure, KHOC_S_ARENA_HEADER);
+	EXPECT_EQ(report.level, -1);
+	EXPECT_EQ(report.addr, addr);
+	EXPECT_EQ(report.value, value);
+	EXPECT_EQ(report.limit, limit);
+	EXPECT_EQ(khoc_arena_check(h, sizeof(*h), file_size, NULL), -fault);
 }
 
-static void good_ones_pass(void **state)
+TEST(good_ones_pass)
 {
 	struct kho_abi_arena_header h;
 	struct khoc_report report;
 
 	good(&h);
-	assert_int_equal(khoc_arena_check(&h, sizeof(h), FILE_SIZE, &report), 0);
-	assert_int_equal(report.fault, 0);
-	assert_int_equal(khoc_arena_check(&h, 4096, h.max_size, NULL), 0);
-	assert_int_equal(khoc_arena_check(&h, 4096, h.data_pa, NULL), 0);
+	EXPECT_EQ(khoc_arena_check(&h, sizeof(h), FILE_SIZE, &report), 0);
+	EXPECT_EQ(report.fault, 0);
+	EXPECT_EQ(khoc_arena_check(&h, 4096, h.max_size, NULL), 0);
+	EXPECT_EQ(khoc_arena_check(&h, 4096, h.data_pa, NULL), 0);
 	/* The other slot, each state, and features that may be ignored or forbid writing only. */
 	h.root_fdt = khoc_cword(0x12000, 128);
 	for (u64 s = 1; s <= 4; s++) {
 		h.state = khoc_cword(s, 144);
-		assert_int_equal(khoc_arena_check(&h, sizeof(h), FILE_SIZE, NULL), 0);
+		EXPECT_EQ(khoc_arena_check(&h, sizeof(h), FILE_SIZE, NULL), 0);
 	}
 	h.features_compat = ~0ULL;
 	h.features_ro_compat = ~0ULL;
 	h.header_size = 4096;
 	seal(&h);
-	assert_int_equal(khoc_arena_check(&h, sizeof(h), FILE_SIZE, NULL), 0);
+	EXPECT_EQ(khoc_arena_check(&h, sizeof(h), FILE_SIZE, NULL), 0);
 }
 
-static void too_short(void **state)
+TEST(too_short)
 {
 	struct kho_abi_arena_header h;
 	struct khoc_report report;
 
 	good(&h);
 	for (size_t len = 0; len < sizeof(h); len++) {
-		assert_int_equal(khoc_arena_check(&h, len, FILE_SIZE, &report), -KHO_E_TRUNCATED);
-		assert_int_equal(report.value, len);
-		assert_int_equal(report.limit, 152);
-		assert_string_equal(report.field, "header");
+		EXPECT_EQ(khoc_arena_check(&h, len, FILE_SIZE, &report), -KHO_E_TRUNCATED);
+		EXPECT_EQ(report.value, len);
+		EXPECT_EQ(report.limit, 152);
+		EXPECT_STR_EQ(report.field, "header");
 	}
 }
 
@@ -181,7 +179,7 @@ static void too_short(void **state)
 		       limit, #f);                                                                 \
 	} while (0)
 
-static void each_field_wrong(void **state)
+TEST(each_field_wrong)
 {
 	struct kho_abi_arena_header h;
 
@@ -212,7 +210,7 @@ static void each_field_wrong(void **state)
 	expect(&h, FILE_SIZE, KHO_E_FORMAT, 115, 9, 0, "reserved");
 }
 
-static void file_sizes(void **state)
+TEST(file_sizes)
 {
 	struct kho_abi_arena_header h;
 
@@ -223,7 +221,7 @@ static void file_sizes(void **state)
 	expect(&h, 12 * GIB + 4096, KHO_E_RANGE, 0, 12 * GIB + 4096, 12 * GIB, "file size");
 }
 
-static void checked_words(void **state)
+TEST(checked_words)
 {
 	struct kho_abi_arena_header h;
 
@@ -248,33 +246,21 @@ static void checked_words(void **state)
 }
 
 /* The checksum covers every bit before it: none can change unseen, nor any of the checked words. */
-static void every_bit_counts(void **state)
+TEST(every_bit_counts)
 {
 	struct kho_abi_arena_header h;
 
 	good(&h);
 	for (unsigned int bit = 0; bit < sizeof(h) * 8; bit++) {
 		((u8 *)&h)[bit / 8] ^= (u8)(1 << bit % 8);
-		assert_true(khoc_arena_check(&h, sizeof(h), FILE_SIZE, NULL) <= -KHO_E_TRUNCATED);
+		EXPECT(khoc_arena_check(&h, sizeof(h), FILE_SIZE, NULL) <= -KHO_E_TRUNCATED);
 		((u8 *)&h)[bit / 8] ^= (u8)(1 << bit % 8);
 	}
 	h.crc ^= 1;
 	expect(&h, FILE_SIZE, KHO_E_CHECKSUM, 124, h.crc, h.crc ^ 1, "crc");
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(geometry_worked_by_hand),
-		cmocka_unit_test(sizes_that_are_refused),
-		cmocka_unit_test(nodes_are_enough),
-		cmocka_unit_test(good_ones_pass),
-		cmocka_unit_test(too_short),
-		cmocka_unit_test(each_field_wrong),
-		cmocka_unit_test(file_sizes),
-		cmocka_unit_test(checked_words),
-		cmocka_unit_test(every_bit_counts),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+TEST_SUITE(arena_check, TEST_CASE(geometry_worked_by_hand), TEST_CASE(sizes_that_are_refused),
+	   TEST_CASE(nodes_are_enough), TEST_CASE(good_ones_pass), TEST_CASE(too_short),
+	   TEST_CASE(each_field_wrong), TEST_CASE(file_sizes), TEST_CASE(checked_words),
+	   TEST_CASE(every_bit_counts));

@@ -5,8 +5,6 @@
  */
 #include "image.h"
 
-#include <errno.h>
-
 #define MAX_ORDER 12
 /* Not a power of two, and not a whole number of leaves or words. */
 #define MAX_PAGES 40000
@@ -53,16 +51,16 @@ static void op_single(struct model *m)
 	u64 block = rng_below(&m->rng, nr_blocks(m, order));
 	kho_pa_t pa = pa_of(m, block << order);
 
-	assert_int_equal(khoc_radix_test(&m->tree, pa, order), m->marked[order][block]);
+	EXPECT_EQ(khoc_radix_test(&m->tree, pa, order), m->marked[order][block]);
 	/* The other way round, and back. */
 	for (int i = 0; i < 2; i++) {
 		u8 now = !m->marked[order][block];
 
-		assert_int_equal(now ? khoc_radix_add(&m->tree, pa, order)
-				     : khoc_radix_del(&m->tree, pa, order),
-				 0);
+		EXPECT_EQ(now ? khoc_radix_add(&m->tree, pa, order)
+			      : khoc_radix_del(&m->tree, pa, order),
+			  0);
 		m->marked[order][block] = now;
-		assert_int_equal(khoc_radix_test(&m->tree, pa, order), now);
+		EXPECT_EQ(khoc_radix_test(&m->tree, pa, order), now);
 	}
 }
 
@@ -73,8 +71,8 @@ static void op_add_del(struct model *m)
 	kho_pa_t pa = pa_of(m, block << order);
 	bool add = rng_below(&m->rng, 3);
 
-	assert_int_equal(
-		add ? khoc_radix_add(&m->tree, pa, order) : khoc_radix_del(&m->tree, pa, order), 0);
+	EXPECT_EQ(add ? khoc_radix_add(&m->tree, pa, order) : khoc_radix_del(&m->tree, pa, order),
+		  0);
 	m->marked[order][block] = add;
 }
 
@@ -85,9 +83,9 @@ static void op_range(struct model *m)
 	u64 page, nr = random_range(m, order, &page);
 
 	if (add)
-		assert_int_equal(khoc_radix_add_range(&m->tree, pa_of(m, page), nr, order), 0);
+		EXPECT_EQ(khoc_radix_add_range(&m->tree, pa_of(m, page), nr, order), 0);
 	else
-		assert_int_equal(khoc_radix_del_range(&m->tree, pa_of(m, page), nr, order), 0);
+		EXPECT_EQ(khoc_radix_del_range(&m->tree, pa_of(m, page), nr, order), 0);
 	mark(m, page, nr, order, add);
 }
 
@@ -100,9 +98,9 @@ static void op_pages(struct model *m)
 	if (nr >= 2ULL << MAX_ORDER)
 		nr = 1000;
 	if (add)
-		assert_int_equal(khoc_radix_add_pages(&m->tree, pa_of(m, page), nr), 0);
+		EXPECT_EQ(khoc_radix_add_pages(&m->tree, pa_of(m, page), nr), 0);
 	else
-		assert_int_equal(khoc_radix_del_pages(&m->tree, pa_of(m, page), nr), 0);
+		EXPECT_EQ(khoc_radix_del_pages(&m->tree, pa_of(m, page), nr), 0);
 	while (nr) {
 		unsigned int order = 0;
 
@@ -121,7 +119,7 @@ static void op_reorder(struct model *m)
 	unsigned int b = (unsigned int)rng_below(&m->rng, MAX_ORDER + 1);
 	u64 page, nr = random_range(m, a > b ? a : b, &page) << (a > b ? a : b);
 
-	assert_int_equal(khoc_radix_reorder(&m->tree, pa_of(m, page), nr, a, b), 0);
+	EXPECT_EQ(khoc_radix_reorder(&m->tree, pa_of(m, page), nr, a, b), 0);
 	if (a == b)
 		return;
 	mark(m, page, nr >> b, b, 1);
@@ -140,11 +138,11 @@ static void op_lookup(struct model *m)
 		if (nr < nr_blocks(m, (unsigned int)order) && m->marked[order][nr])
 			want = order;
 	}
-	assert_int_equal(khoc_radix_lookup(&m->tree, pa, &block), want >= 0);
+	EXPECT_EQ(khoc_radix_lookup(&m->tree, pa, &block), want >= 0);
 	if (want < 0)
 		return;
-	assert_int_equal(block.order, want);
-	assert_int_equal(block.pa, pa >> m->shift >> want << want << m->shift);
+	EXPECT_EQ(block.order, want);
+	EXPECT_EQ(block.pa, pa >> m->shift >> want << want << m->shift);
 }
 
 static void op_next(struct model *m)
@@ -163,11 +161,11 @@ static void op_next(struct model *m)
 		if (want >= 0)
 			break;
 	}
-	assert_int_equal(khoc_radix_next(&m->tree, pa, end, &block), want >= 0);
+	EXPECT_EQ(khoc_radix_next(&m->tree, pa, end, &block), want >= 0);
 	if (want < 0)
 		return;
-	assert_int_equal(block.pa, pa_of(m, page));
-	assert_int_equal(block.order, want);
+	EXPECT_EQ(block.pa, pa_of(m, page));
+	EXPECT_EQ(block.order, want);
 }
 
 /* The runs of one order that share bytes with [@lo, @hi), in turn, against the iterator's. */
@@ -194,13 +192,13 @@ static void expect_runs(struct model *m, struct khoc_radix_iter *iter, kho_pa_t 
 		if (block & 1) {
 			struct khoc_radix_iter copy = *iter;
 
-			assert_true(khoc_radix_iter_next(&copy, &run));
-			assert_int_equal(run.pa, first << log2);
+			EXPECT(khoc_radix_iter_next(&copy, &run));
+			EXPECT_EQ(run.pa, first << log2);
 		}
-		assert_true(khoc_radix_iter_next(iter, &run));
-		assert_int_equal(run.order, order);
-		assert_int_equal(run.pa, first << log2);
-		assert_int_equal(run.nr, block - first);
+		EXPECT(khoc_radix_iter_next(iter, &run));
+		EXPECT_EQ(run.order, order);
+		EXPECT_EQ(run.pa, first << log2);
+		EXPECT_EQ(run.nr, block - first);
 	}
 }
 
@@ -217,8 +215,8 @@ static void op_walk(struct model *m)
 	for (int order = MAX_ORDER; order >= (int)order_min; order--)
 		if (order <= (int)order_max)
 			expect_runs(m, &iter, lo, hi, (unsigned int)order);
-	assert_false(khoc_radix_iter_next(&iter, &run));
-	assert_int_equal(khoc_radix_iter_error(&iter), 0);
+	EXPECT(!khoc_radix_iter_next(&iter, &run));
+	EXPECT_EQ(khoc_radix_iter_error(&iter), 0);
 }
 
 static void op_union(struct model *m)
@@ -228,16 +226,16 @@ static void op_union(struct model *m)
 	u64 bitmap[101];
 
 	memset(bitmap, 0x5a, sizeof(bitmap));
-	assert_int_equal(khoc_radix_union(&m->tree, pa_of(m, page), nr, bitmap), 0);
+	EXPECT_EQ(khoc_radix_union(&m->tree, pa_of(m, page), nr, bitmap), 0);
 	for (u64 i = 0; i < nr; i++) {
 		u8 want = 0;
 
 		for (unsigned int order = 0; order <= MAX_ORDER; order++)
 			if ((page + i) >> order < nr_blocks(m, order))
 				want |= m->marked[order][(page + i) >> order];
-		assert_int_equal(bitmap[i / 64] >> (i % 64) & 1, want);
+		EXPECT_EQ(bitmap[i / 64] >> (i % 64) & 1, want);
 	}
-	assert_int_equal(bitmap[nr / 64], 0x5a5a5a5a5a5a5a5a);
+	EXPECT_EQ(bitmap[nr / 64], 0x5a5a5a5a5a5a5a5a);
 }
 
 static void op_count(struct model *m)
@@ -247,31 +245,31 @@ static void op_count(struct model *m)
 	struct khoc_radix_counts counts;
 	u64 pages = 0;
 
-	assert_int_equal(khoc_radix_count(&m->tree, lo, hi, &counts), 0);
+	EXPECT_EQ(khoc_radix_count(&m->tree, lo, hi, &counts), 0);
 	for (unsigned int order = 0; order <= MAX_ORDER; order++) {
 		u64 want = 0;
 
 		for (u64 i = 0; i < nr_blocks(m, order); i++)
 			if (i << (m->shift + order) >= lo && i << (m->shift + order) < hi)
 				want += m->marked[order][i];
-		assert_int_equal(counts.blocks[order], want);
+		EXPECT_EQ(counts.blocks[order], want);
 		pages += want << order;
 	}
-	assert_int_equal(counts.pages, pages);
-	assert_int_equal(counts.tables + counts.leaves, m->image.live);
+	EXPECT_EQ(counts.pages, pages);
+	EXPECT_EQ(counts.tables + counts.leaves, m->image.live);
 }
 
 static void op_validate(struct model *m)
 {
-	u64 *seen = calloc(m->image.nr_nodes / 64 + 1, 8);
+	u64 *seen = shim_alloc((m->image.nr_nodes / 64 + 1) * 8);
 	struct khoc_radix_check check = {0, pa_of(m, m->nr_pages), seen};
 	u64 nodes = 0;
 
-	assert_int_equal(khoc_radix_validate(&m->tree, &check, NULL), 0);
+	EXPECT_EQ(khoc_radix_validate(&m->tree, &check, NULL), 0);
 	for (u64 i = 0; i < m->image.nr_nodes / 64 + 1; i++)
 		nodes += khoc_popcount64(seen[i]);
-	assert_int_equal(nodes, m->image.live);
-	free(seen);
+	EXPECT_EQ(nodes, m->image.live);
+	shim_free(seen);
 }
 
 static void op_prune(struct model *m)
@@ -279,14 +277,14 @@ static void op_prune(struct model *m)
 	u64 live = m->image.live;
 	u64 freed = khoc_radix_prune(&m->tree);
 
-	assert_int_equal(freed, live - m->image.live);
-	assert_int_equal(khoc_radix_prune(&m->tree), 0);
+	EXPECT_EQ(freed, live - m->image.live);
+	EXPECT_EQ(khoc_radix_prune(&m->tree), 0);
 }
 
 /* Another handle on the same tree sees the same. */
 static void op_attach(struct model *m)
 {
-	assert_int_equal(khoc_radix_attach(&m->tree, &m->image.mem, m->shift, m->tree.root_pa), 0);
+	EXPECT_EQ(khoc_radix_attach(&m->tree, &m->image.mem, m->shift, m->tree.root_pa), 0);
 }
 
 static const struct {
@@ -305,9 +303,9 @@ static void run_model(unsigned int shift, bool linear, u64 seed)
 
 	m.nr_pages = 12345 + rng_below(&m.rng, MAX_PAGES - 12345);
 	image_make(&m.image, shift, m.nr_pages << shift, 16ULL << shift, 4000, linear);
-	assert_int_equal(khoc_radix_init(&m.tree, &m.image.mem, shift), 0);
+	EXPECT_EQ(khoc_radix_init(&m.tree, &m.image.mem, shift), 0);
 	for (unsigned int order = 0; order <= MAX_ORDER; order++)
-		m.marked[order] = calloc(MAX_PAGES, 1);
+		m.marked[order] = shim_alloc(MAX_PAGES);
 	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
 		weights += ops[i].weight;
 	for (int i = 0; i < 4000; i++) {
@@ -321,13 +319,13 @@ static void run_model(unsigned int shift, bool linear, u64 seed)
 	op_count(&m);
 	op_validate(&m);
 	khoc_radix_destroy(&m.tree);
-	assert_int_equal(m.image.live, 0);
+	EXPECT_EQ(m.image.live, 0);
 	image_destroy(&m.image);
 	for (unsigned int order = 0; order <= MAX_ORDER; order++)
-		free(m.marked[order]);
+		shim_free(m.marked[order]);
 }
 
-static void tree_and_model_agree(void **state)
+TEST(tree_and_model_agree)
 {
 	static const unsigned int shifts[] = {6, 7, 12, 14, 16};
 	u64 seed = test_seed();
@@ -338,11 +336,4 @@ static void tree_and_model_agree(void **state)
 	}
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tree_and_model_agree),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+TEST_SUITE(radix_model, TEST_CASE(tree_and_model_agree));

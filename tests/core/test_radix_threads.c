@@ -12,7 +12,7 @@
 #define ROUNDS 20000
 
 struct worker {
-	pthread_t thread;
+	struct shim_thread *thread;
 	struct khoc_radix *tree;
 	unsigned int id;
 	u64 seed;
@@ -21,14 +21,8 @@ struct worker {
 
 static bool stop;
 
-static void check(bool ok)
-{
-	if (!ok)
-		abort(); /* cmocka's asserts belong to the main thread */
-}
-
 /* Pages of one thread interleave with those of the others in every word. */
-static void *mark_own_pages(void *arg)
+static void mark_own_pages(void *arg)
 {
 	struct worker *w = arg;
 	struct rng rng = {w->seed};
@@ -37,16 +31,15 @@ static void *mark_own_pages(void *arg)
 		u64 page = rng_below(&rng, NR_PAGES / NR_THREADS) * NR_THREADS + w->id;
 		kho_pa_t pa = page << SHIFT;
 
-		check(!khoc_radix_add(w->tree, pa, 0));
-		check(khoc_radix_test(w->tree, pa, 0));
-		check(!khoc_radix_del(w->tree, pa, 0));
-		check(!khoc_radix_test(w->tree, pa, 0));
-		check(!khoc_radix_add(w->tree, pa, 0));
+		EXPECT_IN_THREAD(!khoc_radix_add(w->tree, pa, 0));
+		EXPECT_IN_THREAD(khoc_radix_test(w->tree, pa, 0));
+		EXPECT_IN_THREAD(!khoc_radix_del(w->tree, pa, 0));
+		EXPECT_IN_THREAD(!khoc_radix_test(w->tree, pa, 0));
+		EXPECT_IN_THREAD(!khoc_radix_add(w->tree, pa, 0));
 	}
-	return NULL;
 }
 
-static void *read_all(void *arg)
+static void read_all(void *arg)
 {
 	struct worker *w = arg;
 	struct khoc_radix_counts counts;
@@ -57,36 +50,34 @@ static void *read_all(void *arg)
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		kho_pa_t pa = rng_below(&rng, NR_PAGES / 512) << (SHIFT + 9);
 
-		check(!khoc_radix_count(w->tree, pa, pa + (1 << 24), &counts));
-		check(!khoc_radix_union(w->tree, pa, 512, bitmap));
+		EXPECT_IN_THREAD(!khoc_radix_count(w->tree, pa, pa + (1 << 24), &counts));
+		EXPECT_IN_THREAD(!khoc_radix_union(w->tree, pa, 512, bitmap));
 		if (khoc_radix_next(w->tree, pa, SIZE, &block))
-			check(block.pa >= pa && block.pa < SIZE);
+			EXPECT_IN_THREAD(block.pa >= pa && block.pa < SIZE);
 		khoc_radix_lookup(w->tree, pa, &block);
 		w->ops++;
 	}
-	return NULL;
 }
 
-static void marks_of_all_threads_are_there(void **state)
+TEST(marks_of_all_threads_are_there)
 {
 	struct worker w[NR_THREADS + 1];
-	u64 *want = calloc(NR_PAGES / 64, 8), *got = calloc(NR_PAGES / 64, 8);
+	u64 *want = shim_alloc((NR_PAGES / 64) * 8), *got = shim_alloc((NR_PAGES / 64) * 8);
 	struct khoc_radix tree;
 	struct image image;
 	u64 seed = test_seed();
 
 	image_make(&image, SHIFT, SIZE, 0x10000, 1024, true);
-	assert_int_equal(khoc_radix_init(&tree, &image.mem, SHIFT), 0);
+	EXPECT_EQ(khoc_radix_init(&tree, &image.mem, SHIFT), 0);
 	stop = false;
 	for (unsigned int i = 0; i <= NR_THREADS; i++) {
 		w[i] = (struct worker){.tree = &tree, .id = i, .seed = seed + i};
-		pthread_create(&w[i].thread, NULL, i < NR_THREADS ? mark_own_pages : read_all,
-			       &w[i]);
+		w[i].thread = shim_thread_start(i < NR_THREADS ? mark_own_pages : read_all, &w[i]);
 	}
 	for (unsigned int i = 0; i < NR_THREADS; i++) {
 		struct rng rng = {seed + i};
 
-		pthread_join(w[i].thread, NULL);
+		shim_thread_join(w[i].thread);
 		for (u64 j = 0; j < ROUNDS; j++) {
 			u64 page = rng_below(&rng, NR_PAGES / NR_THREADS) * NR_THREADS + i;
 
@@ -94,18 +85,18 @@ static void marks_of_all_threads_are_there(void **state)
 		}
 	}
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
-	pthread_join(w[NR_THREADS].thread, NULL);
-	assert_int_equal(khoc_radix_union(&tree, 0, NR_PAGES, got), 0);
-	assert_memory_equal(want, got, NR_PAGES / 8);
+	shim_thread_join(w[NR_THREADS].thread);
+	EXPECT_EQ(khoc_radix_union(&tree, 0, NR_PAGES, got), 0);
+	EXPECT_MEM_EQ(want, got, NR_PAGES / 8);
 	khoc_radix_destroy(&tree);
-	assert_int_equal(image.live, 0);
+	EXPECT_EQ(image.live, 0);
 	image_destroy(&image);
-	free(want);
-	free(got);
+	shim_free(want);
+	shim_free(got);
 }
 
 /* Ranges that share words at both ends, each thread's own: whole words are stored, edges are not. */
-static void *mark_own_ranges(void *arg)
+static void mark_own_ranges(void *arg)
 {
 	struct worker *w = arg;
 	struct rng rng = {w->seed};
@@ -117,16 +108,15 @@ static void *mark_own_ranges(void *arg)
 		u64 nr = rng_below(&rng, end - from) + 1;
 
 		if (i % 2)
-			check(!khoc_radix_add_range(w->tree, from << SHIFT, nr, 0));
+			EXPECT_IN_THREAD(!khoc_radix_add_range(w->tree, from << SHIFT, nr, 0));
 		else
-			check(!khoc_radix_del_range(w->tree, from << SHIFT, nr, 0));
+			EXPECT_IN_THREAD(!khoc_radix_del_range(w->tree, from << SHIFT, nr, 0));
 	}
-	check(!khoc_radix_add_range(w->tree, base << SHIFT, end - base, 0));
-	check(!khoc_radix_del_range(w->tree, (base + 1) << SHIFT, end - base - 2, 0));
-	return NULL;
+	EXPECT_IN_THREAD(!khoc_radix_add_range(w->tree, base << SHIFT, end - base, 0));
+	EXPECT_IN_THREAD(!khoc_radix_del_range(w->tree, (base + 1) << SHIFT, end - base - 2, 0));
 }
 
-static void ranges_of_all_threads_are_there(void **state)
+TEST(ranges_of_all_threads_are_there)
 {
 	struct worker w[NR_THREADS];
 	struct khoc_radix_counts counts;
@@ -135,37 +125,36 @@ static void ranges_of_all_threads_are_there(void **state)
 	u64 seed = test_seed();
 
 	image_make(&image, SHIFT, SIZE, 0x10000, 1024, true);
-	assert_int_equal(khoc_radix_init(&tree, &image.mem, SHIFT), 0);
+	EXPECT_EQ(khoc_radix_init(&tree, &image.mem, SHIFT), 0);
 	for (unsigned int i = 0; i < NR_THREADS; i++) {
 		w[i] = (struct worker){.tree = &tree, .id = i, .seed = seed + i};
-		pthread_create(&w[i].thread, NULL, mark_own_ranges, &w[i]);
+		w[i].thread = shim_thread_start(mark_own_ranges, &w[i]);
 	}
 	for (unsigned int i = 0; i < NR_THREADS; i++)
-		pthread_join(w[i].thread, NULL);
-	assert_int_equal(khoc_radix_count(&tree, 0, SIZE, &counts), 0);
-	assert_int_equal(counts.blocks[0], 2 * NR_THREADS);
+		shim_thread_join(w[i].thread);
+	EXPECT_EQ(khoc_radix_count(&tree, 0, SIZE, &counts), 0);
+	EXPECT_EQ(counts.blocks[0], 2 * NR_THREADS);
 	for (unsigned int i = 1; i < NR_THREADS; i++) {
 		kho_pa_t edge = (NR_PAGES / NR_THREADS * i + 37) << SHIFT;
 
-		assert_true(khoc_radix_test(&tree, edge, 0));
-		assert_true(khoc_radix_test(&tree, edge - 4096, 0));
+		EXPECT(khoc_radix_test(&tree, edge, 0));
+		EXPECT(khoc_radix_test(&tree, edge - 4096, 0));
 	}
 	khoc_radix_destroy(&tree);
-	assert_int_equal(image.live, 0);
+	EXPECT_EQ(image.live, 0);
 	image_destroy(&image);
 }
 
 /* All threads make the same nodes at the same time, from an empty tree, again and again. */
-static void *mark_same_leaves(void *arg)
+static void mark_same_leaves(void *arg)
 {
 	struct worker *w = arg;
 
 	for (unsigned int order = 0; order < 19; order++)
-		check(!khoc_radix_add(w->tree, (u64)w->id << (SHIFT + order), order));
-	return NULL;
+		EXPECT_IN_THREAD(!khoc_radix_add(w->tree, (u64)w->id << (SHIFT + order), order));
 }
 
-static void nodes_are_made_once(void **state)
+TEST(nodes_are_made_once)
 {
 	struct image image;
 
@@ -175,30 +164,22 @@ static void nodes_are_made_once(void **state)
 		struct khoc_radix_counts counts;
 		struct khoc_radix tree;
 
-		assert_int_equal(khoc_radix_init(&tree, &image.mem, SHIFT), 0);
+		EXPECT_EQ(khoc_radix_init(&tree, &image.mem, SHIFT), 0);
 		for (unsigned int i = 0; i < NR_THREADS; i++) {
 			w[i] = (struct worker){.tree = &tree, .id = i};
-			pthread_create(&w[i].thread, NULL, mark_same_leaves, &w[i]);
+			w[i].thread = shim_thread_start(mark_same_leaves, &w[i]);
 		}
 		for (unsigned int i = 0; i < NR_THREADS; i++)
-			pthread_join(w[i].thread, NULL);
-		assert_int_equal(khoc_radix_count(&tree, 0, SIZE, &counts), 0);
-		assert_int_equal(counts.tables + counts.leaves, image.live);
+			shim_thread_join(w[i].thread);
+		EXPECT_EQ(khoc_radix_count(&tree, 0, SIZE, &counts), 0);
+		EXPECT_EQ(counts.tables + counts.leaves, image.live);
 		for (unsigned int order = 0; order < 19; order++)
-			assert_int_equal(counts.blocks[order], NR_THREADS);
+			EXPECT_EQ(counts.blocks[order], NR_THREADS);
 		khoc_radix_destroy(&tree);
-		assert_int_equal(image.live, 0);
+		EXPECT_EQ(image.live, 0);
 	}
 	image_destroy(&image);
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(marks_of_all_threads_are_there),
-		cmocka_unit_test(ranges_of_all_threads_are_there),
-		cmocka_unit_test(nodes_are_made_once),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+TEST_SUITE(radix_threads, TEST_CASE(marks_of_all_threads_are_there),
+	   TEST_CASE(ranges_of_all_threads_are_there), TEST_CASE(nodes_are_made_once));

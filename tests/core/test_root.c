@@ -6,9 +6,6 @@
  */
 #include "image.h"
 
-#include <errno.h>
-#include <libfdt.h>
-
 #define SIZE 4096
 #define IMAGE (1ULL << 40)
 
@@ -20,9 +17,9 @@ static void sound(const struct fdt *fdt)
 {
 	struct khoc_report report;
 
-	assert_int_equal(fdt_check_full(fdt->bytes, SIZE), 0);
-	assert_int_equal(khoc_root_check(fdt->bytes, SIZE, 0, IMAGE, &report), 0);
-	assert_int_equal(report.fault, 0);
+	EXPECT_EQ(fdt_check_full(fdt->bytes, SIZE), 0);
+	EXPECT_EQ(khoc_root_check(fdt->bytes, SIZE, 0, IMAGE, &report), 0);
+	EXPECT_EQ(report.fault, 0);
 }
 
 static void add(struct fdt *fdt, const char *name, kho_pa_t data, u64 size, const char *type,
@@ -31,7 +28,7 @@ static void add(struct fdt *fdt, const char *name, kho_pa_t data, u64 size, cons
 	struct khoc_subtree subtree = {name, data, size, type, version};
 	struct fdt to;
 
-	assert_int_equal(khoc_root_add(fdt->bytes, to.bytes, SIZE, &subtree), 0);
+	EXPECT_EQ(khoc_root_add(fdt->bytes, to.bytes, SIZE, &subtree), 0);
 	*fdt = to;
 	sound(fdt);
 }
@@ -42,94 +39,94 @@ static u64 native64(const void *fdt, int node, const char *name)
 	const void *prop = fdt_getprop(fdt, node, name, &len);
 	u64 value;
 
-	assert_non_null(prop);
-	assert_int_equal(len, 8);
+	EXPECT_NE(prop, NULL);
+	EXPECT_EQ(len, 8);
 	memcpy(&value, prop, 8);
 	return value;
 }
 
-static void an_empty_root(void **state)
+TEST(an_empty_root)
 {
 	struct khoc_subtree subtree;
 	struct fdt fdt;
 	int pos = 0;
 
-	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x3456789000), 0);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x3456789000), 0);
 	sound(&fdt);
-	assert_int_equal(khoc_root_tree(fdt.bytes), 0x3456789000);
-	assert_int_equal(khoc_root_next(fdt.bytes, &pos, &subtree), -ENOENT);
-	assert_int_equal(khoc_root_find(fdt.bytes, "LUO", &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_tree(fdt.bytes), 0x3456789000);
+	EXPECT_EQ(khoc_root_next(fdt.bytes, &pos, &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "LUO", &subtree), -ENOENT);
 	/* Linux: exact compatible, 8 bytes in the CPU's order. */
-	assert_int_equal(fdt_node_check_compatible(fdt.bytes, 0, "kho-v4"), 0);
-	assert_int_equal(native64(fdt.bytes, 0, "preserved-memory-map"), 0x3456789000);
+	EXPECT_EQ(fdt_node_check_compatible(fdt.bytes, 0, "kho-v4"), 0);
+	EXPECT_EQ(native64(fdt.bytes, 0, "preserved-memory-map"), 0x3456789000);
 }
 
-static void subtrees_as_linux_reads_them(void **state)
+TEST(subtrees_as_linux_reads_them)
 {
 	struct fdt fdt;
 	int node, len;
 
-	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
 	add(&fdt, "kexec-metadata", 0x7000, 73, NULL, 0);
 	add(&fdt, "kho_test", 0xfedcba9000, 0x1000, "cache,v", 0x01020304);
 	node = fdt_subnode_offset(fdt.bytes, 0, "kexec-metadata");
-	assert_true(node > 0);
-	assert_int_equal(native64(fdt.bytes, node, "preserved-data"), 0x7000);
-	assert_int_equal(native64(fdt.bytes, node, "blob-size"), 73);
-	assert_null(fdt_getprop(fdt.bytes, node, "kho,type", NULL));
+	EXPECT(node > 0);
+	EXPECT_EQ(native64(fdt.bytes, node, "preserved-data"), 0x7000);
+	EXPECT_EQ(native64(fdt.bytes, node, "blob-size"), 73);
+	EXPECT_EQ(fdt_getprop(fdt.bytes, node, "kho,type", NULL), NULL);
 	node = fdt_subnode_offset(fdt.bytes, 0, "kho_test");
-	assert_true(node > 0);
-	assert_int_equal(native64(fdt.bytes, node, "preserved-data"), 0xfedcba9000);
-	assert_int_equal(native64(fdt.bytes, node, "blob-size"), 0x1000);
-	assert_string_equal(fdt_getprop(fdt.bytes, node, "kho,type", &len), "cache,v");
-	assert_int_equal(len, 8);
-	assert_memory_equal(fdt_getprop(fdt.bytes, node, "kho,type-version", &len),
-			    &(u32){0x01020304}, 4);
-	assert_int_equal(len, 4);
+	EXPECT(node > 0);
+	EXPECT_EQ(native64(fdt.bytes, node, "preserved-data"), 0xfedcba9000);
+	EXPECT_EQ(native64(fdt.bytes, node, "blob-size"), 0x1000);
+	EXPECT_STR_EQ(fdt_getprop(fdt.bytes, node, "kho,type", &len), "cache,v");
+	EXPECT_EQ(len, 8);
+	EXPECT_MEM_EQ(fdt_getprop(fdt.bytes, node, "kho,type-version", &len), &(u32){0x01020304},
+		      4);
+	EXPECT_EQ(len, 4);
 }
 
-static void find_next_remove(void **state)
+TEST(find_next_remove)
 {
 	static const char *const names[] = {"a", "bb", "a-much.longer+name,of_29-bytes"};
 	struct khoc_subtree subtree;
 	struct fdt fdt, to;
 	int pos = 0;
 
-	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
 	add(&fdt, names[0], 0x1000, 1, NULL, 0);
 	add(&fdt, names[1], 0x2000, 2, "t", 9);
 	add(&fdt, names[2], 0x3000, 3, NULL, 0);
 	for (u64 i = 0; i < 3; i++) {
-		assert_int_equal(khoc_root_next(fdt.bytes, &pos, &subtree), 0);
-		assert_string_equal(subtree.name, names[i]);
-		assert_int_equal(subtree.data, 0x1000 * (i + 1));
-		assert_int_equal(subtree.size, i + 1);
-		assert_int_equal(subtree.type_version, i == 1 ? 9 : 0);
+		EXPECT_EQ(khoc_root_next(fdt.bytes, &pos, &subtree), 0);
+		EXPECT_STR_EQ(subtree.name, names[i]);
+		EXPECT_EQ(subtree.data, 0x1000 * (i + 1));
+		EXPECT_EQ(subtree.size, i + 1);
+		EXPECT_EQ(subtree.type_version, i == 1 ? 9 : 0);
 	}
-	assert_int_equal(khoc_root_next(fdt.bytes, &pos, &subtree), -ENOENT);
-	assert_int_equal(khoc_root_find(fdt.bytes, "bb", &subtree), 0);
-	assert_string_equal(subtree.type, "t");
-	assert_int_equal(khoc_root_find(fdt.bytes, "b", &subtree), -ENOENT);
-	assert_int_equal(khoc_root_find(fdt.bytes, "bbb", &subtree), -ENOENT);
-	assert_int_equal(khoc_root_find(fdt.bytes, "", &subtree), -ENOENT);
-	assert_int_equal(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "b"), -ENOENT);
-	assert_int_equal(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "a"), 0);
+	EXPECT_EQ(khoc_root_next(fdt.bytes, &pos, &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "bb", &subtree), 0);
+	EXPECT_STR_EQ(subtree.type, "t");
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "b", &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "bbb", &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "", &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "b"), -ENOENT);
+	EXPECT_EQ(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "a"), 0);
 	sound(&to);
-	assert_int_equal(khoc_root_tree(to.bytes), 0x5000);
-	assert_int_equal(khoc_root_find(to.bytes, "a", &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_tree(to.bytes), 0x5000);
+	EXPECT_EQ(khoc_root_find(to.bytes, "a", &subtree), -ENOENT);
 	pos = 0;
-	assert_int_equal(khoc_root_next(to.bytes, &pos, &subtree), 0);
-	assert_string_equal(subtree.name, "bb");
-	assert_string_equal(subtree.type, "t");
-	assert_int_equal(subtree.type_version, 9);
-	assert_int_equal(khoc_root_next(to.bytes, &pos, &subtree), 0);
-	assert_string_equal(subtree.name, names[2]);
-	assert_int_equal(khoc_root_next(to.bytes, &pos, &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_next(to.bytes, &pos, &subtree), 0);
+	EXPECT_STR_EQ(subtree.name, "bb");
+	EXPECT_STR_EQ(subtree.type, "t");
+	EXPECT_EQ(subtree.type_version, 9);
+	EXPECT_EQ(khoc_root_next(to.bytes, &pos, &subtree), 0);
+	EXPECT_STR_EQ(subtree.name, names[2]);
+	EXPECT_EQ(khoc_root_next(to.bytes, &pos, &subtree), -ENOENT);
 	/* What was removed can be added again. */
 	add(&to, "a", 0x9000, 9, NULL, 0);
 }
 
-static void names_that_are_refused(void **state)
+TEST(names_that_are_refused)
 {
 	char longest[65];
 	const char *bad[] = {"", "a b", "a/b", "a@1", "\xc3\xa9", "a\n", "a:b", longest};
@@ -138,45 +135,45 @@ static void names_that_are_refused(void **state)
 
 	memset(longest, 'x', 64);
 	longest[64] = 0;
-	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		subtree.name = bad[i];
-		assert_int_equal(khoc_root_add(fdt.bytes, to.bytes, SIZE, &subtree), -EINVAL);
+		EXPECT_EQ(khoc_root_add(fdt.bytes, to.bytes, SIZE, &subtree), -EINVAL);
 	}
 	add(&fdt, longest + 1, 0x1000, 1, NULL, 0);
 	subtree.name = longest + 1;
-	assert_int_equal(khoc_root_add(fdt.bytes, to.bytes, SIZE, &subtree), -EEXIST);
+	EXPECT_EQ(khoc_root_add(fdt.bytes, to.bytes, SIZE, &subtree), -EEXIST);
 	subtree.name = "empty-type";
 	subtree.type = "";
-	assert_int_equal(khoc_root_add(fdt.bytes, to.bytes, SIZE, &subtree), -EINVAL);
+	EXPECT_EQ(khoc_root_add(fdt.bytes, to.bytes, SIZE, &subtree), -EINVAL);
 }
 
-static void too_small(void **state)
+TEST(too_small)
 {
 	struct khoc_subtree subtree = {"name", 0x1000, 1, NULL, 0};
 	struct fdt fdt, to;
 	size_t size;
 
 	for (size = 0; khoc_root_create(fdt.bytes, size, 0x5000); size++)
-		assert_true(size < 1000);
-	assert_int_equal(khoc_root_create(fdt.bytes, size - 1, 0x5000), -ENOSPC);
-	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+		EXPECT(size < 1000);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, size - 1, 0x5000), -ENOSPC);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
 	for (size = 0; khoc_root_add(fdt.bytes, to.bytes, size, &subtree); size++)
-		assert_int_equal(khoc_root_add(fdt.bytes, to.bytes, size, &subtree), -ENOSPC);
-	assert_true(size < 1000);
-	assert_int_equal(khoc_root_check(to.bytes, size, 0, IMAGE, NULL), 0);
-	assert_int_equal(khoc_root_remove(to.bytes, fdt.bytes, 64, "name"), -ENOSPC);
+		EXPECT_EQ(khoc_root_add(fdt.bytes, to.bytes, size, &subtree), -ENOSPC);
+	EXPECT(size < 1000);
+	EXPECT_EQ(khoc_root_check(to.bytes, size, 0, IMAGE, NULL), 0);
+	EXPECT_EQ(khoc_root_remove(to.bytes, fdt.bytes, 64, "name"), -ENOSPC);
 }
 
 /* As many as fit; the names differ in their last letters only. */
-static void a_full_slot(void **state)
+TEST(a_full_slot)
 {
 	static _Alignas(8) char slots[2][KHO_ABI_FDT_MAX];
 	struct khoc_subtree subtree = {.data = 0x1000, .size = 1};
 	char name[32];
 	int in = 0, n = 0, pos = 0;
 
-	assert_int_equal(khoc_root_create(slots[0], KHO_ABI_FDT_MAX, 0x5000), 0);
+	EXPECT_EQ(khoc_root_create(slots[0], KHO_ABI_FDT_MAX, 0x5000), 0);
 	for (;; n++, in = !in) {
 		int err;
 
@@ -185,79 +182,71 @@ static void a_full_slot(void **state)
 		err = khoc_root_add(slots[in], slots[!in], KHO_ABI_FDT_MAX, &subtree);
 		if (err == -ENOSPC)
 			break;
-		assert_int_equal(err, 0);
+		EXPECT_EQ(err, 0);
 	}
-	assert_true(n > 900);
-	assert_int_equal(khoc_root_check(slots[in], KHO_ABI_FDT_MAX, 0, IMAGE, NULL), 0);
+	EXPECT(n > 900);
+	EXPECT_EQ(khoc_root_check(slots[in], KHO_ABI_FDT_MAX, 0, IMAGE, NULL), 0);
 	for (int i = 0; i < n; i++) {
 		snprintf(name, sizeof(name), "root-%d", i);
-		assert_int_equal(khoc_root_next(slots[in], &pos, &subtree), 0);
-		assert_string_equal(subtree.name, name);
+		EXPECT_EQ(khoc_root_next(slots[in], &pos, &subtree), 0);
+		EXPECT_STR_EQ(subtree.name, name);
 	}
 }
 
 /* One page, edited in place with libfdt's writing functions, new nodes first. */
-static void edited_in_place(void **state)
+TEST(edited_in_place)
 {
 	u64 tree = 0x5000, data = 0x7000, size = 100;
 	struct khoc_subtree subtree;
 	struct fdt fdt, to;
 	int node, pos = 0;
 
-	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, tree), 0);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, tree), 0);
 	for (int i = 0; i < 3; i++) {
 		char name[2] = {(char)('a' + i), 0};
 
-		assert_int_equal(fdt_open_into(fdt.bytes, fdt.bytes, SIZE), 0);
+		EXPECT_EQ(fdt_open_into(fdt.bytes, fdt.bytes, SIZE), 0);
 		node = fdt_add_subnode(fdt.bytes, 0, name);
-		assert_true(node > 0);
-		assert_int_equal(fdt_setprop(fdt.bytes, node, "preserved-data", &data, 8), 0);
-		assert_int_equal(fdt_setprop(fdt.bytes, node, "blob-size", &size, 8), 0);
-		assert_int_equal(fdt_setprop(fdt.bytes, node, "vendor,else", "x", 2), 0);
-		assert_int_equal(fdt_pack(fdt.bytes), 0);
+		EXPECT(node > 0);
+		EXPECT_EQ(fdt_setprop(fdt.bytes, node, "preserved-data", &data, 8), 0);
+		EXPECT_EQ(fdt_setprop(fdt.bytes, node, "blob-size", &size, 8), 0);
+		EXPECT_EQ(fdt_setprop(fdt.bytes, node, "vendor,else", "x", 2), 0);
+		EXPECT_EQ(fdt_pack(fdt.bytes), 0);
 	}
 	sound(&fdt);
-	assert_int_equal(khoc_root_find(fdt.bytes, "a", &subtree), 0);
-	assert_int_equal(subtree.data, data);
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "a", &subtree), 0);
+	EXPECT_EQ(subtree.data, data);
 	/* Nodes that were turned into padding. */
-	assert_int_equal(fdt_nop_node(fdt.bytes, fdt_subnode_offset(fdt.bytes, 0, "b")), 0);
+	EXPECT_EQ(fdt_nop_node(fdt.bytes, fdt_subnode_offset(fdt.bytes, 0, "b")), 0);
 	sound(&fdt);
-	assert_int_equal(khoc_root_next(fdt.bytes, &pos, &subtree), 0);
-	assert_string_equal(subtree.name, "c");
-	assert_int_equal(khoc_root_next(fdt.bytes, &pos, &subtree), 0);
-	assert_string_equal(subtree.name, "a");
-	assert_int_equal(khoc_root_next(fdt.bytes, &pos, &subtree), -ENOENT);
-	assert_int_equal(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "c"), 0);
+	EXPECT_EQ(khoc_root_next(fdt.bytes, &pos, &subtree), 0);
+	EXPECT_STR_EQ(subtree.name, "c");
+	EXPECT_EQ(khoc_root_next(fdt.bytes, &pos, &subtree), 0);
+	EXPECT_STR_EQ(subtree.name, "a");
+	EXPECT_EQ(khoc_root_next(fdt.bytes, &pos, &subtree), -ENOENT);
+	EXPECT_EQ(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "c"), 0);
 	sound(&to);
 }
 
-static void compatible_list_is_kept(void **state)
+TEST(compatible_list_is_kept)
 {
 	static const char list[] = "kho-v4;radix-v1;x\0kho-v4";
 	struct fdt fdt, to;
 	const void *prop;
 	int len;
 
-	assert_int_equal(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
-	assert_int_equal(fdt_open_into(fdt.bytes, fdt.bytes, SIZE), 0);
-	assert_int_equal(fdt_setprop(fdt.bytes, 0, "compatible", list, sizeof(list)), 0);
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	EXPECT_EQ(fdt_open_into(fdt.bytes, fdt.bytes, SIZE), 0);
+	EXPECT_EQ(fdt_setprop(fdt.bytes, 0, "compatible", list, sizeof(list)), 0);
 	sound(&fdt);
 	add(&fdt, "x", 0x1000, 1, NULL, 0);
-	assert_int_equal(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "x"), 0);
+	EXPECT_EQ(khoc_root_remove(fdt.bytes, to.bytes, SIZE, "x"), 0);
 	sound(&to);
 	prop = fdt_getprop(to.bytes, 0, "compatible", &len);
-	assert_int_equal(len, sizeof(list));
-	assert_memory_equal(prop, list, sizeof(list));
+	EXPECT_EQ(len, sizeof(list));
+	EXPECT_MEM_EQ(prop, list, sizeof(list));
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_empty_root),    cmocka_unit_test(subtrees_as_linux_reads_them),
-		cmocka_unit_test(find_next_remove), cmocka_unit_test(names_that_are_refused),
-		cmocka_unit_test(too_small),	    cmocka_unit_test(a_full_slot),
-		cmocka_unit_test(edited_in_place),  cmocka_unit_test(compatible_list_is_kept),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+TEST_SUITE(root, TEST_CASE(an_empty_root), TEST_CASE(subtrees_as_linux_reads_them),
+	   TEST_CASE(find_next_remove), TEST_CASE(names_that_are_refused), TEST_CASE(too_small),
+	   TEST_CASE(a_full_slot), TEST_CASE(edited_in_place), TEST_CASE(compatible_list_is_kept));

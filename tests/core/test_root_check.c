@@ -5,10 +5,7 @@
  *
  * Every FDT here has its blocks in this order: header 0, reservations 40, structure 56, strings.
  */
-#include "guard.h"
 #include "image.h"
-
-#include <errno.h>
 
 #define ADDR 0x2000ULL
 #define IMAGE 0x40000000ULL
@@ -21,7 +18,7 @@ struct builder {
 	u32 strings_size;
 	u8 fdt[8192];
 	u32 size;
-	struct guard guard;
+	struct shim_guard guard;
 };
 
 static void put32(u8 *p, u32 x)
@@ -137,7 +134,7 @@ static void good(struct builder *b)
 
 static int check(struct builder *b, u32 size, struct khoc_report *report)
 {
-	return khoc_root_check(guard_copy(&b->guard, b->fdt, size), size, ADDR, IMAGE, report);
+	return khoc_root_check(shim_guard_copy(b->guard, b->fdt, size), size, ADDR, IMAGE, report);
 }
 
 static void expect_at(struct builder *b, u32 size, int fault, int structure, u64 at, u64 value,
@@ -146,17 +143,17 @@ static void expect_at(struct builder *b, u32 size, int fault, int structure, u64
 	struct khoc_report report;
 
 	memset(&report, 0xee, sizeof(report));
-	assert_int_equal(check(b, size, &report), -fault);
-	assert_int_equal(report.fault, fault);
+	EXPECT_EQ(check(b, size, &report), -fault);
+	EXPECT_EQ(report.fault, fault);
 	if (!fault)
 		return;
-	assert_string_equal(report.field, field);
-	assert_int_equal(report.structure, structure);
-	assert_int_equal(report.level, -1);
-	assert_int_equal(report.addr, ADDR + at);
-	assert_int_equal(report.value, value);
-	assert_int_equal(report.limit, limit);
-	assert_int_equal(check(b, size, NULL), -fault);
+	EXPECT_STR_EQ(report.field, field);
+	EXPECT_EQ(report.structure, structure);
+	EXPECT_EQ(report.level, -1);
+	EXPECT_EQ(report.addr, ADDR + at);
+	EXPECT_EQ(report.value, value);
+	EXPECT_EQ(report.limit, limit);
+	EXPECT_EQ(check(b, size, NULL), -fault);
 }
 
 static void expect(struct builder *b, int fault, u64 at, u64 value, u64 limit, const char *field)
@@ -176,43 +173,40 @@ static u32 here(const struct builder *b)
 	return STRUCT_AT + b->at;
 }
 
-static int setup(void **state)
+static struct builder *setup(void)
 {
-	struct builder *b = calloc(1, sizeof(*b));
+	struct builder *b = shim_alloc(sizeof(*b));
 
-	guard_make(&b->guard);
-	*state = b;
-	return 0;
+	b->guard = shim_guard_make();
+	return b;
 }
 
-static int teardown(void **state)
+static void teardown(struct builder *b)
 {
-	struct builder *b = *state;
-
-	guard_destroy(&b->guard);
-	free(b);
-	return 0;
+	shim_guard_destroy(b->guard);
+	shim_free(b);
 }
 
-static void good_ones_pass(void **state)
+TEST(good_ones_pass)
 {
-	struct builder *b = *state;
+	struct builder *b = setup();
 	struct khoc_report report;
 
 	good(b);
-	assert_int_equal(check(b, b->size, &report), 0);
-	assert_int_equal(report.fault, 0);
-	assert_int_equal(report.level, -1);
-	assert_string_equal(report.field, "");
+	EXPECT_EQ(check(b, b->size, &report), 0);
+	EXPECT_EQ(report.fault, 0);
+	EXPECT_EQ(report.level, -1);
+	EXPECT_STR_EQ(report.field, "");
 	root(b);
 	end(b);
-	assert_int_equal(check(b, b->size, NULL), 0);
+	EXPECT_EQ(check(b, b->size, NULL), 0);
 	/* A later version that says that readers of ours can read it. */
 	put32(b->fdt + 20, 18);
-	assert_int_equal(check(b, b->size, NULL), 0);
+	EXPECT_EQ(check(b, b->size, NULL), 0);
+	teardown(b);
 }
 
-static void header_fields(void **state)
+TEST(header_fields)
 {
 	static const struct {
 		u32 at;
@@ -234,7 +228,7 @@ static void header_fields(void **state)
 		{20, 0, KHO_E_VERSION, 17, "version"},
 		{24, 18, KHO_E_VERSION, 17, "last_comp_version"},
 	};
-	struct builder *b = *state;
+	struct builder *b = setup();
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		good(b);
@@ -263,11 +257,12 @@ static void header_fields(void **state)
 	good(b);
 	put32(b->fdt + 16, 0xfffffff8);
 	expect(b, KHO_E_RANGE, 16, 0xfffffff8, b->size, "off_mem_rsvmap");
+	teardown(b);
 }
 
-static void reservations_without_end(void **state)
+TEST(reservations_without_end)
 {
-	struct builder *b = *state;
+	struct builder *b = setup();
 	u32 end_at;
 
 	good(b);
@@ -275,12 +270,13 @@ static void reservations_without_end(void **state)
 	memset(b->fdt + 40, 1, b->size - 40);
 	end_at = 40 + (b->size - 40) / 16 * 16;
 	expect(b, KHO_E_TRUNCATED, end_at, 16, b->size - end_at, "mem_rsvmap");
+	teardown(b);
 }
 
-static void tokens_in_the_wrong_place(void **state)
+TEST(tokens_in_the_wrong_place)
 {
 	static const u32 unknown[] = {0, 5, 8, 10, 0x01000000, 0xffffffff};
-	struct builder *b = *state;
+	struct builder *b = setup();
 	u32 at;
 
 	for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
@@ -356,12 +352,13 @@ static void tokens_in_the_wrong_place(void **state)
 	begin(b, "y");
 	finish(b);
 	expect_sub(b, KHO_E_FORMAT, at, 2, 2, "depth");
+	teardown(b);
 }
 
-static void names(void **state)
+TEST(names)
 {
 	static const char *const bad[] = {"", "a b", "a@1", "a/b", "\x80"};
-	struct builder *b = *state;
+	struct builder *b = setup();
 	char longest[65];
 	u32 at, first;
 
@@ -412,12 +409,13 @@ static void names(void **state)
 	token(b, 2);
 	end(b);
 	expect_sub(b, KHO_E_DUPLICATE, at + 4, 0, 0, "name");
-	assert_true(first < at);
+	EXPECT(first < at);
+	teardown(b);
 }
 
-static void properties_of_the_root(void **state)
+TEST(properties_of_the_root)
 {
-	struct builder *b = *state;
+	struct builder *b = setup();
 	u32 at;
 
 	/* Without compatible, and without the map. */
@@ -491,9 +489,10 @@ static void properties_of_the_root(void **state)
 		end(b);
 		expect(b, KHO_E_RANGE, at, maps[i], IMAGE, "preserved-memory-map");
 	}
+	teardown(b);
 }
 
-static void properties_of_a_subtree(void **state)
+TEST(properties_of_a_subtree)
 {
 	static const struct {
 		const char *name;
@@ -511,7 +510,7 @@ static void properties_of_a_subtree(void **state)
 		{"kho,type-version", "\1\0\0", 3, KHO_E_FORMAT, 4},
 		{"kho,type-version", "\1\0\0\0\0", 5, KHO_E_FORMAT, 4},
 	};
-	struct builder *b = *state;
+	struct builder *b = setup();
 	u32 at;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -548,9 +547,10 @@ static void properties_of_a_subtree(void **state)
 	token(b, 2);
 	end(b);
 	expect_sub(b, KHO_E_FORMAT, at, 0, 0, "preserved-data");
+	teardown(b);
 }
 
-static void blobs_outside_the_image(void **state)
+TEST(blobs_outside_the_image)
 {
 	static const struct {
 		u64 data, size;
@@ -569,7 +569,7 @@ static void blobs_outside_the_image(void **state)
 		{0x1000, ~0ULL, "blob-size", IMAGE - 0x1000},
 		{0x1000, ~0ULL - 0xfff, "blob-size", IMAGE - 0x1000},
 	};
-	struct builder *b = *state;
+	struct builder *b = setup();
 
 	for (size_t i = 0; i < ARRAY_LEN(blobs); i++) {
 		bool size = blobs[i].field && !strcmp(blobs[i].field, "blob-size");
@@ -585,11 +585,12 @@ static void blobs_outside_the_image(void **state)
 		expect_sub(b, blobs[i].field ? KHO_E_RANGE : 0, at,
 			   size ? blobs[i].size : blobs[i].data, blobs[i].limit, blobs[i].field);
 	}
+	teardown(b);
 }
 
-static void properties_cut_off(void **state)
+TEST(properties_cut_off)
 {
-	struct builder *b = *state;
+	struct builder *b = setup();
 	u32 at;
 
 	for (u32 words = 0; words < 2; words++) {
@@ -629,6 +630,7 @@ static void properties_cut_off(void **state)
 	b->strings_size += 3;
 	end(b);
 	expect(b, KHO_E_TRUNCATED, at + 4, b->strings_size - 3, b->strings_size, "property name");
+	teardown(b);
 }
 
 /* What has passed is read in every way; the guard page and the sanitizers watch. */
@@ -639,26 +641,26 @@ static void read_all(const void *fdt)
 	int pos = 0, n = 0, err;
 
 	while (!khoc_root_next(fdt, &pos, &sub)) {
-		assert_true(++n < 100);
-		assert_true(strlen(sub.name) <= KHO_ABI_ROOT_NAME_MAX);
-		assert_true(sub.data + sub.size >= sub.data && sub.data + sub.size <= IMAGE);
-		assert_int_equal(khoc_root_find(fdt, sub.name, &found), 0);
-		assert_ptr_equal(found.name, sub.name);
+		EXPECT(++n < 100);
+		EXPECT(strlen(sub.name) <= KHO_ABI_ROOT_NAME_MAX);
+		EXPECT(sub.data + sub.size >= sub.data && sub.data + sub.size <= IMAGE);
+		EXPECT_EQ(khoc_root_find(fdt, sub.name, &found), 0);
+		EXPECT_EQ(found.name, sub.name);
 		if (sub.type)
-			assert_true(strlen(sub.type) > 0);
+			EXPECT(strlen(sub.type) > 0);
 	}
-	assert_true(khoc_root_tree(fdt) && khoc_root_tree(fdt) < IMAGE);
+	EXPECT(khoc_root_tree(fdt) && khoc_root_tree(fdt) < IMAGE);
 	sub = (struct khoc_subtree){"new-one", 0x1000, 1, "type", 2};
 	err = khoc_root_add(fdt, to[0], sizeof(to[0]), &sub);
-	assert_int_equal(err, 0);
-	assert_int_equal(khoc_root_check(to[0], sizeof(to[0]), 0, IMAGE, NULL), 0);
-	assert_int_equal(khoc_root_remove(to[0], to[1], sizeof(to[1]), "new-one"), 0);
-	assert_int_equal(khoc_root_check(to[1], sizeof(to[1]), 0, IMAGE, NULL), 0);
+	EXPECT_EQ(err, 0);
+	EXPECT_EQ(khoc_root_check(to[0], sizeof(to[0]), 0, IMAGE, NULL), 0);
+	EXPECT_EQ(khoc_root_remove(to[0], to[1], sizeof(to[1]), "new-one"), 0);
+	EXPECT_EQ(khoc_root_check(to[1], sizeof(to[1]), 0, IMAGE, NULL), 0);
 }
 
-static void every_byte_changed(void **state)
+TEST(every_byte_changed)
 {
-	struct builder *b = *state;
+	struct builder *b = setup();
 	unsigned int passed = 0;
 
 	good(b);
@@ -670,37 +672,39 @@ static void every_byte_changed(void **state)
 			if (check(b, b->size, NULL))
 				continue;
 			passed++;
-			read_all(b->guard.base + GUARD_SIZE - b->size);
+			read_all(b->guard.end - b->size);
 		}
 		b->fdt[i] = was;
 	}
 	/* Names, sizes and addresses can change into others that are sound. */
-	assert_true(passed > 1000);
-	assert_true(passed < 255 * b->size / 2);
+	EXPECT(passed > 1000);
+	EXPECT(passed < 255 * b->size / 2);
+	teardown(b);
 }
 
-static void every_truncation(void **state)
+TEST(every_truncation)
 {
-	struct builder *b = *state;
+	struct builder *b = setup();
 
 	good(b);
 	for (u32 size = 0; size < b->size; size++) {
 		struct khoc_report report;
 
 		/* As it is, and with a header that admits it. */
-		assert_int_equal(check(b, size, &report), -KHO_E_TRUNCATED);
+		EXPECT_EQ(check(b, size, &report), -KHO_E_TRUNCATED);
 		put32(b->fdt + 4, size);
-		assert_int_not_equal(check(b, size, &report), 0);
+		EXPECT_NE(check(b, size, &report), 0);
 		if (size >= 40)
-			assert_true(report.fault == KHO_E_TRUNCATED || report.fault == KHO_E_RANGE);
+			EXPECT(report.fault == KHO_E_TRUNCATED || report.fault == KHO_E_RANGE);
 		put32(b->fdt + 4, b->size);
 	}
+	teardown(b);
 }
 
 /* Random bytes over random places, several at once. */
-static void random_damage(void **state)
+TEST(random_damage)
 {
-	struct builder *b = *state;
+	struct builder *b = setup();
 	struct rng rng = {test_seed()};
 
 	for (int i = 0; i < 50000; i++) {
@@ -716,26 +720,13 @@ static void random_damage(void **state)
 				b->fdt[at + rng_below(&rng, 4)] = (u8)rng_next(&rng);
 		}
 		if (!check(b, b->size, NULL))
-			read_all(b->guard.base + GUARD_SIZE - b->size);
+			read_all(b->guard.end - b->size);
 	}
+	teardown(b);
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(good_ones_pass, setup, teardown),
-		cmocka_unit_test_setup_teardown(header_fields, setup, teardown),
-		cmocka_unit_test_setup_teardown(reservations_without_end, setup, teardown),
-		cmocka_unit_test_setup_teardown(tokens_in_the_wrong_place, setup, teardown),
-		cmocka_unit_test_setup_teardown(names, setup, teardown),
-		cmocka_unit_test_setup_teardown(properties_of_the_root, setup, teardown),
-		cmocka_unit_test_setup_teardown(properties_of_a_subtree, setup, teardown),
-		cmocka_unit_test_setup_teardown(blobs_outside_the_image, setup, teardown),
-		cmocka_unit_test_setup_teardown(properties_cut_off, setup, teardown),
-		cmocka_unit_test_setup_teardown(every_byte_changed, setup, teardown),
-		cmocka_unit_test_setup_teardown(every_truncation, setup, teardown),
-		cmocka_unit_test_setup_teardown(random_damage, setup, teardown),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+TEST_SUITE(root_check, TEST_CASE(good_ones_pass), TEST_CASE(header_fields),
+	   TEST_CASE(reservations_without_end), TEST_CASE(tokens_in_the_wrong_place),
+	   TEST_CASE(names), TEST_CASE(properties_of_the_root), TEST_CASE(properties_of_a_subtree),
+	   TEST_CASE(blobs_outside_the_image), TEST_CASE(properties_cut_off),
+	   TEST_CASE(every_byte_changed), TEST_CASE(every_truncation), TEST_CASE(random_damage));

@@ -17,24 +17,20 @@ struct setup {
 	u64 seen[NR_NODES / 64];
 };
 
-static int setup(void **state)
+static struct setup *setup(void)
 {
-	struct setup *s = calloc(1, sizeof(*s));
+	struct setup *s = shim_alloc(sizeof(*s));
 
 	image_make(&s->image, SHIFT, SIZE, NODE_LO, NR_NODES, true);
-	assert_int_equal(khoc_radix_init(&s->tree, &s->image.mem, SHIFT), 0);
+	EXPECT_EQ(khoc_radix_init(&s->tree, &s->image.mem, SHIFT), 0);
 	s->check = (struct khoc_radix_check){DATA_LO, SIZE, s->seen};
-	*state = s;
-	return 0;
+	return s;
 }
 
-static int teardown(void **state)
+static void teardown(struct setup *s)
 {
-	struct setup *s = *state;
-
 	image_destroy(&s->image);
-	free(s);
-	return 0;
+	shim_free(s);
 }
 
 static int validate(struct setup *s)
@@ -47,17 +43,17 @@ static int validate(struct setup *s)
 static void expect(struct setup *s, int fault, int structure, int level, u64 addr, u64 value,
 		   u64 limit, const char *field)
 {
-	assert_int_equal(validate(s), -fault);
-	assert_int_equal(s->report.fault, fault);
-	assert_int_equal(s->report.structure, structure);
-	assert_int_equal(s->report.level, level);
-	assert_int_equal(s->report.addr, addr);
-	assert_int_equal(s->report.value, value);
-	assert_int_equal(s->report.limit, limit);
-	assert_string_equal(s->report.field, field);
+	EXPECT_EQ(validate(s), -fault);
+	EXPECT_EQ(s->report.fault, fault);
+	EXPECT_EQ(s->report.structure, structure);
+	EXPECT_EQ(s->report.level, level);
+	EXPECT_EQ(s->report.addr, addr);
+	EXPECT_EQ(s->report.value, value);
+	EXPECT_EQ(s->report.limit, limit);
+	EXPECT_STR_EQ(s->report.field, field);
 	/* The same without anybody to tell. */
 	memset(s->seen, 0, sizeof(s->seen));
-	assert_int_equal(khoc_radix_validate(&s->tree, &s->check, NULL), -fault);
+	EXPECT_EQ(khoc_radix_validate(&s->tree, &s->check, NULL), -fault);
 }
 
 /* Address of the word of the table of @level on the way to @key. */
@@ -84,40 +80,41 @@ static unsigned int nr_seen(struct setup *s)
 	return khoc_popcount64(s->seen[0]) + khoc_popcount64(s->seen[1]);
 }
 
-static void sound_trees(void **state)
+TEST(sound_trees)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 
-	assert_int_equal(validate(s), 0);
-	assert_int_equal(s->report.fault, 0);
-	assert_int_equal(s->report.structure, KHOC_S_NONE);
-	assert_string_equal(s->report.field, "");
-	assert_int_equal(nr_seen(s), 1);
+	EXPECT_EQ(validate(s), 0);
+	EXPECT_EQ(s->report.fault, 0);
+	EXPECT_EQ(s->report.structure, KHOC_S_NONE);
+	EXPECT_STR_EQ(s->report.field, "");
+	EXPECT_EQ(nr_seen(s), 1);
 	for (unsigned int order = 0; order <= 28; order++) {
 		kho_pa_t last = SIZE - (4096ULL << order);
 
 		if (last >= DATA_LO && last < SIZE)
-			assert_int_equal(khoc_radix_add(&s->tree, last, order), 0);
+			EXPECT_EQ(khoc_radix_add(&s->tree, last, order), 0);
 	}
-	assert_int_equal(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
-	assert_int_equal(khoc_radix_add_range(&s->tree, DATA_LO, (SIZE - DATA_LO) >> 12, 0), 0);
-	assert_int_equal(validate(s), 0);
-	assert_int_equal(nr_seen(s), s->image.live);
+	EXPECT_EQ(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
+	EXPECT_EQ(khoc_radix_add_range(&s->tree, DATA_LO, (SIZE - DATA_LO) >> 12, 0), 0);
+	EXPECT_EQ(validate(s), 0);
+	EXPECT_EQ(nr_seen(s), s->image.live);
 	/* Every node that the tree has is marked as seen, and no other. */
 	for (u64 i = 0; i < NR_NODES; i++)
-		assert_int_equal(s->seen[i / 64] >> i % 64 & 1, s->image.used[i]);
+		EXPECT_EQ(s->seen[i / 64] >> i % 64 & 1, s->image.used[i]);
 	/* Empty nodes are sound. */
-	assert_int_equal(khoc_radix_del_range(&s->tree, 0, SIZE >> 12, 0), 0);
-	assert_int_equal(validate(s), 0);
-	assert_int_equal(nr_seen(s), s->image.live);
+	EXPECT_EQ(khoc_radix_del_range(&s->tree, 0, SIZE >> 12, 0), 0);
+	EXPECT_EQ(validate(s), 0);
+	EXPECT_EQ(nr_seen(s), s->image.live);
+	teardown(s);
 }
 
-static void misaligned_child_of_each_level(void **state)
+TEST(misaligned_child_of_each_level)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 	u64 key = khoc_key(SHIFT, DATA_LO, 0);
 
-	assert_int_equal(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
 	for (unsigned int level = 1; level <= 5; level++) {
 		kho_pa_t at = word_of(s, key, level);
 		u64 was = *image_word(&s->image, at);
@@ -126,15 +123,16 @@ static void misaligned_child_of_each_level(void **state)
 		expect(s, KHO_E_ALIGN, KHOC_S_RADIX_TABLE, (int)level, at, was + 8, 4096, "child");
 		*image_word(&s->image, at) = was;
 	}
-	assert_int_equal(validate(s), 0);
+	EXPECT_EQ(validate(s), 0);
+	teardown(s);
 }
 
-static void child_outside_the_node_region(void **state)
+TEST(child_outside_the_node_region)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 	u64 key = khoc_key(SHIFT, DATA_LO, 0);
 
-	assert_int_equal(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
 	for (unsigned int level = 1; level <= 5; level++) {
 		kho_pa_t at = word_of(s, key, level);
 		u64 was = *image_word(&s->image, at);
@@ -150,6 +148,7 @@ static void child_outside_the_node_region(void **state)
 		       "child");
 		*image_word(&s->image, at) = was;
 	}
+	teardown(s);
 }
 
 static void *refuse_map(void *ctx, kho_pa_t pa, size_t len)
@@ -159,36 +158,38 @@ static void *refuse_map(void *ctx, kho_pa_t pa, size_t len)
 	return pa == NODE_LO ? NULL : image->bytes + pa;
 }
 
-static void child_that_is_not_there(void **state)
+TEST(child_that_is_not_there)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 	u64 key = khoc_key(SHIFT, DATA_LO, 0);
 	kho_pa_t at;
 
-	assert_int_equal(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
 	at = word_of(s, key, 1);
 	*image_word(&s->image, at) = NODE_LO;
 	s->image.mem.linear = NULL;
 	s->image.ops.map = refuse_map;
 	expect(s, KHO_E_RANGE, KHOC_S_RADIX_TABLE, 1, at, NODE_LO, SIZE, "child");
+	teardown(s);
 }
 
-static void root_outside(void **state)
+TEST(root_outside)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 
 	s->tree.root_pa = 8;
 	expect(s, KHO_E_ALIGN, KHOC_S_RADIX_TABLE, 6, 8, 8, 4096, "root");
 	s->tree.root_pa = NODE_HI;
 	expect(s, KHO_E_RANGE, KHOC_S_RADIX_TABLE, 6, NODE_HI, NODE_HI, NODE_HI, "root");
+	teardown(s);
 }
 
-static void node_reached_twice(void **state)
+TEST(node_reached_twice)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 	u64 key = khoc_key(SHIFT, DATA_LO, 0);
 
-	assert_int_equal(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
 	/* Loops: a word of each level leads back to the root, or to its own table. */
 	for (unsigned int level = 1; level <= 5; level++) {
 		kho_pa_t at = word_of(s, key, level);
@@ -211,12 +212,13 @@ static void node_reached_twice(void **state)
 		expect(s, KHO_E_CYCLE, KHOC_S_RADIX_TABLE, (int)level, at + 8, child, 0, "child");
 		*image_word(&s->image, at + 8) = 0;
 	}
-	assert_int_equal(validate(s), 0);
+	EXPECT_EQ(validate(s), 0);
+	teardown(s);
 }
 
-static void index_above_order_0(void **state)
+TEST(index_above_order_0)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 
 	/* Keys end below 2^53; a word of the root covers 2^51. */
 	for (u64 index = 4; index < 512; index++) {
@@ -226,6 +228,7 @@ static void index_above_order_0(void **state)
 		expect(s, KHO_E_KEY, KHOC_S_RADIX_TABLE, 5, at, index << 51, 1ULL << 53, "index");
 		*image_word(&s->image, at) = 0;
 	}
+	teardown(s);
 }
 
 /* Set one bit in the leaf of large orders, keys 0 to 32767. */
@@ -238,17 +241,17 @@ static void low_key(struct setup *s, u64 key, u64 addr_of_word)
 	leaf[key / 8] ^= (u8)(1 << key % 8);
 }
 
-static void keys_without_a_block(void **state)
+TEST(keys_without_a_block)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 	kho_pa_t leaf;
 
 	/* Makes the tables of the leaf of keys 0 to 32767: orders 38 and up. */
 	s->image.mem.size = 1ULL << 63;
-	assert_int_equal(khoc_radix_add(&s->tree, 0, 40), 0);
-	assert_int_equal(khoc_radix_del(&s->tree, 0, 40), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, 0, 40), 0);
+	EXPECT_EQ(khoc_radix_del(&s->tree, 0, 40), 0);
 	s->image.mem.size = SIZE;
-	assert_int_equal(validate(s), 0);
+	EXPECT_EQ(validate(s), 0);
 	low_key(s, 0, 0); /* no order bit */
 	low_key(s, 1, 0); /* a block of 2^64 bytes */
 	low_key(s, 2, 0); /* address 0, larger than the image */
@@ -256,45 +259,47 @@ static void keys_without_a_block(void **state)
 	low_key(s, 100, 8);
 	low_key(s, 32767, 4088);
 	/* The first block of order 0 behind the image. */
-	assert_int_equal(khoc_radix_add(&s->tree, SIZE - 4096, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, SIZE - 4096, 0), 0);
 	s->image.mem.size = SIZE - 4096;
 	leaf = leaf_of(s, khoc_key(SHIFT, SIZE - 4096, 0));
 	expect(s, KHO_E_KEY, KHOC_S_RADIX_LEAF, 0, leaf + 4088, 0x1000000003ffff, SIZE - 4096,
 	       "key");
+	teardown(s);
 }
 
-static void blocks_outside_the_data_region(void **state)
+TEST(blocks_outside_the_data_region)
 {
-	struct setup *s = *state;
+	struct setup *s = setup();
 	u64 key = khoc_key(SHIFT, DATA_LO - 4096, 0);
 
-	assert_int_equal(khoc_radix_add(&s->tree, DATA_LO - 4096, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, DATA_LO - 4096, 0), 0);
 	expect(s, KHO_E_OVERLAP, KHOC_S_RADIX_LEAF, 0, leaf_of(s, key) + 8 * (511 / 64),
 	       DATA_LO - 4096, DATA_LO, "block");
-	assert_int_equal(khoc_radix_del(&s->tree, DATA_LO - 4096, 0), 0);
-	assert_int_equal(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
-	assert_int_equal(validate(s), 0);
+	EXPECT_EQ(khoc_radix_del(&s->tree, DATA_LO - 4096, 0), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, DATA_LO, 0), 0);
+	EXPECT_EQ(validate(s), 0);
 	/* A block that begins before the region and ends in it. */
-	assert_int_equal(khoc_radix_add(&s->tree, 0, 10), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, 0, 10), 0);
 	expect(s, KHO_E_OVERLAP, KHOC_S_RADIX_LEAF, 0, leaf_of(s, khoc_key(SHIFT, 0, 10)), 0,
 	       DATA_LO, "block");
-	assert_int_equal(khoc_radix_del(&s->tree, 0, 10), 0);
+	EXPECT_EQ(khoc_radix_del(&s->tree, 0, 10), 0);
 	/* And one that ends behind it: pages 16 to 31 of the last 32, when the last 8 are not data. */
 	s->check.data_hi = SIZE - 0x8000;
-	assert_int_equal(khoc_radix_add(&s->tree, SIZE - 0x10000, 4), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, SIZE - 0x10000, 4), 0);
 	key = khoc_key(SHIFT, SIZE - 0x10000, 4);
 	expect(s, KHO_E_OVERLAP, KHOC_S_RADIX_LEAF, 0, leaf_of(s, key) + (key % 32768) / 64 * 8,
 	       SIZE, SIZE - 0x8000, "block");
-	assert_int_equal(khoc_radix_del(&s->tree, SIZE - 0x10000, 4), 0);
-	assert_int_equal(khoc_radix_add(&s->tree, SIZE - 0x10000, 3), 0);
-	assert_int_equal(validate(s), 0);
+	EXPECT_EQ(khoc_radix_del(&s->tree, SIZE - 0x10000, 4), 0);
+	EXPECT_EQ(khoc_radix_add(&s->tree, SIZE - 0x10000, 3), 0);
+	EXPECT_EQ(validate(s), 0);
+	teardown(s);
 }
 
 /*
  * Bit by bit: in trees of all page sizes each single bit of a lone leaf is judged as the
  * definition of a key says.
  */
-static void every_bit_of_a_leaf(void **state)
+TEST(every_bit_of_a_leaf)
 {
 	static const unsigned int shifts[] = {6, 12, 14, 16};
 
@@ -314,7 +319,7 @@ static void every_bit_of_a_leaf(void **state)
 			kho_pa_t pa;
 
 			image_make(&image, shift, size, 16ULL << shift, 64, false);
-			assert_int_equal(khoc_radix_init(&tree, &image.mem, shift), 0);
+			EXPECT_EQ(khoc_radix_init(&tree, &image.mem, shift), 0);
 			pa = tree.root_pa;
 			for (unsigned int l = depth - 1; l; l--) {
 				u64 span = shift + 3 + (l - 1) * (shift - 3);
@@ -337,7 +342,7 @@ static void every_bit_of_a_leaf(void **state)
 					want = -KHO_E_OVERLAP;
 				image.bytes[pa + bit / 8] = (char)(1 << bit % 8);
 				check.seen = &seen;
-				assert_int_equal(khoc_radix_validate(&tree, &check, NULL), want);
+				EXPECT_EQ(khoc_radix_validate(&tree, &check, NULL), want);
 				image.bytes[pa + bit / 8] = 0;
 			}
 			image_destroy(&image);
@@ -345,20 +350,8 @@ static void every_bit_of_a_leaf(void **state)
 	}
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(sound_trees, setup, teardown),
-		cmocka_unit_test_setup_teardown(misaligned_child_of_each_level, setup, teardown),
-		cmocka_unit_test_setup_teardown(child_outside_the_node_region, setup, teardown),
-		cmocka_unit_test_setup_teardown(child_that_is_not_there, setup, teardown),
-		cmocka_unit_test_setup_teardown(root_outside, setup, teardown),
-		cmocka_unit_test_setup_teardown(node_reached_twice, setup, teardown),
-		cmocka_unit_test_setup_teardown(index_above_order_0, setup, teardown),
-		cmocka_unit_test_setup_teardown(keys_without_a_block, setup, teardown),
-		cmocka_unit_test_setup_teardown(blocks_outside_the_data_region, setup, teardown),
-		cmocka_unit_test(every_bit_of_a_leaf),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+TEST_SUITE(validate, TEST_CASE(sound_trees), TEST_CASE(misaligned_child_of_each_level),
+	   TEST_CASE(child_outside_the_node_region), TEST_CASE(child_that_is_not_there),
+	   TEST_CASE(root_outside), TEST_CASE(node_reached_twice), TEST_CASE(index_above_order_0),
+	   TEST_CASE(keys_without_a_block), TEST_CASE(blocks_outside_the_data_region),
+	   TEST_CASE(every_bit_of_a_leaf));

@@ -7,8 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <libfdt.h>
+
 #include <kho/abi/handover.h>
 #include <kho/abi/slab.h>
+#include <kho/slab.h>
 
 #include "arena.h"
 #include "heap.h"
@@ -140,6 +143,80 @@ static void radix_tree(void)
 	hexdump("radix-tree", tiny, tiny_next);
 }
 
+/* ---- array-v1 -------------------------------------------------------------- */
+
+static void array_caps(void)
+{
+	static const unsigned int shifts[] = {6, 12, 14, 16};
+
+	printf("```values array-capacity\nshift width0 width2 width4 width8\n");
+	for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]); i++)
+		printf("%u %u %u %u %u\n", shifts[i], kho_abi_array_cap(shifts[i], 0),
+		       kho_abi_array_cap(shifts[i], 2), kho_abi_array_cap(shifts[i], 4),
+		       kho_abi_array_cap(shifts[i], 8));
+	printf("```\n");
+}
+
+/* An image of 1 KiB in 64-byte pages: the descriptor at 0x40, pages as they are asked for. */
+#define ARRAY_IMAGE_SIZE 1024
+
+static _Alignas(64) unsigned char array_image[ARRAY_IMAGE_SIZE];
+static bool array_used[ARRAY_IMAGE_SIZE / 64] = {true, true};
+
+static kho_pa_t array_alloc(void *ctx)
+{
+	for (unsigned int i = 0; i < ARRAY_IMAGE_SIZE / 64; i++)
+		if (!array_used[i]) {
+			array_used[i] = true;
+			memset(array_image + i * 64, 0, 64);
+			return i * 64;
+		}
+	return 0;
+}
+
+static void array_free(void *ctx, kho_pa_t pa)
+{
+	array_used[pa / 64] = false;
+	memset(array_image + pa, 0, 64);
+}
+
+static int array_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale)
+{
+	*slot = value;
+	if (stale)
+		array_free(ctx, stale);
+	return 0;
+}
+
+static void array_example(void)
+{
+	static const struct khoc_mem_ops ops = {
+		.alloc_page = array_alloc, .free_page = array_free, .publish_page = array_publish};
+	static const struct khoc_mem mem = {
+		.ops = &ops, .linear = array_image, .size = ARRAY_IMAGE_SIZE};
+	static const __u64 entries[][2] = {{7, 42 << 1 | 1},	  {8, 0x3c0},
+					   {1000000, 1 << 1 | 1}, {1000003, 2 << 1 | 1},
+					   {1000100, 3 << 1 | 1}, {1ULL << 40, 4 << 1 | 1},
+					   {~0ULL, 0x3c8}};
+	__u64 seen[1] = {0}, index, entry;
+	struct khoc_array_check check = {.data_hi = ARRAY_IMAGE_SIZE, .seen = seen};
+	struct khoc_array_iter iter;
+	struct khoc_report report;
+	struct khoc_array array;
+
+	need(!khoc_array_init(&array, &mem, 6, 0x40), "array");
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		need(!khoc_array_set(&array, entries[i][0], entries[i][1]), "set");
+	need(!khoc_array_erase(&array, 1000003), "erase");
+	need(!khoc_array_validate(&array, &check, &report), "validate");
+	hexdump("array", array_image, ARRAY_IMAGE_SIZE);
+	printf("```values array-entries\nindex entry\n");
+	khoc_array_iter_init(&iter, &array, 0, ~0ULL);
+	while (khoc_array_iter_next(&iter, &index, &entry) == 1)
+		printf("%#llx %#llx\n", (unsigned long long)index, (unsigned long long)entry);
+	printf("```\n");
+}
+
 /* ---- kho-v4 ---------------------------------------------------------------- */
 
 static void root_fdt(void)
@@ -164,6 +241,169 @@ static void root_fdt(void)
 	hexdump("metadata", &blob, sizeof(blob));
 }
 
+/* ---- vmalloc-v1 ------------------------------------------------------------ */
+
+/* The same tiny image: chunks come from 0x400 on, and ten blocks of two pages lie above 0x1000. */
+static void vmalloc_chain(void)
+{
+	static const struct khoc_mem_ops ops = {.alloc_page = tiny_alloc, .free_page = tiny_free};
+	static const struct khoc_mem mem = {.ops = &ops, .linear = tiny, .size = TINY_SIZE};
+	struct khoc_vmalloc_check check = {.data_lo = TINY_NODES, .data_hi = TINY_SIZE};
+	struct kho_abi_vmalloc desc;
+	kho_pa_t blocks[10];
+
+	memset(tiny, 0, sizeof(tiny));
+	tiny_next = TINY_NODES;
+	for (unsigned int i = 0; i < 10; i++)
+		blocks[i] = TINY_DATA + i * 3 % 10 * 128;
+	need(!khoc_vmalloc_build(&mem, 6, 1, KHO_ABI_VMALLOC_FLAGS, blocks, 10, &desc), "build");
+	need(!khoc_vmalloc_validate(&mem, 6, &desc, &check, NULL), "validate");
+	hexdump("vmalloc-desc", &desc, sizeof(desc));
+	hexdump("vmalloc-chunks", tiny, tiny_next);
+	printf("```values vmalloc-per-chunk\nshift blocks\n");
+	for (unsigned int shift = 6; shift <= 16; shift += shift == 6 ? 6 : 2)
+		printf("%u %u\n", shift, kho_abi_vmalloc_per_chunk(shift));
+	printf("```\n");
+}
+
+/* ---- block-v1 -------------------------------------------------------------- */
+
+/* Pages of 64 bytes again; what is published here is simply stored. */
+static kho_pa_t small_next = 0x1000;
+
+static kho_pa_t small_alloc(void *ctx)
+{
+	kho_pa_t pa = small_next;
+
+	small_next += 0x80;
+	memset(tiny + pa, 0, 64);
+	return pa;
+}
+
+static int small_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kho_pa_t stale)
+{
+	*slot = value;
+	return 0;
+}
+
+static void block_set(void)
+{
+	static const struct khoc_mem_ops ops = {.alloc_page = small_alloc,
+						.publish_page = small_publish};
+	static const struct khoc_mem mem = {.ops = &ops, .linear = tiny, .size = TINY_SIZE};
+	struct khoc_block_set set;
+	struct khoc_block_it it;
+	__u64 slot = 0;
+
+	memset(tiny, 0, sizeof(tiny));
+	need(!khoc_block_set_init(&set, &mem, 6, &slot, 20), "set");
+	khoc_block_it_init(&it, &set);
+	for (int i = 0; i < 3; i++) {
+		char record[20];
+
+		memset(record, 'a' + i, sizeof(record));
+		need(!khoc_block_it_append(&it, record), "append");
+	}
+	need(!khoc_block_set_restore(&set, NULL, NULL), "check");
+	hexdump("blocks", tiny, 0x10c0);
+}
+
+/* ---- luo-v5 ------------------------------------------------------------------- */
+
+/* Pages of 128 bytes, so that a block has one record. */
+static void luo_block(__u64 pa, __u64 next, const void *record, size_t size)
+{
+	struct kho_abi_block block = {next, 1};
+
+	memcpy(tiny + pa, &block, sizeof(block));
+	memcpy(tiny + pa + sizeof(block), record, size);
+}
+
+static void luo(void)
+{
+	static const struct kho_abi_luo header = {"luo-v5", 2, 0x180, 0x380};
+	static const struct kho_abi_luo_session sessions[] = {{"vm-1", 0x280, 2}, {"idle", 0, 0}};
+	static const struct kho_abi_luo_file files[] = {{"memfd-v2", 0x17000, 1},
+							{"memfd-v2", 0x18000, 42}};
+	static const struct kho_abi_luo_flb_header flbs = {1, 1};
+	static const struct kho_abi_luo_flb flb = {"iommu-v1", 0x19000, 2};
+	static const struct khoc_mem mem = {.linear = tiny, .size = TINY_SIZE};
+	struct khoc_luo_session session;
+	struct khoc_luo_records walk;
+	struct khoc_luo_flbs flb_walk;
+	struct khoc_luo handed;
+
+	memset(tiny, 0, sizeof(tiny));
+	memcpy(tiny + 0x100, &header, sizeof(header));
+	luo_block(0x180, 0x200, &sessions[0], sizeof(sessions[0]));
+	luo_block(0x200, 0, &sessions[1], sizeof(sessions[1]));
+	luo_block(0x280, 0x300, &files[0], sizeof(files[0]));
+	luo_block(0x300, 0, &files[1], sizeof(files[1]));
+	memcpy(tiny + 0x380, &flbs, sizeof(flbs));
+	memcpy(tiny + 0x390, &flb, sizeof(flb));
+	need(!khoc_luo_open(&handed, &mem, 7, 0x100, 32, NULL), "header");
+	need(!khoc_luo_sessions(&walk, &handed, NULL, NULL), "sessions");
+	need(!khoc_luo_session_next(&walk, &session, NULL), "session");
+	need(!khoc_luo_files(&walk, &handed, &session, NULL, NULL), "files");
+	need(!khoc_luo_flbs(&flb_walk, &handed, NULL, NULL), "FLBs");
+	hexdump("luo", tiny, 0x400);
+}
+
+/* ---- memfd-v2 ---------------------------------------------------------------------- */
+
+static unsigned char memfd_bytes[0x4000];
+
+static void memfd(void)
+{
+	static const struct khoc_mem mem = {.linear = memfd_bytes, .size = 1ULL << 50};
+	static const struct kho_abi_memfd header = {.pos = 100,
+						    .size = 9 * 4096,
+						    .seals = KHO_ABI_MEMFD_SEAL_GROW,
+						    .nr_folios = 2,
+						    .folios = {0x2000, 1, KHO_ABI_VMALLOC_ALLOC,
+							       0}};
+	static const struct kho_abi_memfd_folio folios[] = {{0x2000ULL | 3ULL << 52, 0},
+							    {0x123456789 | 3ULL << 52, 7}};
+	struct khoc_memfd_folio folio;
+	struct khoc_memfd_list list;
+	struct khoc_memfd file;
+
+	memset(memfd_bytes, 0, sizeof(memfd_bytes));
+	memcpy(memfd_bytes + 0x1000, &header, sizeof(header));
+	memcpy(memfd_bytes + 0x2008, &(__u64){0x3000}, 8);
+	memcpy(memfd_bytes + 0x3000, folios, sizeof(folios));
+	need(!khoc_memfd_open(&file, &mem, 12, 0x1000, NULL), "memory file");
+	need(!khoc_memfd_list(&list, &file, NULL, NULL), "list");
+	for (int i = 0; i < 2; i++)
+		need(!khoc_memfd_folio_next(&list, &folio, NULL), "folio");
+	need(folio.pa == 0x123456789000 && folio.index == 7, "folio");
+	hexdump("memfd", memfd_bytes + 0x1000, sizeof(header));
+	hexdump("memfd-folios", folios, sizeof(folios));
+}
+
+/* ---- memblock-v1 ----------------------------------------------------------------- */
+
+static void reserve_mem(void)
+{
+	static const struct khoc_mem mem = {.linear = tiny, .size = TINY_SIZE};
+	struct khoc_reserve_mem walk;
+	struct khoc_reserve_mem_region region;
+	__u64 start = 0x1000, size = 0x800;
+
+	memset(tiny, 0, sizeof(tiny));
+	need(!fdt_create(tiny, 1024) && !fdt_finish_reservemap(tiny) && !fdt_begin_node(tiny, ""),
+	     "FDT");
+	need(!fdt_property_string(tiny, "compatible", KHO_ABI_MEMBLOCK_COMPATIBLE), "FDT");
+	need(!fdt_begin_node(tiny, "oops"), "FDT");
+	need(!fdt_property_string(tiny, "compatible", KHO_ABI_RESERVE_MEM_COMPATIBLE), "FDT");
+	need(!fdt_property(tiny, "start", &start, 8) && !fdt_property(tiny, "size", &size, 8),
+	     "FDT");
+	need(!fdt_end_node(tiny) && !fdt_end_node(tiny) && !fdt_finish(tiny), "FDT");
+	need(!khoc_reserve_mem_open(&walk, &mem, 0, 1024, NULL), "regions");
+	need(!khoc_reserve_mem_next(&walk, &region, NULL) && region.start == 0x1000, "region");
+	hexdump("reserve-mem", tiny, fdt_totalsize(tiny));
+}
+
 /* ---- arena-v1 -------------------------------------------------------------- */
 
 static void checksums(void)
@@ -175,8 +415,8 @@ static void checksums(void)
 		     {1, 136}, {1, 144}, {3, 144},	{0xffffffffffff, 136}};
 	static const struct {
 		unsigned int type, order;
-	} descs[] = {{0, 0}, {1, 0}, {1, 9}, {2, 0}, {2, 5},
-		     {3, 4}, {3, 6}, {4, 8}, {5, 3}, {6, 0}};
+	} descs[] = {{0, 0}, {1, 0}, {1, 9}, {2, 0}, {2, 5}, {3, 4}, {3, 6},
+		     {4, 8}, {5, 3}, {6, 0}, {7, 0}, {7, 9}, {8, 0}};
 
 	printf("```values crc32c\nbytes crc\n");
 	printf("\"123456789\" %#x\n", khoc_crc32c(0, "123456789", 9));
@@ -275,6 +515,30 @@ static void slab_geometry(void)
 	printf("```\n");
 }
 
+/* One object preserved, one only handed out, one freed; up to the first two. */
+static void single_objects(void)
+{
+	struct kmem_cache *cache = kho_kmem_cache_create("keys", 20, 0, KHO_CACHE_SINGLE, NULL);
+	char *key[3] = {NULL};
+	const struct kho_abi_slab *header;
+	const struct kho_abi_cache *record;
+
+	for (int i = 0; i < 3; i++) {
+		key[i] = cache ? kho_kmem_cache_alloc(cache) : NULL;
+		need(key[i], "cache");
+		memset(key[i], 0xa0 + i, 20);
+	}
+	need(!kho_slab_preserve(key[0]), "preserve");
+	kho_free(key[2]);
+	header = slab_of(key[0]);
+	record = kho_phys_to_virt(header->cache);
+	printf("```values cache-place\nrecord_pa slab_pa object\n%#llx %#llx %#llx\n```\n",
+	       (unsigned long long)header->cache, (unsigned long long)kho_virt_to_phys(header),
+	       (unsigned long long)kho_virt_to_phys(key[0]));
+	hexdump("cache-record", record, sizeof(*record));
+	hexdump("single-slab", header, header->objects_off + 3 * header->object_size);
+}
+
 static void heap(void)
 {
 	int fd = kho_arena_create_("examples");
@@ -283,6 +547,7 @@ static void heap(void)
 	need(!kho_arena_map_(fd, true) && !kho_arena_own_(), "arena");
 	slab();
 	slab_geometry();
+	single_objects();
 	kho_arena_unmap_();
 }
 
@@ -311,7 +576,14 @@ int main(void)
 	radix_geometry();
 	radix_keys();
 	radix_tree();
+	array_caps();
+	array_example();
 	root_fdt();
+	vmalloc_chain();
+	block_set();
+	luo();
+	memfd();
+	reserve_mem();
 	checksums();
 	geometry();
 	arena_header();

@@ -13,10 +13,14 @@
 #
 # usage: check_abi.py TOP EXAMPLES, where EXAMPLES is the program abi_examples
 import glob
+import os
 import re
 import struct
 import subprocess
 import sys
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../reader")
+import luo_reader  # noqa: E402  (another directory's)
 
 failures = []
 
@@ -109,7 +113,8 @@ def check_versions(top):
         for string in re.findall(r'_COMPATIBLE "([a-z]+-v\d+)"', open(path).read()):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
-           ["arena", "handover", "kho", "radix", "slab"])
+           ["arena", "array", "block", "handover", "kho", "luo", "memblock", "memfd", "radix",
+            "slab", "vmalloc"])
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -184,6 +189,60 @@ def check_radix(doc):
            [(0x1000, 0), (0x1040, 0), (0x1200, 3)])
 
 
+def array_cap(shift, width):
+    return ((1 << shift) - 16) // (8 + width)
+
+
+def array_node(data, pa, shift, level, lo, last):
+    """What counts of a node: (key, word), ascending."""
+    base, width, has_level, nr_sorted, nr_used, _ = struct.unpack_from("<QBBHHH", data, pa)
+    expect(f"node at {pa:#x}: level", has_level, level)
+    cap = array_cap(shift, width)
+    words = struct.unpack_from(f"<{cap}Q", data, pa + 16)
+    if width:
+        letter = {2: "H", 4: "I", 8: "Q"}[width]
+        keys = struct.unpack_from(f"<{nr_used}{letter}", data, pa + 16 + 8 * cap)
+        expect(f"node at {pa:#x}: order", list(keys[:nr_sorted]), sorted(set(keys[:nr_sorted])))
+        expect(f"node at {pa:#x}: tail", 0 <= nr_used - nr_sorted <= 32 and nr_used <= cap, True)
+    else:
+        keys = range(cap)
+    found = [(key + (0 if level else base), word) for key, word in zip(keys, words)]
+    return sorted((key, word) for key, word in found if word and lo <= key <= last)
+
+
+def array_entries(data, pa, shift):
+    """All entries, and the number that the descriptor says, from the bytes."""
+    magic, version, has_shift, zero, root, count, following, slot, doomed = struct.unpack_from(
+        "<IHBBQQQQQ", data, pa)
+    expect("array", (magic, version, has_shift, zero), (0x4B415252, 1, shift, 0))
+    if following != count:
+        word, = struct.unpack_from("<Q", data, slot)
+        if bool(word) == (following > count):
+            count = following
+    found, todo = [], [(root & ~63, root & 63, 0, 2**64 - 1)] if root else []
+    while todo:
+        pa, level, lo, last = todo.pop()
+        keys = array_node(data, pa, shift, level, lo, last)
+        if not level:
+            found += keys
+            continue
+        expect(f"node at {pa:#x}: first separator", keys[0][0], lo)
+        ends = [key - 1 for key, _ in keys[1:]] + [last]
+        todo += [(word, level - 1, key, end) for (key, word), end in zip(keys, ends)]
+    return sorted(found), count if root else 0
+
+
+def check_array(doc):
+    for shift, *caps in (map(int, r) for r in rows(doc["array-capacity"])):
+        expect(f"capacities of shift {shift}", caps, [array_cap(shift, w) for w in (0, 2, 4, 8)])
+    entries = [tuple(int(x, 0) for x in r) for r in rows(doc["array-entries"])]
+    expect("entries of the array", array_entries(image(doc["array"]), 0x40, 6),
+           (entries, len(entries)))
+    expect("entries", entries,
+           [(7, 42 << 1 | 1), (8, 0x3C0), (1000000, 3), (1000100, 7), (1 << 40, 9),
+            (2**64 - 1, 0x3C8)])
+
+
 def read_fdt(data):
     magic, total, structure, strings, reserved, version, last, _, _, size = struct.unpack_from(
         ">10I", data)
@@ -228,6 +287,61 @@ def check_root(doc):
     expect("metadata", (version, release.rstrip(b"\0"), count), (1, b"mycache 1.4", 3))
 
 
+def vmalloc_blocks(data, desc, shift, image_size):
+    """The addresses that a descriptor stands for, or the name of the fault."""
+    first, total, flags, order = struct.unpack("<QIHH", desc)
+    page, per = 1 << shift, (1 << shift - 3) - 1
+    if flags & ~3:
+        return "VERSION"
+    if order > 31 or total % (1 << order):
+        return "ORDER"
+    if not total or total > image_size >> shift:
+        return "RANGE"
+    found, chunk, seen = [], first, set()
+    while True:
+        if chunk % page:
+            return "ALIGN"
+        if not chunk or chunk + page > image_size:
+            return "RANGE"
+        if chunk in seen:
+            return "CYCLE"
+        seen.add(chunk)
+        following, *words = struct.unpack_from(f"<{per + 1}Q", data, chunk)
+        nr = (words + [0]).index(0)
+        if any(words[nr:]) or following and nr < per:
+            return "FORMAT"
+        for pa in words[:nr]:
+            if pa % (page << order):
+                return "ALIGN"
+            if pa + (page << order) > image_size:
+                return "RANGE"
+            found.append(pa)
+        if len(found) > total >> order:
+            return "RANGE"
+        if not following:
+            return found if len(found) == total >> order else "RANGE"
+        chunk = following
+
+
+def check_vmalloc(doc):
+    expect("blocks in a chunk", [[int(x) for x in r] for r in rows(doc["vmalloc-per-chunk"])],
+           [[s, (1 << s - 3) - 1] for s in (6, 12, 14, 16)])
+    desc, data = image(doc["vmalloc-desc"]), image(doc["vmalloc-chunks"])
+    want = [0x1000 + i * 3 % 10 * 128 for i in range(10)]
+    expect("blocks of the area", vmalloc_blocks(data, desc, 6, 8192), want)
+    for fault, at, value in (("VERSION", 12, 7), ("ORDER", 8, 19), ("RANGE", 8, 18),
+                             ("RANGE", 8, 22), ("ALIGN", 0, desc[0] + 8)):
+        bad = bytearray(desc)
+        bad[at] = value
+        expect(f"descriptor with {value} at {at}", vmalloc_blocks(data, bytes(bad), 6, 8192), fault)
+    first = struct.unpack_from("<Q", desc)[0]
+    for fault, at, value in (("CYCLE", 0, first), ("FORMAT", 8 * 4, 0), ("ALIGN", 8, 0x1040),
+                             ("RANGE", 8, 0x2000), ("RANGE", 0, 0)):
+        bad = bytearray(data)
+        struct.pack_into("<Q", bad, first + at, value)
+        expect(f"chunk with {value:#x} at {at}", vmalloc_blocks(bytes(bad), desc, 6, 8192), fault)
+
+
 def geometry(max_size):
     small = max_size < 128 << 20
     align = 0x10000 if small else 0x200000
@@ -266,6 +380,56 @@ def slab_geometry(size, order):
         nr -= 1
 
 
+def read_slab(data, pa):
+    """Header and states, as a reader has to check them."""
+    magic, version, order, size, nr, off, flags, cache = struct.unpack_from("<4sHHIIIIQ", data)
+    expect("slab", (magic, version, order), (b"SLAB", 1, 4 if size <= 4096 else 6))
+    expect("slab's geometry", (nr, off), slab_geometry(size, order))
+    expect("slab's flags", flags & ~1 or flags and not cache, 0)
+    expect("slab's sizes", (size % 16, 16 <= size <= 32768, cache % 16, pa % (4096 << order)),
+           (0, True, 0, 0))
+    expect("slab's reserved bytes", data[32:60], bytes(28))
+    expect("slab's crc", struct.unpack_from("<I", data, 60)[0],
+           crc32c(data[:60] + struct.pack("<Q", pa)))
+    expect("states", set(data[64:64 + nr]) - {0, 0xA5, 0x5A} - ({0x3C} if flags & 1 else set()),
+           set())
+    return size, nr, off, flags, cache
+
+
+def free_bytes(data, nr, off, size):
+    """Of a SINGLE slab: all that is in no object that is LIVE, RESERVED or FREED."""
+    yield data[64 + nr:off]
+    for i in range(nr):
+        if not data[64 + i]:
+            yield data[off + i * size:off + (i + 1) * size]
+    yield data[off + nr * size:]
+
+
+def read_cache(data, pa):
+    magic, version, pad, size, align, object_size, flags, name, pad2, crc = struct.unpack(
+        "<4sHHIIII64sII", data)
+    expect("cache", (magic, version, pad, pad2, flags & ~1), (b"CACH", 1, 0, 0, 0))
+    expect("cache's alignment", align in {1 << i for i in range(13)}, True)
+    step = max(align, 16)
+    expect("cache's object size", object_size, -(-size // step) * step)
+    expect("cache's name", bool(re.fullmatch(rb"[A-Za-z0-9._+-]{1,63}\0+", name)), True)
+    expect("cache's crc", crc, crc32c(data[:92] + struct.pack("<Q", pa)))
+    return object_size, flags, name.rstrip(b"\0")
+
+
+def check_cache(doc):
+    record_pa, slab_pa, first = (int(x, 0) for x in rows(doc["cache-place"])[0])
+    expect("cache", read_cache(image(doc["cache-record"]), record_pa), (32, 1, b"keys"))
+    data = image(doc["single-slab"])
+    size, nr, off, flags, cache = read_slab(data, slab_pa)
+    expect("slab of the cache", (size, flags, cache), (32, 1, record_pa))
+    expect("first object", first, slab_pa + off)
+    expect("states", data[64:64 + nr], bytes([0xA5, 0x3C] + [0] * (nr - 2)))
+    expect("free bytes", any(map(any, free_bytes(data, nr, off, size))), False)
+    expect("objects", data[off:off + 64],
+           (b"\xa0" * 20).ljust(32, b"\0") + (b"\xa1" * 20).ljust(32, b"\0"))
+
+
 def check_slab(doc):
     sizes = [16 * i for i in range(1, 9)]
     sizes += [base + base // 4 * i for base in (128 << i for i in range(8)) for i in range(1, 5)]
@@ -275,10 +439,8 @@ def check_slab(doc):
                (4 if size <= 4096 else 6, *slab_geometry(size, order)))
     data = image(doc["slab-header"])
     pa, first, second = (int(x, 0) for x in rows(doc["slab-place"])[0])
-    magic, version, order, size, nr, off, crc = struct.unpack_from("<4sHHIIII", data)
-    expect("slab", (magic, version, order, size, (nr, off)),
-           (b"SLAB", 1, 4, 3072, slab_geometry(3072, 4)))
-    expect("slab's crc", crc, crc32c(data[:20] + struct.pack("<Q", pa)))
+    size, nr, off, flags, cache = read_slab(data, pa)
+    expect("slab", (size, flags, cache), (3072, 0, 0))
     expect("objects", (first, second), (pa + off, pa + off + size))
     expect("states", data[64:], bytes([0, 0xA5] + [0] * (nr - 2)))
     slot, value, new, old = struct.unpack_from("<QQQQ", image(doc["intent"]))
@@ -293,6 +455,51 @@ def check_large(doc):
     expect("large object", (magic, version, pad, run, pages), (b"LARG", 1, 0, pa - 64, 25))
     expect("large object's end", pa + size, run + pages * 4096)
     expect("large object's crc", crc, crc32c(data[:32] + struct.pack("<Q", pa - 64)))
+
+
+# ---- block-v1, luo-v5, memblock-v1 ------------------------------------------------
+
+def check_blocks(doc):
+    data = image(doc["blocks"])
+    records, blocks = luo_reader.read_blocks(data, 64, 20, 0x1000)
+    expect("blocks", blocks, 2)
+    expect("records", [data[r:r + 20] for r in records], [b"a" * 20, b"b" * 20, b"c" * 20])
+    expect("live update", luo_reader.read_luo(image(doc["luo"]), 128, 0x100),
+           [2, {b"vm-1": [(b"memfd-v2", 0x17000, 1), (b"memfd-v2", 0x18000, 42)], b"idle": []},
+            [(b"iommu-v1", 0x19000, 2)]])
+    folios = struct.unpack("<4Q", image(doc["memfd-folios"]))
+    expect("folios of a memory file", [(word & (1 << 52) - 1, word >> 52, index)
+                                       for word, index in zip(folios[::2], folios[1::2])],
+           [(0x2000, 3, 0), (0x123456789, 3, 7)])
+
+
+def check_memblock(doc):
+    data = image(doc["reserve-mem"])
+    head = struct.unpack_from(">10I", data)
+    expect("memblock's FDT", (head[0], head[1]), (0xD00DFEED, len(data)))
+    at, strings, nodes, depth = head[2], head[3], {}, 0
+    while True:
+        token, = struct.unpack_from(">I", data, at)
+        at += 4
+        if token == 1:
+            name = data[at:data.index(0, at)]
+            nodes[name] = props = {}
+            at += len(name) + 4 & ~3
+            depth += 1
+        elif token == 2:
+            depth -= 1
+        elif token == 3:
+            size, name_at = struct.unpack_from(">II", data, at)
+            name_at += strings
+            props[data[name_at:data.index(0, name_at)]] = data[at + 8:at + 8 + size]
+            at += 8 + (size + 3 & ~3)
+        elif token == 9:
+            break
+    expect("memblock's depth", depth, 0)
+    expect("regions", nodes, {
+        b"": {b"compatible": b"memblock-v1\0"},
+        b"oops": {b"compatible": b"reserve-mem-v1\0", b"start": struct.pack("<Q", 0x1000),
+                  b"size": struct.pack("<Q", 0x800)}})
 
 
 def check_messages(doc):
@@ -312,8 +519,8 @@ def main():
     check_numbers(top, text)
     check_versions(top)
     if not failures:
-        for check in (check_radix, check_root, check_arena, check_slab, check_large,
-                      check_messages):
+        for check in (check_radix, check_array, check_root, check_vmalloc, check_arena, check_slab,
+                      check_cache, check_large, check_blocks, check_memblock, check_messages):
             check(doc)
     for failure in failures:
         print(f"check_abi: {failure}", file=sys.stderr)

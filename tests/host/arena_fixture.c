@@ -44,6 +44,23 @@ __u64 arena_live(void)
 	return stats.live_objects;
 }
 
+int arena_check_slabs(void)
+{
+	struct khoc_report report;
+	struct khoc_block block;
+	unsigned int type, order;
+
+	for (kho_pa_t pos = 0; khoc_radix_next(&kho_arena_.tree, pos, kho_arena_.size, &block);
+	     pos = block.pa + (KHO_PAGE_SIZE << block.order)) {
+		if (kho_block_desc_(block.pa, &type, &order) || type != KHO_ABI_DESC_SLAB)
+			continue;
+		if (khoc_slab_check(&kho_arena_.mem, KHO_PAGE_SHIFT, block.pa, order, NULL,
+				    &report))
+			return kho_fail_report_(&report);
+	}
+	return 0;
+}
+
 uint64_t test_seed(void)
 {
 	const char *text = getenv("KHO_SEED");

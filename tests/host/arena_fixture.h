@@ -19,6 +19,11 @@ void arena_crash(void);
 void arena_drop(void);
 /* Live objects that the heap counts. */
 __u64 arena_live(void);
+/*
+ * Are all slabs sound? Of those whose objects are preserved singly that includes that bytes of nobody
+ * are 0. Nothing is adopted. Return: 0 or a fault; kho_error() says more.
+ */
+int arena_check_slabs(void);
 /* Seed of the random tests: KHO_SEED, or from the clock; printed. */
 uint64_t test_seed(void);
 uint64_t test_random(uint64_t *state);

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #
 # The memory side of the process host: make check-host (short), check-kill KILLS=N and
-# check-corrupt (long). KHO_SEED=N repeats a random test.
+# check-corrupt, check-mutate MUTATIONS=N (long). KHO_SEED=N repeats a random test.
 
 KILLS ?= 3000
+MUTATIONS ?= 1000000
 # Sanitizers multiply the instructions, and their leak checker dislikes ptrace.
 HOST_TEST_SKIP := $(if $(SAN),tests/host/test_step.c)
 HOST_TEST_INC := $(KHO_CORE_INC) -Ihost -Itests/host
-HOST_TEST_SUPPORT := tests/host/arena_fixture.c tests/host/template.c
+HOST_TEST_SUPPORT := tests/host/arena_fixture.c tests/host/template.c tests/host/damage.c
 TEST_host := $(patsubst %.c,$(O)/%,$(filter-out $(HOST_TEST_SKIP),$(wildcard tests/host/test_*.c)))
 # Every call that can fail for want of memory goes through test_nomem.c.
 HOST_WRAP := malloc calloc aligned_alloc mmap munmap madvise fallocate ftruncate
 
 $(O)/tests/host/test_nomem: HOST_TEST_LD := $(HOST_WRAP:%=-Wl,--wrap=%)
+# The file grows right after it was looked at.
+$(O)/tests/host/test_arena: HOST_TEST_LD := -Wl,--wrap=fstat
 # Stepping through the dynamic linker would be no use.
 $(O)/tests/host/test_step: HOST_TEST_LD := -Wl,-z,now
+
+$(O)/tests/host/test_step: tests/host/step_block.h
 
 $(O)/tests/host/%: tests/host/%.c $(HOST_TEST_SUPPORT) $(LIB)
 	@mkdir -p $(@D)
@@ -26,13 +31,17 @@ check-host: $(TEST_host)
 	@tests/run.sh check-host $(TEST_host)
 check: check-host
 
-.PHONY: check-kill check-corrupt
-check-kill: $(O)/tests/host/test_kill $(O)/tests/host/test_step
+.PHONY: check-kill check-corrupt check-mutate
+check-kill: $(O)/tests/host/test_kill $(O)/tests/host/test_kill_block $(O)/tests/host/test_step
 	KHO_KILLS=$(KILLS) $(O)/tests/host/test_kill
+	KHO_KILLS=$(KILLS) $(O)/tests/host/test_kill_block
 	KHO_STEP=full $(O)/tests/host/test_step
 
 check-corrupt: $(O)/tests/host/test_corrupt
 	KHO_CORRUPT=full KHO_CORRUPT_JSON=$(O)/corrupt.json $<
+
+check-mutate: $(O)/tests/host/test_mutate
+	KHO_MUTATIONS=$(MUTATIONS) KHO_MUTATE_JSON=$(O)/mutate.json $<
 
 # Not run by anything: the golden images stay as they are.
 $(O)/tests/host/make_golden: tests/host/make_golden.c

@@ -3,6 +3,7 @@
  * Made tests/golden/arena-v1.sparse once, with the first release of "arena-v1". The image stays
  * for ever; this file says what is in it. Usage: make_golden FILE
  */
+#include <kho/slab.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,6 +50,33 @@ static void make_heap(void)
 	*list = last;
 }
 
+/* Of each kind; one preserved object is named, one is only handed out, one was freed. */
+static void make_caches(void)
+{
+	struct kmem_cache *nodes = kho_kmem_cache_create("nodes", 200, 0, 0, NULL);
+	struct kmem_cache *keys = kho_kmem_cache_create("keys", 100, 64, KHO_CACHE_SINGLE, NULL);
+	void **cached = kho_root("cached", "golden-list", 1);
+	char *key[4];
+
+	for (__u64 value = 1; value < 4; value++) {
+		struct node *node = kho_kmem_cache_alloc(nodes);
+
+		memset(node, 0, 200);
+		node->value = value;
+		node->next = *cached;
+		kho_publish(cached, node, NULL);
+	}
+	for (int i = 0; i < 4; i++) {
+		key[i] = kho_kmem_cache_alloc(keys);
+		memset(key[i], 'k' + i, 100);
+	}
+	kho_slab_preserve(key[0]);
+	kho_slab_preserve(key[2]);
+	kho_free(key[3]);
+	kho_add_subtree("key", key[0], 100);
+	kho_add_subtree("key2", key[2], 100);
+}
+
 static void make_pages(void)
 {
 	struct folio *folio = kho_folio_alloc(2);
@@ -83,7 +111,8 @@ int main(int argc, char **argv)
 	if (!out || fd < 0 || kho_arena_format_(fd, 3 << 20) || kho_arena_map_(fd, true) ||
 	    kho_arena_own_())
 		return 1;
-	make_heap();
+	make_caches();
+	make_heap(); /* last to publish: what it leaves unfinished */
 	make_pages();
 	kho_arena_set_metadata_("golden 1.0", 3);
 	kho_arena_set_generation_(7);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* A small arena with some of everything: see template.h. */
+#include <kho/slab.h>
 #include <string.h>
 
 #include "arena.h"
@@ -97,6 +98,30 @@ static int fill_pages(struct template *t)
 	return 0;
 }
 
+static int fill_caches(struct template *t)
+{
+	struct kmem_cache *whole = kho_kmem_cache_create(TEMPLATE_WHOLE);
+	struct kmem_cache *single = kho_kmem_cache_create(TEMPLATE_SINGLE);
+	void **chain = kho_root("cached", "test-chain", 3);
+	void *p;
+
+	OR_LINE(whole && single && chain);
+	for (int i = 0; i < 3; i++) {
+		p = kho_kmem_cache_alloc(whole);
+		OR_LINE(p);
+		add(t, THING_SMALL, p, 72, 0);
+		OR_LINE(!kho_publish(chain, p, NULL));
+		chain = p;
+		/* One of two is only handed out. */
+		OR_LINE(kho_kmem_cache_alloc(single));
+		p = kho_kmem_cache_alloc(single);
+		OR_LINE(p);
+		add(t, THING_SINGLE, p, 100, 0);
+		OR_LINE(!kho_slab_preserve(p));
+	}
+	return 0;
+}
+
 int template_fill(struct template *t)
 {
 	int rc;
@@ -104,6 +129,7 @@ int template_fill(struct template *t)
 	memset(t, 0, sizeof(*t));
 	rc = fill_heap(t);
 	rc = rc ?: fill_pages(t);
+	rc = rc ?: fill_caches(t);
 	OR_LINE(rc || !kho_arena_set_metadata_("template", 5));
 	return rc;
 }

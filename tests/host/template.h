@@ -12,7 +12,7 @@
 
 #define TEMPLATE_MAX (3ULL << 20)
 
-enum thing_kind { THING_SMALL, THING_LARGE, THING_FOLIO, THING_RUN };
+enum thing_kind { THING_SMALL, THING_LARGE, THING_FOLIO, THING_RUN, THING_SINGLE };
 
 /* Something published or preserved; its bytes follow from its number. */
 struct thing {
@@ -23,6 +23,10 @@ struct thing {
 };
 
 #define NR_THINGS 64
+
+/* The caches in it, as kho_kmem_cache_create() is asked for them. */
+#define TEMPLATE_WHOLE "whole", 72, 0, 0, NULL
+#define TEMPLATE_SINGLE "single", 100, 0, KHO_CACHE_SINGLE, NULL
 
 struct template
 {

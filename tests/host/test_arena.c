@@ -279,6 +279,86 @@ static void limits_are_rounded_down(void **state)
 	assert_int_equal(kho_arena_format_(kho_arena_create_("x"), 1ULL << 50), -EINVAL);
 }
 
+/* Its formatter died before the last store: empty, and sealed, so that it cannot be made smaller. */
+static int half_formatted(__u64 max)
+{
+	static const __u64 none;
+	int fd = formatted(max);
+
+	poke(fd, 0, &none, sizeof(none));
+	assert_int_equal(kho_arena_is_empty_(fd), 1);
+	return fd;
+}
+
+static void what_an_unfinished_formatting_left(void **state)
+{
+	int fd = half_formatted(8192 * MIB), rc;
+	struct stat before, after;
+
+	assert_int_equal(fstat(fd, &before), 0);
+	/* Longer than a new file of this limit would be, but within it. */
+	assert_int_equal(kho_arena_format_(fd, 64 * MIB), 0);
+	assert_int_equal(fstat(fd, &after), 0);
+	assert_int_equal(after.st_size, before.st_size);
+	assert_int_equal(kho_arena_map_(fd, true), 0);
+	assert_int_equal(kho_arena_.size, 64 * MIB);
+	assert_int_equal(kho_arena_own_(), 0);
+	assert_non_null(kho_malloc(100000));
+	kho_arena_unmap_();
+	/* Longer than the limit. */
+	fd = half_formatted(8192 * MIB);
+	rc = kho_arena_format_(fd, 3 * MIB);
+	if (rc != -EINVAL || !strstr(kho_error(), "raise --arena-max"))
+		fail_msg("%d: %s", rc, kho_error());
+	assert_int_equal(kho_arena_is_empty_(fd), 1);
+	assert_int_equal(kho_arena_format_(fd, 8192 * MIB), 0);
+	close(fd);
+}
+
+/* ---- an owner at work while somebody checks ---- */
+
+int __real_fstat(int fd, struct stat *st);
+int __wrap_fstat(int fd, struct stat *st);
+
+static off_t grow_by = -1; /* what the owner does once the file's size has been asked for */
+
+/* Its file grows, and it is about to publish to a word that is new. */
+static void grow(int fd, off_t size)
+{
+	struct kho_abi_intent intent = {.slot = (__u64)size, .value = 1};
+
+	if (grow_by)
+		assert_int_equal(ftruncate(fd, size + grow_by), 0);
+	poke(fd, KHO_ABI_INTENTS_PA, &intent, sizeof(intent));
+}
+
+int __wrap_fstat(int fd, struct stat *st)
+{
+	int r = __real_fstat(fd, st);
+
+	if (!r && grow_by >= 0) {
+		grow(fd, st->st_size);
+		grow_by = -1;
+	}
+	return r;
+}
+
+static void the_file_grows_while_intents_are_checked(void **state)
+{
+	int fd = formatted(64 * MIB);
+
+	grow_by = (off_t)MIB;
+	assert_int_equal(kho_arena_map_(fd, false), 0);
+	assert_int_equal(grow_by, -1);
+	kho_arena_unmap_();
+	/* Not grown, it is a fault. */
+	fd = formatted(64 * MIB);
+	grow_by = 0;
+	assert_int_equal(kho_arena_map_(fd, false), -KHO_E_RANGE);
+	assert_non_null(strstr(kho_error(), "slot"));
+	close(fd);
+}
+
 static void words_survive(void **state)
 {
 	arena_new(64 * MIB);
@@ -303,6 +383,8 @@ int main(void)
 		cmocka_unit_test(one_arena_to_a_process),
 		cmocka_unit_test(nothing_is_written_by_who_does_not_own),
 		cmocka_unit_test(limits_are_rounded_down),
+		cmocka_unit_test(what_an_unfinished_formatting_left),
+		cmocka_unit_test(the_file_grows_while_intents_are_checked),
 		cmocka_unit_test(words_survive),
 	};
 

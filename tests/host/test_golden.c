@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* The image of the first release is read for ever: what make_golden.c put in is found in it. */
+#include <kho/slab.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,11 +79,12 @@ static void the_list_has_its_four_objects(void **state)
 		assert_true(kho_usable_size(node) >= (i == 2 ? 1000 : 16));
 	}
 	assert_null(node);
-	assert_int_equal(arena_live(), 5);
+	/* And one large; of the caches 2 records, 3 and 2 objects. */
+	assert_int_equal(arena_live(), 5 + 7);
 	/* And they are freed as any others. */
 	while ((node = *slot))
 		assert_int_equal(kho_publish(slot, node->next, node), 0);
-	assert_int_equal(arena_live(), 1);
+	assert_int_equal(arena_live(), 1 + 7);
 	assert_int_equal(kho_root_remove("list"), 0);
 }
 
@@ -112,8 +114,41 @@ static void pages_are_restored(void **state)
 	words = kho_page_address(kho_restore_pages(run, 5));
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(words[i * 512], 0x1111 * i);
-	/* 4 and 5 pages; large object 10; slabs of 16 and of 1000 bytes, 16 pages each. */
-	assert_int_equal(kho_pages_used_(), (4 + 5 + 10 + 2 * 16) * 4096);
+	/* 4 and 5 pages; large object 10; slabs of 16, 1000 and 96 bytes and of two caches, 16 pages each. */
+	assert_int_equal(kho_pages_used_(), (4 + 5 + 10 + 5 * 16) * 4096);
+}
+
+static void the_caches_are_found_by_name(void **state)
+{
+	struct kmem_cache *nodes = kho_kmem_cache_create("nodes", 200, 0, 0, NULL);
+	struct kmem_cache *keys = kho_kmem_cache_create("keys", 100, 64, KHO_CACHE_SINGLE, NULL);
+	void **cached = kho_root("cached", "golden-list", 1);
+	struct node *node = *cached;
+	kho_pa_t pa, pa2;
+	char *key;
+
+	assert_non_null(nodes);
+	assert_non_null(keys);
+	assert_null(kho_kmem_cache_create("nodes", 201, 0, 0, NULL));
+	for (__u64 value = 3; value; value--, node = node->next) {
+		assert_int_equal(node->value, value);
+		assert_ptr_equal(kho_kmem_cache_of(node), nodes);
+	}
+	while ((node = *cached))
+		assert_int_equal(kho_publish(cached, node->next, node), 0);
+	assert_int_equal(kho_kmem_cache_destroy(nodes), 0);
+	assert_int_equal(kho_retrieve_subtree("key", &pa, NULL), 0);
+	assert_int_equal(kho_retrieve_subtree("key2", &pa2, NULL), 0);
+	/* 100 bytes to a multiple of 64. */
+	assert_int_equal(pa2 - pa, 2 * 128);
+	key = kho_slab_restore(pa);
+	assert_int_equal(key[0], 'k');
+	assert_int_equal(key[99], 'k');
+	assert_int_equal(key[128], 0); /* was handed out only */
+	assert_null(kho_slab_restore(pa + 128));
+	assert_null(kho_slab_restore(pa + 3 * 128));
+	key = kho_kmem_cache_restore(keys, pa2);
+	assert_int_equal(key[99], 'k' + 2);
 }
 
 int main(void)
@@ -123,6 +158,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_list_has_its_four_objects, open_golden, drop),
 		cmocka_unit_test_setup_teardown(the_large_object_is_there, open_golden, drop),
 		cmocka_unit_test_setup_teardown(pages_are_restored, open_golden, drop),
+		cmocka_unit_test_setup_teardown(the_caches_are_found_by_name, open_golden, drop),
 	};
 
 	return cmocka_run_group_tests_name("golden", tests, NULL, NULL);

@@ -10,6 +10,7 @@
  * KHO_KILLS: how many (150); KHO_SEED.
  */
 #include <errno.h>
+#include <kho/slab.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #include "heap.h"
 #include "page.h"
 #include "preserve.h"
+#include "vmalloc.h"
 
 #define ARENA_MAX (96ULL << 20)
 #define THREADS 4
@@ -31,6 +33,10 @@
 #define LIST_MAX 6
 #define FOLIOS 6
 #define RUNS 4
+#define AREAS 3
+#define DESCS_AT 2048 /* descriptors of areas, in the page of the subtrees' blobs */
+#define SINGLES 40
+#define SINGLE_WORDS 25
 #define NAMES 3
 #define BITMAP_WORDS (ARENA_MAX / KHO_PAGE_SIZE / 64)
 
@@ -53,6 +59,10 @@ enum kind {
 	FOLIO_DEL,
 	RUN_ADD,
 	RUN_DEL,
+	AREA_ADD,
+	AREA_DEL,
+	SINGLE_ADD,
+	SINGLE_DEL,
 	SUB_ADD,
 	SUB_DEL,
 	ROOT_ADD,
@@ -78,7 +88,8 @@ struct extent {
 
 static struct log {
 	struct list list[SLOTS];
-	struct extent folio[THREADS][FOLIOS], run[THREADS][RUNS];
+	struct extent folio[THREADS][FOLIOS], run[THREADS][RUNS], area[THREADS][AREAS],
+		single[THREADS][SINGLES];
 	bool sub[THREADS][NAMES], root[THREADS][NAMES];
 	__u64 meta;
 	struct flight flight[THREADS];
@@ -86,12 +97,17 @@ static struct log {
 	kho_pa_t blob;
 	/* not part of the model */
 	int running;
-	__u64 ops[META + 1], undecided, decided_after, partial_runs;
+	__u64 ops[META + 1], undecided, decided_after, partial_runs, partial_areas;
 	char text[400];
 } * the_log;
 
 static pthread_mutex_t slot_lock[SLOTS];
 static void **slots;
+static struct {
+	char *at; /* where it is in this process, preserved or not */
+	__u64 nr;
+} areas[THREADS][AREAS];
+static struct kmem_cache *items, *singles; /* of list items, and preserved one by one */
 
 #define CHECK(cond, ...)                                                                           \
 	do {                                                                                       \
@@ -141,7 +157,8 @@ static void item_bytes(struct item *item, bool check)
 static struct item *item_new(unsigned int t, uint64_t r)
 {
 	__u64 size = r % 100 < 70 ? r % 300 : r % 100 < 95 ? r % 8000 : 33000 + r % 250000;
-	struct item *item = kho_malloc(sizeof(*item) + size);
+	struct item *item = size < 300 && r >> 40 & 1 ? kho_kmem_cache_alloc(items)
+						      : kho_malloc(sizeof(*item) + size);
 
 	if (!item)
 		return NULL;
@@ -179,6 +196,18 @@ static void apply(unsigned int t, const struct flight *f)
 		break;
 	case RUN_DEL:
 		log->run[t][f->index].pa = 0;
+		break;
+	case AREA_ADD:
+		log->area[t][f->index] = (struct extent){1, f->nr, f->seq};
+		break;
+	case AREA_DEL:
+		log->area[t][f->index].pa = 0;
+		break;
+	case SINGLE_ADD:
+		log->single[t][f->index] = (struct extent){f->pa, 0, f->seq};
+		break;
+	case SINGLE_DEL:
+		log->single[t][f->index].pa = 0;
 		break;
 	case SUB_ADD:
 	case SUB_DEL:
@@ -339,6 +368,76 @@ static void change_run(unsigned int t, uint64_t r)
 		kho_free_pages(page, entry.nr);
 }
 
+/* Each area has its descriptor at a place of its own. */
+static struct kho_vmalloc *desc_of(unsigned int t, unsigned int i)
+{
+	char *page = kho_arena_.base + the_log->blob;
+
+	return (struct kho_vmalloc *)(page + DESCS_AT) + t * AREAS + i;
+}
+
+static void stamp_area(char *area, __u64 nr, __u64 seq)
+{
+	for (__u64 i = 0; i < nr; i++) {
+		*(__u64 *)(area + i * KHO_PAGE_SIZE) = seq;
+		*(__u64 *)(area + i * KHO_PAGE_SIZE + 8) = i;
+	}
+}
+
+static void take_area_back(unsigned int t, unsigned int i, bool keep)
+{
+	struct extent entry = the_log->area[t][i];
+	struct flight *f = &the_log->flight[t];
+
+	f->kind = AREA_DEL;
+	f->nr = entry.nr;
+	f->seq = entry.seq;
+	phase(f, 1);
+	kho_unpreserve_vmalloc(desc_of(t, i));
+	done(t, true);
+	if (keep)
+		return;
+	kho_vfree(areas[t][i].at);
+	areas[t][i].at = NULL;
+}
+
+static void preserve_area(unsigned int t, unsigned int i, uint64_t r)
+{
+	struct flight *f = &the_log->flight[t];
+	__u64 nr = r & 1 ? 1 + (r >> 11) % 40 : 505 + (r >> 11) % 12;
+	int rc;
+
+	if (!areas[t][i].at) {
+		areas[t][i].at = r >> 40 & 1 ? kho_vmalloc_huge(nr * KHO_PAGE_SIZE)
+					     : kho_vmalloc(nr * KHO_PAGE_SIZE);
+		areas[t][i].nr = nr;
+	}
+	if (!areas[t][i].at)
+		return;
+	f->kind = AREA_ADD;
+	f->nr = areas[t][i].nr;
+	f->seq = ++the_log->next_seq[t] << 8 | t;
+	stamp_area(areas[t][i].at, f->nr, f->seq);
+	phase(f, 1);
+	rc = kho_preserve_vmalloc(areas[t][i].at, desc_of(t, i));
+	CHECK(!rc || rc == -ENOMEM, "preserve: %d", rc);
+	done(t, !rc);
+}
+
+/* To and fro a few times: memory to be had takes much longer than marks. */
+static void change_area(unsigned int t, uint64_t r)
+{
+	unsigned int i = (unsigned int)(r % AREAS);
+
+	the_log->flight[t].index = i;
+	for (unsigned int left = 8; left; left--) {
+		if (the_log->area[t][i].pa)
+			take_area_back(t, i, left > 1 || r >> 60 & 1);
+		else
+			preserve_area(t, i, r >> 8);
+	}
+}
+
 static void name_of(char *name, const char *what, unsigned int t, unsigned int i)
 {
 	snprintf(name, 16, "%s%u-%u", what, t, i);
@@ -384,6 +483,12 @@ static void change_names(unsigned int t, uint64_t r)
 	done(t, true);
 }
 
+struct sums {
+	__u64 items, large_pages, folio_pages, run_pages, area_pages, area_chunks, singles;
+};
+
+#include "kill_caches.h"
+
 static struct thread_arg {
 	unsigned int t;
 	uint64_t rng;
@@ -406,6 +511,10 @@ static void *work(void *p)
 			change_run(arg->t, r);
 		else if (what < 217)
 			change_names(arg->t, r);
+		else if (what < 230)
+			change_area(arg->t, r);
+		else if (what < 240)
+			change_single(arg->t, r);
 		else /* reserved, and now and then forgotten */
 			kho_free(what % 8 ? kho_malloc(r % 3000) : NULL);
 		if (what == 255)
@@ -481,6 +590,13 @@ static bool happened(unsigned int t, const struct flight *f)
 		the_log->partial_runs += there != 0;
 		run_blocks(f, &total, true);
 		return f->kind == RUN_DEL;
+	case AREA_ADD:
+	case AREA_DEL:
+		/* What is there in part is nobody's: see release_rest(). */
+		return !!desc_of(t, f->index)->first == (f->kind == AREA_ADD);
+	case SINGLE_ADD:
+	case SINGLE_DEL:
+		return single_is(f->pa, f->seq) == (f->kind == SINGLE_ADD);
 	case SUB_ADD:
 	case SUB_DEL:
 		name_of(name, "sub", t, f->index);
@@ -514,10 +630,6 @@ static void settle_flights(void)
 		phase(f, 0);
 	}
 }
-
-struct sums {
-	__u64 items, large_pages, folio_pages, run_pages;
-};
 
 static void check_lists(struct sums *sums)
 {
@@ -564,6 +676,49 @@ static void check_extents(unsigned int t, struct sums *sums)
 	}
 }
 
+static void check_areas(unsigned int t, struct sums *sums)
+{
+	for (unsigned int i = 0; i < AREAS; i++) {
+		struct extent *e = &the_log->area[t][i];
+		struct kho_vmalloc *v = desc_of(t, i);
+
+		CHECK(!v->first == !e->pa, "area %u-%u: %llx", t, i, v->first);
+		if (!e->pa)
+			continue;
+		areas[t][i].at = kho_restore_vmalloc(v);
+		areas[t][i].nr = e->nr;
+		CHECK(areas[t][i].at, "area %u-%u lost", t, i);
+		CHECK(v->total_pages >= e->nr, "area %u-%u: %u pages", t, i, v->total_pages);
+		for (__u64 p = 0; p < e->nr; p++) {
+			const __u64 *page = (__u64 *)(areas[t][i].at + p * KHO_PAGE_SIZE);
+
+			CHECK(page[0] == e->seq && page[1] == p, "area %u-%u, page %llu", t, i, p);
+		}
+		sums->area_pages += v->total_pages;
+		sums->area_chunks += (v->total_pages >> v->order) / 511 + 1;
+	}
+}
+
+static int is_an_areas(void *ctx, kho_pa_t pa, unsigned int order, const char *what)
+{
+	__u64 *pages = ctx;
+
+	CHECK(!strncmp(what, "vmalloc", 7), "%s at %#llx: nobody's", what, pa);
+	*pages += 1ULL << order;
+	return 0;
+}
+
+/* What a kill left of areas that were being preserved or taken back, and nothing else, is nobody's. */
+static void release_rest(void)
+{
+	__u64 pages = 0, one = 2 + 516 + 64; /* the largest area, and its list */
+
+	CHECK(!kho_for_each_unclaimed(is_an_areas, &pages), "unclaimed");
+	CHECK(pages <= THREADS * one, "%llu pages unclaimed", pages);
+	CHECK(kho_release_unclaimed() == pages * KHO_PAGE_SIZE, "%llu pages to release", pages);
+	the_log->partial_areas += pages != 0;
+}
+
 static void check_names(unsigned int t)
 {
 	char name[16];
@@ -580,7 +735,7 @@ static void check_names(unsigned int t)
 static void check_pages(const struct sums *sums)
 {
 	static __u64 in_use[BITMAP_WORDS];
-	__u64 pages[8] = {0}, first = kho_arena_.header->data_pa >> KHO_PAGE_SHIFT, all = 0,
+	__u64 pages[16] = {0}, first = kho_arena_.header->data_pa >> KHO_PAGE_SHIFT, all = 0,
 	      sum = 0;
 	struct khoc_block block;
 	unsigned int type, order;
@@ -598,6 +753,10 @@ static void check_pages(const struct sums *sums)
 	CHECK(pages[KHO_ABI_DESC_LARGE] + pages[KHO_ABI_DESC_LARGE_PART] == sums->large_pages,
 	      "%llu pages of large objects, not %llu",
 	      pages[KHO_ABI_DESC_LARGE] + pages[KHO_ABI_DESC_LARGE_PART], sums->large_pages);
+	CHECK(pages[KHO_ABI_DESC_VMALLOC] == sums->area_pages, "%llu pages of areas, not %llu",
+	      pages[KHO_ABI_DESC_VMALLOC], sums->area_pages);
+	CHECK(pages[KHO_ABI_DESC_VMALLOC_CHUNK] == sums->area_chunks, "%llu chunks, not %llu",
+	      pages[KHO_ABI_DESC_VMALLOC_CHUNK], sums->area_chunks);
 	CHECK(!khoc_radix_union(&kho_arena_.tree, 0, ARENA_MAX / KHO_PAGE_SIZE, in_use), "union");
 	for (__u64 i = first; i < ARENA_MAX / KHO_PAGE_SIZE; i++) {
 		bool used = in_use[i / 64] >> (i % 64) & 1;
@@ -623,13 +782,18 @@ static void check_all(void)
 	check_lists(&sums);
 	for (unsigned int t = 0; t < THREADS; t++) {
 		check_extents(t, &sums);
+		check_areas(t, &sums);
+		check_singles(t, &sums);
 		check_names(t);
 	}
+	CHECK(kho_restore_folio(the_log->blob), "blob");
+	release_rest();
 	CHECK(!kho_metadata(release, &count) && count == the_log->meta, "metadata: %u", count);
 	check_pages(&sums);
 	CHECK(!kho_heap_stats(&stats, true), "stats");
-	CHECK(stats.live_objects == sums.items + 1, "%llu live objects, %llu reachable",
-	      stats.live_objects, sums.items + 1);
+	sums.items += 1 + 2 + sums.singles; /* the slots, the caches' records */
+	CHECK(stats.live_objects == sums.items, "%llu live objects, %llu reachable",
+	      stats.live_objects, sums.items);
 }
 
 static void attach(int fd)
@@ -641,6 +805,10 @@ static void attach(int fd)
 	root = kho_root("slots", "test-slots", 1);
 	CHECK(root && *root, "root");
 	slots = *root;
+	CHECK(!arena_check_slabs(), "slabs");
+	items = kho_kmem_cache_create("items", sizeof(struct item) + 300, 0, 0, NULL);
+	singles = kho_kmem_cache_create("singles", SINGLE_WORDS * 8, 64, KHO_CACHE_SINGLE, NULL);
+	CHECK(items && singles, "caches");
 }
 
 static void writer(int fd, uint64_t seed)
@@ -736,10 +904,11 @@ static void whatever_the_instant_of_the_kill(void **state)
 		ops += the_log->ops[k];
 	assert_true(ops > (__u64)n * 10);
 	printf("%d kills, %llu operations acknowledged, %llu undecided at a kill, of them %llu had "
-	       "happened, %llu runs in part\n",
+	       "happened, %llu runs and areas of %llu kills in part\n",
 	       n, (unsigned long long)ops, (unsigned long long)the_log->undecided,
 	       (unsigned long long)the_log->decided_after,
-	       (unsigned long long)the_log->partial_runs);
+	       (unsigned long long)the_log->partial_runs,
+	       (unsigned long long)the_log->partial_areas);
 }
 
 int main(void)

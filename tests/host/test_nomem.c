@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <kho/slab.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "heap.h"
 #include "page.h"
 #include "preserve.h"
+#include "vmalloc.h"
 
 #define ARENA_MAX (64ULL << 20)
 #define LARGE (3UL << 20) /* beyond what is mapped at once: allocated by fallocate() */
@@ -26,7 +28,7 @@ static struct {
 	long countdown; /* fails when it reaches 0; below: disarmed */
 	bool from_then_on;
 	bool hit;
-	long maps;
+	long mapped; /* bytes */
 } inject = {.countdown = -1};
 
 static bool fails(void)
@@ -77,13 +79,14 @@ void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off)
 {
 	void *p = fails() ? MAP_FAILED : __real_mmap(at, len, prot, flags, fd, off);
 
-	inject.maps += p != MAP_FAILED;
+	if (p != MAP_FAILED && !(flags & MAP_FIXED)) /* those replace what is there */
+		inject.mapped += (long)((len + 4095) & ~4095UL);
 	return p;
 }
 
 int __wrap_munmap(void *at, size_t len)
 {
-	inject.maps--;
+	inject.mapped -= (long)((len + 4095) & ~4095UL);
 	return __real_munmap(at, len);
 }
 
@@ -152,6 +155,23 @@ static void use_heap(void)
 	push(slot, 5 * LARGE);
 }
 
+/* A cache is there or not; an object is preserved or gone. */
+static void use_caches(void)
+{
+	for (unsigned int flags = 0; flags <= KHO_CACHE_SINGLE; flags++) {
+		struct kmem_cache *cache =
+			kho_kmem_cache_create(flags ? "single" : "whole", 9000, 0, flags, NULL);
+		void *p = cache ? kho_kmem_cache_alloc(cache) : NULL;
+
+		if (p && flags)
+			assert_int_equal(kho_slab_preserve(p), 0);
+		if (p)
+			assert_int_equal(kho_kmem_cache_free(cache, p), 0);
+		if (cache && kho_kmem_cache_destroy(cache) != -ENOMEM)
+			assert_null(kho_kmem_cache_alloc(cache));
+	}
+}
+
 static void use_pages(void)
 {
 	struct folio *folio = kho_folio_alloc(9);
@@ -170,6 +190,38 @@ static void use_pages(void)
 		kho_free_pages(page, 700);
 }
 
+/* An area of each kind; the first one, preserved, is restored as by the next program. */
+static void use_areas(void)
+{
+	struct kho_vmalloc v = {0}, more = {0};
+	char *area = kho_vmalloc(700 * KHO_PAGE_SIZE), *huge = kho_vmalloc_huge(LARGE);
+	char *linear = kho_kvmalloc(LARGE);
+	void *mem = kho_alloc_preserve(5000);
+
+	if (mem)
+		kho_unpreserve_free(mem);
+	if (huge && !kho_preserve_vmalloc(huge, &more))
+		kho_unpreserve_vmalloc(&more);
+	assert_int_equal(more.first, 0);
+	if (linear && !kho_preserve_vmalloc(linear, &more))
+		kho_kvfree(linear);
+	if (huge)
+		kho_vfree(huge);
+	if (!area || kho_preserve_vmalloc(area, &v))
+		return;
+	kho_arena_disown_();
+	if (kho_arena_own_())
+		return;
+	for (int i = 0; i < 2; i++) {
+		area = kho_restore_vmalloc(&v);
+		if (!area)
+			continue; /* may be tried again */
+		kho_unpreserve_vmalloc(&v);
+		kho_vfree(area);
+		return;
+	}
+}
+
 /* Attach and use. Return: the first error of attaching. */
 static int scenario(int arena)
 {
@@ -182,7 +234,9 @@ static int scenario(int arena)
 	}
 	rc = kho_arena_own_();
 	if (!rc) {
+		use_areas(); /* first: it then needs nodes of the tree as well */
 		use_heap();
+		use_caches();
 		use_pages();
 		if (kho_preserve_check_all_(false))
 			fail_msg("%s", kho_error());
@@ -192,6 +246,13 @@ static int scenario(int arena)
 }
 
 /* ---- what is left ---- */
+
+/* An area whose list was not finished, or that could not be mapped: nobody's, and nothing else is. */
+static int is_an_areas(void *ctx, kho_pa_t pa, unsigned int order, const char *what)
+{
+	assert_memory_equal(what, "vmalloc", 7);
+	return 0;
+}
 
 static void check_and_clear(int arena)
 {
@@ -204,6 +265,15 @@ static void check_and_clear(int arena)
 	assert_int_equal(kho_arena_own_(), 0);
 	assert_int_equal(kho_preserve_check_all_(false), 0);
 	assert_int_equal(kho_pages_discover_all_(), 0);
+	assert_int_equal(kho_for_each_unclaimed(is_an_areas, NULL), 0);
+	kho_release_unclaimed();
+	for (unsigned int flags = 0; flags <= KHO_CACHE_SINGLE; flags++) {
+		struct kmem_cache *cache =
+			kho_kmem_cache_create(flags ? "single" : "whole", 9000, 0, flags, NULL);
+
+		assert_non_null(cache);
+		assert_int_equal(kho_kmem_cache_destroy(cache), 0);
+	}
 	slot = kho_root("list", "test-list", 1);
 	assert_non_null(slot);
 	for (node = *slot; node; node = node->next) {
@@ -229,7 +299,7 @@ static void check_and_clear(int arena)
 static bool fail_one(long nth, bool from_then_on)
 {
 	int arena = kho_arena_create_("nomem"), rc;
-	long maps = inject.maps;
+	long mapped = inject.mapped;
 
 	assert_int_equal(kho_arena_format_(arena, ARENA_MAX), 0);
 	arm(nth, from_then_on);
@@ -238,8 +308,8 @@ static bool fail_one(long nth, bool from_then_on)
 	assert_true(rc <= 0);
 	if (rc)
 		assert_true(strlen(kho_error()) > 10);
-	if (inject.maps != maps)
-		fail_msg("allocation %ld: %ld mappings left", nth, inject.maps - maps);
+	if (inject.mapped != mapped)
+		fail_msg("allocation %ld: %ld bytes left mapped", nth, inject.mapped - mapped);
 	check_and_clear(arena);
 	assert_int_equal(scenario(arena), 0);
 	check_and_clear(arena);
@@ -271,12 +341,12 @@ static void making_an_arena_fails(void **state)
 {
 	for (long nth = 0;; nth++) {
 		int fd = kho_arena_create_("nomem"), rc;
-		long maps = inject.maps;
+		long mapped = inject.mapped;
 
 		arm(nth, false);
 		rc = kho_arena_format_(fd, ARENA_MAX);
 		disarm();
-		assert_int_equal(inject.maps, maps);
+		assert_int_equal(inject.mapped, mapped);
 		if (!inject.hit) {
 			assert_int_equal(rc, 0);
 			assert_true(nth >= 3);

@@ -22,6 +22,7 @@
 #include "heap.h"
 #include "page.h"
 #include "preserve.h"
+#include "vmalloc.h"
 
 #define ARENA_MAX (8ULL << 20)
 #define NODE_TAG 0x6e6f6465ULL
@@ -82,22 +83,26 @@ static __u64 list_value(const char *name, __u64 *count, __u64 *large_pages)
 
 struct found {
 	__u64 a, b;
-	__u64 folio_pages, run_pages, slab_pages, struct_pages;
+	__u64 folio_pages, run_pages, slab_pages, struct_pages, area_pages;
+	__u64 singles, records; /* of slab caches */
 };
+
+static __u64 check_slabs(__u64 *records);
 
 /* Everything that must hold in every snapshot, whatever the call. */
 static struct found check_common(void)
 {
 	struct found found = {0};
-	__u64 count = 0, large = 0, pages[8] = {0}, sum = 0;
+	__u64 count = 0, large = 0, pages[16] = {0}, sum = 0;
 	struct khoc_block block;
 	unsigned int type, order;
 
 	assert_int_equal(kho_preserve_check_all_(false), 0);
 	assert_int_equal(kho_pages_discover_all_(), 0);
+	found.singles = check_slabs(&found.records);
 	found.a = list_value("a", &count, &large);
 	found.b = list_value("b", &count, &large);
-	assert_int_equal(arena_live(), count);
+	assert_int_equal(arena_live(), count + found.singles + found.records);
 	for (kho_pa_t pos = 0; khoc_radix_next(&kho_arena_.tree, pos, ARENA_MAX, &block);) {
 		assert_int_equal(kho_block_desc_(block.pa, &type, &order), 0);
 		pages[type] += 1ULL << order;
@@ -110,6 +115,7 @@ static struct found check_common(void)
 	found.run_pages = pages[KHO_ABI_DESC_PAGES];
 	found.slab_pages = pages[KHO_ABI_DESC_SLAB];
 	found.struct_pages = pages[KHO_ABI_DESC_STRUCT];
+	found.area_pages = pages[KHO_ABI_DESC_VMALLOC] + pages[KHO_ABI_DESC_VMALLOC_CHUNK];
 	return found;
 }
 
@@ -366,20 +372,16 @@ static void op_unpreserve_run(void)
 	kho_unpreserve_pages(object, 11);
 }
 
-/* A run is preserved block by block, as in Linux: the first blocks of it may be there. */
+/* All of its blocks, or none. */
 static int check_run(const struct found *found)
 {
-	assert_true(found->run_pages == 0 || found->run_pages == 8 || found->run_pages == 10 ||
-		    found->run_pages == 11);
+	assert_true(found->run_pages == 0 || found->run_pages == 11);
 	return found->run_pages == 11;
 }
 
-/* And the last ones, when it goes. */
 static int check_no_run(const struct found *found)
 {
-	assert_true(found->run_pages == 11 || found->run_pages == 3 || found->run_pages == 1 ||
-		    found->run_pages == 0);
-	return found->run_pages == 0;
+	return !check_run(found);
 }
 
 /* ---- pages of structures ---- */
@@ -474,6 +476,137 @@ static int check_page_remove(const struct found *found)
 {
 	return !check_page_insert(found);
 }
+
+/* ---- areas, with the descriptor in a preserved folio ---- */
+
+#define AREA_PAGES 5
+
+static void setup_area(void)
+{
+	struct kho_vmalloc *v = kho_alloc_preserve(sizeof(*v));
+
+	info->pa = kho_virt_to_phys(v);
+	object = kho_vmalloc(AREA_PAGES * KHO_PAGE_SIZE);
+	if (!object)
+		_exit(8);
+	memset(object, 0x5a, AREA_PAGES * KHO_PAGE_SIZE);
+}
+
+static void setup_area_preserved(void)
+{
+	setup_area();
+	if (kho_preserve_vmalloc(object, kho_phys_to_virt(info->pa)))
+		_exit(8);
+}
+
+static void setup_area_came_in(void)
+{
+	setup_area_preserved();
+	kho_arena_disown_();
+	if (kho_arena_own_())
+		_exit(8);
+}
+
+static void op_vmalloc(void)
+{
+	old_object = kho_vmalloc(3 * KHO_PAGE_SIZE);
+}
+
+static void op_preserve_area(void)
+{
+	if (kho_preserve_vmalloc(object, kho_phys_to_virt(info->pa)))
+		_exit(7);
+}
+
+static void op_unpreserve_area(void)
+{
+	kho_unpreserve_vmalloc(kho_phys_to_virt(info->pa));
+}
+
+static void op_vfree(void)
+{
+	kho_vfree(object);
+}
+
+static void op_restore_area(void)
+{
+	if (!kho_restore_vmalloc(kho_phys_to_virt(info->pa)))
+		_exit(7);
+}
+
+/* All of it or, for who asks for it, nothing; what is left in part is nobody's and is released. */
+static int check_area(const struct found *found)
+{
+	struct kho_vmalloc *v = kho_phys_to_virt(info->pa);
+	const char *area = kho_restore_vmalloc(v);
+
+	assert_int_equal(found->folio_pages, 1);
+	assert_true(found->area_pages <= AREA_PAGES + 1);
+	assert_non_null(kho_restore_folio(info->pa));
+	for (size_t i = 0; area && i < AREA_PAGES * KHO_PAGE_SIZE; i++)
+		assert_int_equal(area[i], 0x5a);
+	if (area)
+		assert_int_equal(found->area_pages, AREA_PAGES + 1);
+	assert_int_equal(kho_release_unclaimed(), area ? 0 : found->area_pages * KHO_PAGE_SIZE);
+	return area != NULL;
+}
+
+static int check_no_area(const struct found *found)
+{
+	return !check_area(found);
+}
+
+static int check_area_stays(const struct found *found)
+{
+	assert_int_equal(check_area(found), 1);
+	return 0;
+}
+
+static int check_no_area_stays(const struct found *found)
+{
+	assert_int_equal(found->area_pages, 0);
+	return 0;
+}
+
+/* ---- folios by their memory's address ---- */
+
+static void op_alloc_preserve(void)
+{
+	if (!kho_alloc_preserve(2 * KHO_PAGE_SIZE))
+		_exit(7);
+}
+
+static void setup_alloc_came_in(void)
+{
+	object = kho_alloc_preserve(2 * KHO_PAGE_SIZE);
+	info->pa = kho_virt_to_phys(object);
+	info->nr = 1;
+	kho_arena_disown_();
+	if (kho_arena_own_())
+		_exit(8);
+}
+
+static void op_restore_free(void)
+{
+	kho_restore_free(object);
+}
+
+static int check_alloc(const struct found *found)
+{
+	struct khoc_block block;
+	const char *mem;
+
+	assert_true(found->folio_pages == 0 || found->folio_pages == 2);
+	if (!found->folio_pages)
+		return 0;
+	assert_true(khoc_radix_next(&kho_arena_.tree, 0, ARENA_MAX, &block));
+	mem = (const char *)kho_restore_folio(block.pa);
+	for (size_t i = 0; i < 2 * KHO_PAGE_SIZE; i++)
+		assert_int_equal(mem[i], 0);
+	return 1;
+}
+
+#include "step_block.h"
 
 /* ---- names ---- */
 
@@ -645,10 +778,34 @@ static void op_own(void)
 		_exit(7);
 }
 
+/* Left in the middle: its first two blocks are preserved. */
+static void setup_run_intent(void)
+{
+	struct kho_abi_intent *intent = (void *)(kho_arena_.base + KHO_ABI_INTENTS_PA);
+	int fd = fcntl(kho_arena_.fd, F_DUPFD_CLOEXEC, 0);
+
+	setup_run();
+	if (kho_run_preserve_(info->pa, 10, KHO_ABI_DESC_PAGES, KHO_ABI_DESC_PAGES))
+		_exit(8);
+	intent->value = 11;
+	intent->slot = info->pa | KHO_ABI_INTENT_RUN;
+	kho_arena_unmap_();
+	if (kho_arena_map_(fd, true))
+		_exit(8);
+}
+
+static int check_nothing_stays(const struct found *found)
+{
+	assert_int_equal(found->run_pages, 0);
+	return 0;
+}
+
 static int check_two_stays(const struct found *found)
 {
 	return a_is(2, 2, found);
 }
+
+#include "step_caches.h"
 
 static const struct step_case {
 	const char *name;
@@ -685,6 +842,15 @@ static const struct step_case {
 	 false},
 	{"publish page, remove", setup_page_published, op_page_remove, check_page_remove, false,
 	 false},
+	{"vmalloc", setup_folio, op_vmalloc, check_no_area_stays, true, false},
+	{"preserve area", setup_area, op_preserve_area, check_area, false, false},
+	{"unpreserve area", setup_area_preserved, op_unpreserve_area, check_no_area, false, false},
+	{"free preserved area", setup_area_preserved, op_vfree, check_no_area, false, false},
+	{"restore area", setup_area_came_in, op_restore_area, check_area_stays, true, false},
+	{"alloc_preserve", setup_nothing, op_alloc_preserve, check_alloc, false, false},
+	{"restore_free", setup_alloc_came_in, op_restore_free, check_no_folio, false, false},
+	STEP_BLOCK_CASES,
+	CACHE_CASES,
 	{"add subtree", setup_folio_preserved, op_add_sub, check_sub, false, true},
 	{"remove subtree", setup_sub, op_remove_sub, check_no_sub, false, true},
 	{"make root", setup_nothing, op_add_root, check_root, false, true},
@@ -695,6 +861,7 @@ static const struct step_case {
 	{"recovery, page undone", setup_page_intent, op_own, check_old_page_stays, true, false},
 	{"recovery, page completed", setup_page_intent_done, op_own, check_new_page_stays, true,
 	 false},
+	{"recovery, run", setup_run_intent, op_own, check_nothing_stays, true, false},
 };
 
 /* ---- stepping ---- */

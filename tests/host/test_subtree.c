@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* Subtrees, named roots and metadata: there or not there, whatever the instant of a crash. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "arena_fixture.h"
 #include "life.h"
 #include "preserve.h"
+#include "subtree.h"
 
 #define MIB (1ULL << 20)
 
@@ -185,6 +187,27 @@ static void metadata_of_a_foreign_arena(void **state)
 	assert_int_equal(count, 3);
 }
 
+/* Called a named root by a foreign writer: its blob is no cell. */
+static void metadata_that_is_called_a_root(void **state)
+{
+	static __u64 without[KHO_ABI_FDT_MAX / 8];
+	struct khoc_subtree node;
+	int fd = fcntl(kho_arena_.fd, F_DUPFD_CLOEXEC, 0);
+	char *fdt = kho_arena_.base + slot_in_force();
+
+	assert_int_equal(khoc_root_find(fdt, KHO_ABI_METADATA_NODE, &node), 0);
+	node.name = KHO_ABI_METADATA_NODE;
+	node.type = "t";
+	node.type_version = 1;
+	assert_int_equal(khoc_root_remove(fdt, without, sizeof(without), node.name), 0);
+	assert_int_equal(khoc_root_add(without, fdt, KHO_ABI_FDT_MAX, &node), 0);
+	assert_int_equal(kho_root_check_(), -KHO_E_RANGE);
+	kho_arena_unmap_();
+	assert_int_equal(kho_arena_map_(fd, true), -KHO_E_RANGE);
+	assert_non_null(strstr(kho_error(), "kexec-metadata"));
+	close(fd);
+}
+
 static void metadata_that_cannot_be_written_is_told_once(void **state)
 {
 	int old = dup(2), file = memfd_create("stderr", MFD_CLOEXEC);
@@ -315,6 +338,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(slots_take_turns, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_is_kept_over_changes, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_of_a_foreign_arena, fresh, drop),
+		cmocka_unit_test_setup_teardown(metadata_that_is_called_a_root, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_that_cannot_be_written_is_told_once, fresh,
 						drop),
 		cmocka_unit_test_setup_teardown(roots_have_a_type_and_a_version, fresh, drop),

@@ -12,8 +12,10 @@ $(O)/tests/life/%.o: tests/life/%.c
 $(O)/tests/life/server: $(O)/tests/life/server.o $(O)/tests/life/hold.o $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS)
 
+# A keeper without a thread.
+$(O)/tests/life/test_owner: LIFE_LD := -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 $(LIFE_BINS): $(O)/tests/life/%: $(O)/tests/life/%.o $(LIFE_HELPERS) $(LIB)
-	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS) -lcmocka
+	$(CC) $(CFLAGS) $(KHO_LDFLAGS) $(LIFE_LD) -o $@ $^ $(KHO_LDLIBS) -lcmocka
 
 .PHONY: check-life
 check-life: $(LIFE_BINS) $(O)/tests/life/server $(O)/kho

@@ -2,7 +2,8 @@
 /*
  * A server for the tests: counts requests in the arena and answers each with
  * "COUNT GENERATION PID RELEASE PREDECESSOR HANDOVERS", the last two as kho_metadata() has
- * them. Connections go along in a hand-over.
+ * them. Connections go along in a hand-over. The count is in an area of scattered pages as well, which each
+ * server restores at an address of its own and holds against it.
  *
  *	server [RELEASE [FORMAT-VERSION [FAULT]]]
  *
@@ -30,6 +31,7 @@
 #include <unistd.h>
 
 #include <kho/host.h>
+#include <kho/vmalloc.h>
 
 #include "hold.h"
 
@@ -40,7 +42,14 @@ static const char *release = "1";
 static const char *fault = "none";
 static struct kho_format format = {"counter", 1, 1, 1};
 static int epoll, stop_fd;
-static __u64 *counter;
+static struct counter {
+	__u64 count;
+	__u64 rogue;
+	struct kho_vmalloc area;
+} * counter;
+static __u64 *area; /* AREA_PAGES pages: the count in each of them */
+#define AREA_PAGES 3
+#define AREA_STEP 512
 static __u64 next_token = 1;
 
 #define NR_KNOWN 256
@@ -100,6 +109,32 @@ static void on_stop(void *ctx)
 		abort();
 }
 
+static void count(void)
+{
+	++counter->count;
+	for (int i = 0; i < AREA_PAGES; i++)
+		__atomic_store_n(area + i * AREA_STEP, counter->count, __ATOMIC_RELAXED);
+}
+
+/* As fresh, or as whoever was here before left it; a kill may come between two stores of count(). */
+static void find_area(void)
+{
+	if (!counter->area.first) {
+		area = kho_vmalloc(AREA_PAGES * AREA_STEP * sizeof(*area));
+		for (int i = 0; area && i < AREA_PAGES; i++)
+			area[i * AREA_STEP] = counter->count;
+		if (!area || kho_preserve_vmalloc(area, &counter->area))
+			die("area");
+		return;
+	}
+	area = kho_restore_vmalloc(&counter->area);
+	if (!area)
+		die("area");
+	for (int i = 0; i < AREA_PAGES; i++)
+		if (counter->count - area[i * AREA_STEP] > 1)
+			die("contents of the area");
+}
+
 static void find_counter(void)
 {
 	void **slot = kho_root("counter", "counter", 1);
@@ -107,12 +142,13 @@ static void find_counter(void)
 	if (!slot)
 		die("root");
 	if (!*slot) {
-		__u64 *fresh = kho_calloc(2, sizeof(*fresh));
+		struct counter *fresh = kho_calloc(1, sizeof(*fresh));
 
 		if (!fresh || kho_publish(slot, fresh, NULL))
 			die("publish");
 	}
 	counter = *slot;
+	find_area();
 }
 
 /* ---- other requests than for a count ---- */
@@ -178,8 +214,9 @@ static int forked_child(void)
 	struct kho_heap_stats stats;
 	char release_[65];
 	unsigned int pos = 0, nr;
-	__u64 token, *at = counter;
+	__u64 token, *at = &counter->count;
 	void **slot = (void **)at;
+	struct kho_vmalloc none_ = {0};
 
 #define WANT(e)                                                                                    \
 	do {                                                                                       \
@@ -225,6 +262,16 @@ static int forked_child(void)
 	DEAD(kho_preserve_pages((void *)at, 1));
 	kho_unpreserve_pages((void *)at, 1);
 	NONE(kho_restore_pages(kho_virt_to_phys(at), 1));
+	NONE(kho_alloc_preserve(1));
+	kho_unpreserve_free(at);
+	kho_restore_free(at);
+	NONE(kho_vmalloc(1));
+	NONE(kho_vmalloc_huge(1));
+	NONE(kho_kvmalloc(1));
+	DEAD(kho_preserve_vmalloc(area, &none_));
+	NONE(kho_restore_vmalloc(&none_));
+	kho_unpreserve_vmalloc(&none_);
+	kho_vfree(area);
 	DEAD(kho_for_each_unclaimed(none, NULL));
 	NONE(kho_release_unclaimed());
 	DEAD(kho_fd_preserve(77, 0));
@@ -290,10 +337,10 @@ static void answer(__u64 token)
 			kho_fd_close(token);
 		return;
 	}
-	++*counter;
+	count();
 	if (kho_metadata(before, &handovers))
 		die("metadata");
-	snprintf(text, sizeof(text), "%llu %llu %d %s %s %u\n", (unsigned long long)*counter,
+	snprintf(text, sizeof(text), "%llu %llu %d %s %s %u\n", (unsigned long long)counter->count,
 		 (unsigned long long)kho_generation(), (int)getpid(), release,
 		 before[0] ? before : "-", handovers);
 	if (write(fd, text, strlen(text)) < 0)
@@ -351,7 +398,7 @@ static void show_life(unsigned int times, unsigned int ms)
 static void *rogue(void *unused)
 {
 	for (;; usleep(1000))
-		__atomic_fetch_add(counter + 1, 1, __ATOMIC_RELAXED); /* not the count itself */
+		__atomic_fetch_add(&counter->rogue, 1, __ATOMIC_RELAXED); /* not the count itself */
 	return NULL;
 }
 

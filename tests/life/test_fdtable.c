@@ -7,12 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <kho/host.h>
 
+#include "arena.h"
 #include "fdtable.h"
+#include "message.h"
 #include "util.h"
 
 #define NR 20000
@@ -232,6 +235,92 @@ static void from_many_threads(void **state)
 	assert_int_equal(kho_fdtable_count_(), 0);
 }
 
+/* ---- a successor that is sent them ---- */
+
+/* What a predecessor sends: @nr tokens from @first on, each with @fd; @fd < 0: gone. */
+static void send_tokens(int channel, __u64 first, unsigned int nr, int fd)
+{
+	struct kho_abi_msg_fds head = {nr, 0};
+	__u64 tokens[16];
+	int fds[16];
+	struct kho_msg_out out = {.type = fd < 0 ? KHO_MSG_FD_GONE : KHO_MSG_FD,
+				  .head = &head,
+				  .head_len = sizeof(head),
+				  .text = tokens,
+				  .text_len = nr * sizeof(tokens[0]),
+				  .fds = fds,
+				  .nr_fds = fd < 0 ? 0 : nr};
+
+	for (unsigned int i = 0; i < nr; i++) {
+		tokens[i] = first + i;
+		fds[i] = fd;
+	}
+	assert_int_equal(kho_msg_send_(channel, &out, 1000), 0);
+}
+
+static void nobody_is_told_yet(void *ctx, __u64 token, int fd)
+{
+	++*(unsigned int *)ctx;
+}
+
+/* Return: 0, or the line of what is wrong. */
+static int succeed(int arena, int channel)
+{
+	struct kho_config config = KHO_CONFIG_INIT;
+	unsigned int told = 0, before;
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", arena);
+	setenv(KHO_ENV_ARENA_FD, number, 1);
+	snprintf(number, sizeof(number), "%d", channel);
+	setenv(KHO_ENV_CHANNEL_FD, number, 1);
+	config.ctx = &told;
+	config.fd = nobody_is_told_yet;
+	before = count_fds();
+	if (kho_start(&config) != KHO_SUCCESSOR) {
+		fprintf(stderr, "%s\n", kho_error());
+		return __LINE__;
+	}
+	if (kho_fd_get(1) != -ENOENT || kho_fd_get(2) != -ENOENT || kho_fd_get(3) < 0)
+		return __LINE__;
+	if (kho_fdtable_count_() != 1 || told)
+		return __LINE__;
+	/* What is new is the keeper's eventfd and token 3: those that went are closed. */
+	return count_fds() == before + 2 ? 0 : __LINE__;
+}
+
+/* The predecessor serves while it sends: what has gone over may be gone before all has. */
+static void gone_before_all_are_sent(void **state)
+{
+	int arena = kho_arena_create_("test"), pair[2], file = memfd_create("x", MFD_CLOEXEC);
+	struct kho_msg_out all_sent = {.type = KHO_MSG_FDS_DONE};
+	static struct kho_msg hello;
+	pid_t pid;
+	int line;
+
+	assert_int_equal(kho_arena_format_(arena, 64 << 20), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	pid = fork();
+	if (!pid) {
+		close(pair[0]);
+		line = succeed(arena, pair[1]);
+		if (line)
+			fprintf(stderr, "test_fdtable.c:%d: not so\n", line);
+		_exit(!!line);
+	}
+	close(pair[1]);
+	assert_int_equal(kho_msg_recv_(pair[0], &hello, 5000), 0);
+	assert_int_equal(hello.type, KHO_MSG_HELLO);
+	send_tokens(pair[0], 1, 3, file);
+	send_tokens(pair[0], 1, 2, -1);
+	send_tokens(pair[0], 9, 1, -1); /* came and went before it could be sent */
+	assert_int_equal(kho_msg_send_(pair[0], &all_sent, 1000), 0);
+	assert_int_equal(await_child(pid), 0);
+	close(pair[0]);
+	close(file);
+	close(arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +329,7 @@ int main(void)
 		cmocka_unit_test_setup(a_senders_error_ends_it, set_up),
 		cmocka_unit_test(closing_reaches_the_peer),
 		cmocka_unit_test(from_many_threads),
+		cmocka_unit_test(gone_before_all_are_sent),
 	};
 
 	seed_random();

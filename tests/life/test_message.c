@@ -12,6 +12,7 @@
 #include <kho/host.h>
 #include <kho/kho.h>
 
+#include "life.h"
 #include "message.h"
 #include "util.h"
 
@@ -309,6 +310,61 @@ static void the_kernel_names_the_sender(void **state)
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
+/* ---- HEALTHY, said by kho_healthy() ---- */
+
+static void become_granted(int channel)
+{
+	kho_life_.channel = channel;
+	kho_life_.reader = KHO_READER_KEEPER;
+	kho_life_.healthy = false;
+}
+
+static void fill_channel(void)
+{
+	struct kho_msg_out out = {.type = KHO_MSG_ALIVE};
+
+	while (!kho_msg_send_(pair[0], &out, 0))
+		;
+	assert_int_equal(kho_msg_send_(pair[0], &out, 0), -EAGAIN);
+}
+
+static unsigned int count_healthy(void)
+{
+	unsigned int nr = 0;
+
+	while (!kho_msg_recv_(pair[1], &msg, 0))
+		nr += msg.type == KHO_MSG_HEALTHY;
+	return nr;
+}
+
+static void healthy_that_is_not_sent_is_not_said(void **state)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	become_granted(pair[0]);
+	fill_channel();
+	assert_int_equal(kho_healthy(), -ETIMEDOUT);
+	assert_false(kho_life_.healthy);
+	assert_int_equal(kho_alive(), 1); /* the watch goes on */
+	assert_int_equal(count_healthy(), 0);
+	assert_int_equal(kho_healthy(), 0);
+	assert_true(kho_life_.healthy);
+	assert_int_equal(count_healthy(), 1);
+	become_granted(null); /* another error than that nobody is there */
+	assert_int_equal(kho_healthy(), -ENOTSOCK);
+	assert_false(kho_life_.healthy);
+	become_granted(pair[0]);
+	assert_int_equal(kho_healthy(), 0);
+	assert_int_equal(count_healthy(), 1);
+	/* A predecessor that has gone needs no telling. */
+	become_granted(pair[0]);
+	shutdown(pair[1], SHUT_RDWR);
+	assert_int_equal(kho_healthy(), 0);
+	assert_true(kho_life_.healthy);
+	become_granted(-1);
+	close(null);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +379,7 @@ int main(void)
 		TEST(a_reader_that_does_not_read),
 		TEST(the_limit_of_files),
 		TEST(the_kernel_names_the_sender),
+		TEST(healthy_that_is_not_sent_is_not_said),
 	};
 
 	seed_random();

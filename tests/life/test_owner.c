@@ -2,12 +2,15 @@
 /* The lock: one holder, whose death is heard of at once and waited for to the last thread. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -307,6 +310,79 @@ static void a_word_that_nobody_cleared(void **state)
 	assert_int_equal(tried(), 1); /* before the last boot */
 }
 
+/* ---- a /proc that hides the processes of others -------------------------------- */
+
+#define NOBODY 65534
+
+/* Become somebody who cannot see our parent. Return: false: not possible here. */
+static bool blindfold(void)
+{
+	__u64 start;
+
+	return !unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       !mount("proc", "/proc", "proc", 0, "hidepid=2") && !setgroups(0, NULL) &&
+	       !setgid(NOBODY) && !setuid(NOBODY) &&
+	       kho_proc_start_time_(getppid(), &start) == -ESRCH &&
+	       !kho_proc_self_(&(struct kho_proc_id){0});
+}
+
+static void try_blindfolded(int out)
+{
+	tell(out, blindfold());
+	tell(out, kho_owner_acquire_(0));
+}
+
+static void wait_blindfolded(int out)
+{
+	tell(out, blindfold());
+	tell(out, kho_owner_acquire_(10000));
+}
+
+static struct report tried_blindfolded(void)
+{
+	struct child c = begin(try_blindfolded);
+	struct report r;
+
+	hear(&c);
+	r = hear(&c);
+	finish(&c);
+	return r;
+}
+
+static void an_owner_that_cannot_be_seen(void **state)
+{
+	struct child c = begin(try_blindfolded), a;
+	bool possible = hear(&c).result;
+	struct kho_proc_id id;
+	struct report r;
+	__u64 killed;
+
+	finish(&c);
+	if (!possible) {
+		print_message(
+			"skipped: no /proc with hidepid=2 here (not root, or Linux before 5.8)\n");
+		skip();
+	}
+	assert_int_equal(kho_proc_self_(&id), 0);
+	stale(&id, id.pid, id.start_time);
+	assert_int_equal(tried_blindfolded().result, -EBUSY); /* hidden, but it lives */
+	stale(&id, 3999999, 1);
+	assert_int_equal(tried_blindfolded().result, 1); /* gone, not hidden */
+	/* Nobody sees when the last thread of a dead one has ended: it is given time. */
+	memset(page, 0, sizeof(*page));
+	a = begin(hold_forever);
+	assert_int_equal(hear(&a).result, 0);
+	c = begin(wait_blindfolded);
+	assert_true(hear(&c).result);
+	killed = now_us();
+	kill(a.pid, SIGKILL);
+	r = hear(&c);
+	assert_int_equal(r.result, 1);
+	assert_true(r.at_us - killed >= 900000);
+	finish(&c);
+	finish(&a);
+}
+
 static void grant_to_us(int out)
 {
 	tell(out, kho_owner_acquire_(0));
@@ -402,6 +478,83 @@ static void life_without_supervisor(void **state)
 	finish(&c);
 }
 
+/* ---- no thread for the keeper ---- */
+
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+int __real_pthread_join(pthread_t, void **);
+int __wrap_pthread_join(pthread_t, void **);
+
+static bool no_threads;
+static int strangers_joined; /* threads that never were */
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+			  void *arg)
+{
+	return no_threads ? EAGAIN : __real_pthread_create(thread, attr, start, arg);
+}
+
+int __wrap_pthread_join(pthread_t thread, void **result)
+{
+	strangers_joined += no_threads;
+	return no_threads ? ESRCH : __real_pthread_join(thread, result);
+}
+
+/* How many mappings of memfds there are. */
+static int mapped_files(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[512];
+	int nr = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		nr += strstr(line, "/memfd:") != NULL;
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+static void threadless(int out)
+{
+	struct kho_config config = KHO_CONFIG_INIT;
+	unsigned int fds;
+	int files;
+
+	kho_owner_close_();
+	config.arena_max = 128ULL << 20;
+	fds = count_fds();
+	files = mapped_files();
+	no_threads = true;
+	tell(out, kho_start(&config));
+	no_threads = false;
+	tell(out, strangers_joined);
+	tell(out, count_fds() == fds);
+	tell(out, mapped_files() == files);
+	tell(out, kho_ready());
+	tell(out, kho_close());
+	tell(out, kho_start(&config));
+	tell(out, kho_ready());
+	tell(out, kho_close());
+	tell(out, count_fds() == fds);
+}
+
+static void a_start_without_a_thread(void **state)
+{
+	static const int want[] = {-EAGAIN, 0, 1, 1, -EINVAL, 0, KHO_FRESH, 0, 0, 1};
+	struct child c = begin(threadless);
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		struct report r = hear(&c);
+
+		if (r.result != want[i])
+			fail_msg("answer %zu is %d, not %d: %s", i, r.result, want[i], r.error);
+		if (!i)
+			assert_non_null(strstr(r.error, "keeper thread cannot be started"));
+	}
+	finish(&c);
+}
+
 static const char *var, *value;
 static int wanted_fd;
 
@@ -475,8 +628,10 @@ int main(int argc, char **argv)
 		TEST(one_wake_serves_many),
 		TEST(nobody_writes_after_the_take_over),
 		TEST(a_word_that_nobody_cleared),
+		TEST(an_owner_that_cannot_be_seen),
 		TEST(an_heir_goes_first),
 		TEST(life_without_supervisor),
+		TEST(a_start_without_a_thread),
 		TEST(hostile_environment),
 	};
 	int failed;

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /* kho run, stop and status: restarts and their limit, adoption, names, signals, words. */
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "message.h"
 #include "util.h"
 
 #define NAME "t"
@@ -78,6 +85,7 @@ static void the_server_outlives_its_supervisor(void **state)
 	assert_int_not_equal(b.pid, a.pid);
 	assert_int_equal(b.count, a.count + 1);
 	assert_int_equal(b.generation, a.generation + 1);
+	await_status(NAME, "state", "running");
 	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "2", NULL), 0);
 	assert_string_equal(ask(-1).release, "2");
 	assert_int_equal(kho("stop", NAME, NULL), 0);
@@ -90,6 +98,203 @@ static void nobody_to_adopt(void **state)
 			     NULL),
 			 1);
 	assert_non_null(strstr(kho_out, "no server registered"));
+}
+
+/* A connection to a supervisor's control socket. */
+static int connect_run(const char *name)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.sock", test_dir, name);
+	for (int i = 0; connect(fd, (struct sockaddr *)&addr, sizeof(addr)); i++) {
+		assert_in_range(i, 0, 5000);
+		usleep(1000);
+	}
+	return fd;
+}
+
+/* Register as a server that looks for a supervisor would. Return: the connection. */
+static int register_with(const char *name, int arena)
+{
+	struct kho_abi_msg_register reg = {.pid = (__u32)getpid(), .name = "fake", .release = "0"};
+	struct kho_msg_out out = {.type = KHO_MSG_REGISTER,
+				  .head = &reg,
+				  .head_len = sizeof(reg),
+				  .fds = &arena,
+				  .nr_fds = 1};
+	int fd = connect_run(name);
+
+	assert_int_equal(kho_msg_send_(fd, &out, 1000), 0);
+	return fd;
+}
+
+static void read_line(int fd, char *line, size_t size)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	size_t len = 0;
+
+	do {
+		assert_int_equal(poll(&p, 1, 5000), 1);
+		assert_true(len < size - 1 && read(fd, line + len, 1) == 1);
+	} while (line[len++] != '\n');
+	line[len] = '\0';
+}
+
+/* Whoever maps it could be killed by whoever cuts it short. */
+static void an_arena_that_can_shrink_is_not_adopted(void **state)
+{
+	const char *const argv[] = {tool_path,	       "run", "--name",	   NAME, "--adopt",
+				    "--adopt-timeout", "5s",  server_path, NULL};
+	int unsealed = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING), log[2], fd;
+	int unsealable = memfd_create("x", MFD_CLOEXEC), p[2];
+	static struct kho_msg msg;
+	char text[1024];
+	pid_t run;
+
+	assert_int_equal(ftruncate(unsealed, 1 << 20), 0);
+	assert_int_equal(pipe2(log, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	run = fork();
+	if (!run) {
+		dup2(log[1], 2);
+		execv(argv[0], (char *const *)argv);
+		_exit(99);
+	}
+	for (int i = 0; i < 3; i++) {
+		char want[64];
+
+		fd = register_with(NAME, i == 0 ? unsealed : i == 1 ? unsealable : p[0]);
+		assert_int_equal(kho_msg_recv_(fd, &msg, 5000), -EPIPE); /* hung up on */
+		close(fd);
+		read_line(log[0], text, sizeof(text));
+		snprintf(want, sizeof(want), "process %d is not adopted", (int)getpid());
+		assert_non_null(strstr(text, want));
+		assert_non_null(strstr(text, "sealed against shrinking"));
+	}
+	/* It still waits for somebody better. */
+	assert_int_equal(fcntl(unsealed, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	fd = register_with(NAME, unsealed);
+	read_line(log[0], text, sizeof(text));
+	assert_non_null(strstr(text, "adopted process"));
+	kill_and_wait(run);
+	close(fd);
+	for (int i = 0; i < 2; i++) {
+		close(log[i]);
+		close(p[i]);
+	}
+	close(unsealed);
+	close(unsealable);
+}
+
+/* ---- nobody keeps the supervisor from the others ---- */
+
+static void clients_that_say_nothing(void **state)
+{
+	int idle[100];
+
+	start_run(NAME, NULL, plain);
+	for (int i = 0; i < 100; i++)
+		idle[i] = connect_run(NAME);
+	assert_int_equal(kho("status", NAME, NULL), 0);
+	assert_int_equal(kho("upgrade", NAME, "--exec", server_path, "--", "2", NULL), 0);
+	assert_string_equal(ask(-1).release, "2");
+	for (int i = 0; i < 100; i++)
+		close(idle[i]);
+}
+
+static void a_client_that_does_not_read(void **state)
+{
+	struct kho_msg_out out = {.type = KHO_MSG_CTL_STATUS};
+	int fd, r = 0, n;
+
+	start_run(NAME, NULL, plain);
+	fd = connect_run(NAME);
+	/* Nobody waits for it: it is hung up on when no more answers fit. */
+	for (n = 0; n < 100000 && !r; n++)
+		r = kho_msg_send_(fd, &out, 1000);
+	assert_int_equal(r, -EPIPE);
+	assert_int_equal(kho("status", NAME, NULL), 0);
+	close(fd);
+}
+
+/* A pipe behind stderr that nobody empties. */
+static void words_that_nobody_reads(void **state)
+{
+	char pipe_full[4096] = "";
+	int p[2];
+	struct answer a, b;
+	char listen[128];
+	const char *const argv[] = {tool_path, "run", "--name",	   NAME, "--listen",
+				    listen,    "--",  server_path, "1",	 NULL};
+	pid_t run;
+
+	snprintf(listen, sizeof(listen), "unix:%s/listen", test_dir);
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	assert_int_equal(fcntl(p[1], F_SETFL, O_NONBLOCK), 0);
+	while (write(p[1], pipe_full, sizeof(pipe_full)) > 0)
+		;
+	assert_int_equal(fcntl(p[1], F_SETFL, 0), 0);
+	run = fork();
+	if (!run) {
+		dup2(p[1], 2);
+		execv(argv[0], (char *const *)argv);
+		_exit(99);
+	}
+	a = ask(-1);
+	await_status(NAME, "state", "running");
+	kill(a.pid, SIGKILL);
+	b = ask(-1); /* started again, without a word */
+	assert_int_not_equal(b.pid, a.pid);
+	await_status(NAME, "restarts", "1");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+	close(p[0]);
+	close(p[1]);
+}
+
+/* Opening one waits for a writer. */
+static void a_program_that_is_a_fifo(void **state)
+{
+	char path[128], real[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/other", test_dir);
+	assert_non_null(realpath(server_path, real));
+	assert_int_equal(symlink(real, path), 0);
+	start_run(NAME, NULL, plain);
+	assert_int_equal(kho("upgrade", NAME, "--exec", path, NULL), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0700), 0);
+	assert_int_equal(kho("upgrade", NAME, NULL), 1); /* the same file name again */
+	assert_non_null(strstr(kho_out, "cannot be executed"));
+	assert_int_equal(kho("status", NAME, NULL), 0);
+	unlink(path);
+}
+
+/* As many as come at once while it stands still: none hangs, and each is answered afterwards. */
+static void it_stands_still(void **state)
+{
+	pid_t run = start_run(NAME, NULL, plain), asking[40];
+	int status;
+
+	kill(run, SIGSTOP);
+	for (int i = 0; i < 40; i++) {
+		asking[i] = fork();
+		if (!asking[i]) {
+			struct kho_msg_out out = {.type = KHO_MSG_CTL_STATUS};
+			static struct kho_msg msg;
+			int fd = connect_run(NAME);
+
+			_exit(kho_msg_send_(fd, &out, 5000) || kho_msg_recv_(fd, &msg, 5000) ||
+			      msg.type != KHO_MSG_CTL_REPLY);
+		}
+	}
+	usleep(200000);
+	kill(run, SIGCONT);
+	for (int i = 0; i < 40; i++) {
+		status = await_child(asking[i]);
+		assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+	}
 }
 
 static void one_supervisor_a_name(void **state)
@@ -218,6 +423,12 @@ int main(int argc, char **argv)
 		TEST(stop_of_a_failed_one),
 		TEST(the_server_outlives_its_supervisor),
 		TEST(nobody_to_adopt),
+		TEST(an_arena_that_can_shrink_is_not_adopted),
+		TEST(clients_that_say_nothing),
+		TEST(a_client_that_does_not_read),
+		TEST(words_that_nobody_reads),
+		TEST(a_program_that_is_a_fifo),
+		TEST(it_stands_still),
 		TEST(one_supervisor_a_name),
 		TEST(signals),
 		TEST(fresh),

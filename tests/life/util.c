@@ -16,7 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proc.h"
 #include "util.h"
+
+#define FIELD_PARENT 4
 
 char tool_path[256], server_path[256], test_dir[64], kho_out[8192];
 
@@ -41,20 +44,9 @@ void util_begin(const char *argv0)
 /* Parent of @pid, 0 when it is gone. */
 static pid_t parent_of(pid_t pid)
 {
-	char path[64], buf[512], *p;
-	ssize_t n;
-	int fd;
+	__u64 parent;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
-	if (fd >= 0)
-		close(fd);
-	if (n <= 0)
-		return 0;
-	buf[n] = '\0';
-	p = strrchr(buf, ')');
-	return p ? atoi(p + 4) : 0;
+	return kho_proc_field_(pid, FIELD_PARENT, &parent) ? 0 : (pid_t)parent;
 }
 
 static bool descends(pid_t pid)

@@ -47,6 +47,7 @@
 #define KHO_ABI_INTENTS_PA 0x22000
 #define KHO_ABI_NR_INTENTS 512
 #define KHO_ABI_INTENT_PAGE 1 /* in new_object and old_object: a page, not an object */
+#define KHO_ABI_INTENT_RUN 1 /* in slot: a run of pages, not a word */
 #define KHO_ABI_CELLS_PA 0x2a000
 #define KHO_ABI_NR_CELLS 1024
 #define KHO_ABI_FIXED_END 0x3a000
@@ -199,6 +200,10 @@ KHO_ABI_OFFSET(struct kho_abi_owner, pad2, 84);
  * Whoever finds a record that counts: if the word at @slot equals @value, marks
  * @new_object live and @old_object free; else marks @new_object free. Then
  * clears the record.
+ *
+ * If KHO_ABI_INTENT_RUN is set in @slot, the record is of a run of pages that is being preserved
+ * or unpreserved: @slot is its address, @value its length in pages, the rest 0. Whoever finds it
+ * unpreserves those of the run's blocks that there are with descriptor type PAGES.
  */
 struct kho_abi_intent {
 	__u64 slot;
@@ -249,6 +254,8 @@ enum kho_abi_desc_type {
 		4, /* the first block of a large heap object: struct kho_abi_large starts here */
 	KHO_ABI_DESC_LARGE_PART = 5, /* a further block of it */
 	KHO_ABI_DESC_STRUCT = 6, /* a page of a structure: whoever points to it owns it */
+	KHO_ABI_DESC_VMALLOC = 7, /* one block of an area of kho_preserve_vmalloc() */
+	KHO_ABI_DESC_VMALLOC_CHUNK = 8, /* a page of the list of such blocks */
 };
 
 #endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Damage to an arena that holds some of everything: what the tests of corruption share. One of
+ * them changes bytes of the work image, then damage_try() attaches it, uses all there is up to
+ * the last free page, says what came of it, and lays the image anew.
+ *
+ *	detected	refused at attach, or a typed fault when it is used
+ *	harmless	accepted, and everything is there
+ *	lost		accepted, and something is not found any more
+ *
+ * A structure that is new is one row of damage_structures in damage.c.
+ */
+#ifndef KHO_TEST_DAMAGE_H
+#define KHO_TEST_DAMAGE_H
+
+#include <kho/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Rows that tests name. Others follow. */
+enum damage_row {
+	DAMAGE_HEADER,
+	DAMAGE_WORDS,
+	DAMAGE_FDT,
+	DAMAGE_METADATA,
+	DAMAGE_TABLES,
+	DAMAGE_LEAVES,
+	DAMAGE_DESCS,
+	DAMAGE_SLABS,
+	DAMAGE_STATES,
+	DAMAGE_RECORDS,
+	DAMAGE_LARGES,
+	DAMAGE_INTENTS,
+	DAMAGE_CELLS,
+};
+
+/**
+ * struct damage_structure - something that can be damaged
+ * @name: for people
+ * @says: structures that a fault may be reported of, each followed by ';'
+ * @fill: put it into the open arena; 0, or the line that failed; may be NULL
+ * @parts: damage_add_part() for each place where it has bytes
+ * @found: is all of it found as its user would find it? Sets @typed when a fault says why not; may be NULL
+ * @intact: does what was found still have its bytes, when all free memory is used up? May be NULL
+ */
+struct damage_structure {
+	const char *name;
+	const char *says;
+	int (*fill)(void);
+	void (*parts)(unsigned int row);
+	bool (*found)(bool *typed);
+	bool (*intact)(void);
+};
+
+extern const struct damage_structure damage_structures[];
+extern const unsigned int damage_nr_structures;
+
+struct damage_part {
+	unsigned int row;
+	__u64 lo, hi;
+};
+
+#define DAMAGE_PARTS 512
+extern struct damage_part damage_parts[DAMAGE_PARTS];
+extern unsigned int damage_nr_parts;
+void damage_add_part(unsigned int row, __u64 lo, __u64 len);
+
+/* The image as it was, and its length. */
+extern const char *damage_image;
+extern __u64 damage_size;
+
+#define DAMAGE_CHANGES 8
+
+/**
+ * struct damage - changes of one image
+ * @forged: a checksum was made right again, so that blocks may be what they never were
+ */
+struct damage {
+	unsigned int nr;
+	struct {
+		unsigned int row;
+		__u64 at, len;
+	} change[DAMAGE_CHANGES];
+	bool forged;
+};
+
+enum damage_outcome { DAMAGE_DETECTED, DAMAGE_HARMLESS, DAMAGE_LOST, DAMAGE_NR_OUTCOMES };
+
+/* Make the image, and take the pages around where arenas are mapped, so that nobody else is next to it. */
+void damage_open(void);
+/* A work image of its own, for a child that was forked off before its first. */
+void damage_work_open(void);
+/* Change the work image, and note it in @damage. Return: false if that changes nothing. */
+bool damage_write(struct damage *damage, unsigned int row, __u64 at, const void *bytes, size_t len);
+/* What the work image has there now. */
+const void *damage_now(__u64 at);
+
+/**
+ * damage_try() - attach the work image, use it up, lay it anew
+ * @broken: called, not to return, with what must not be, whatever is damaged
+ */
+enum damage_outcome damage_try(const struct damage *damage, void (*broken)(const char *text));
+
+/* The fault that the last one was told of, if it was detected. */
+extern char damage_said[320];
+
+#endif

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#
+# Two readers, one image: arenas that a random program left, and the same with random damage, read
+# by the library (arena_dump) and by arena_reader.py. Both must refuse, or both must say the same.
+#
+# usage: agree.py ARENA_DUMP [ARENAS [DAMAGES]]; KHO_SEED repeats a run
+import contextlib
+import io
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import arena_reader  # noqa: E402  (beside this file)
+
+BATCH = 50
+
+
+def second_reading(data):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            arena_reader.say(arena_reader.Arena(data))
+        except arena_reader.Refused:
+            return "refused\n"
+    return out.getvalue()
+
+
+def targets(data):
+    """Where damage is worth while: the fixed part, the tree's nodes, descriptors, headers in data."""
+    nodes, descs, start = (int.from_bytes(data[at:at + 8], "little") for at in (80, 88, 96))
+    used = [pa for pa in range(nodes, descs, 4096) if any(data[pa:pa + 4096])]
+    areas = next(s.data for s in arena_reader.Arena(data).subtrees if s.name == "areas")
+    chunks = {int.from_bytes(data[at:at + 8], "little") for at in range(areas, areas + 256, 16)}
+    chunks = {pa for pa in chunks if start <= pa <= len(data) - 4096}
+    return {"fixed": (0, 0x3A000), "header": (0, 152), "fdt": (0x2000, 0x2400),
+            "other fdt": (0x12000, 0x12400), "intents": (0x22000, 0x22200),
+            "cells": (0x2A000, 0x2A400), "descs": (descs + start // 2048, descs + len(data) // 2048),
+            "data": (start, len(data)), "areas": (areas, areas + 256),
+            **{f"chunk {pa:#x}": (pa, pa + 256) for pa in chunks}, **{f"node {pa:#x}": (pa, pa + 4096) for pa in used}}
+
+
+def damage(data, places, rng):
+    data = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 5))):
+        lo, hi = places[rng.choice(list(places))]
+        used = [at for at in range(lo, min(hi, lo + 4096)) if data[at]]
+        at = rng.choice(used) if used and rng.random() < 0.7 else rng.randrange(lo, hi)
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            data[at] = rng.choice((0, 0xFF, rng.randrange(256)))
+        elif kind == 2:
+            at &= ~7
+            data[at:at + 8] = (rng.randrange(len(data)) & ~4095).to_bytes(8, "little")
+        else:
+            there = rng.randrange(0, len(data) - 8) & ~7
+            at &= ~7
+            data[at:at + 8] = data[there:there + 8]
+    return bytes(data)
+
+
+class Comparison:
+    def __init__(self, dump, directory):
+        self.dump, self.directory = dump, directory
+        self.pending, self.accepted, self.refused, self.failures = [], 0, 0, []
+
+    def add(self, what, data):
+        path = os.path.join(self.directory, f"{len(self.pending)}.arena")
+        with open(path, "wb") as f:
+            f.write(data)
+        self.pending.append((what, path, second_reading(data)))
+        if len(self.pending) == BATCH:
+            self.flush()
+
+    def flush(self):
+        if not self.pending:
+            return
+        done = subprocess.run([self.dump, "read", *(path for _, path, _ in self.pending)],
+                              capture_output=True, encoding="latin1", check=True)
+        why = dict(line.split(": ", 1) for line in done.stderr.splitlines())
+        for (what, path, second), first in zip(self.pending, done.stdout.split("end\n")):
+            self.refused += first == "refused\n"
+            self.accepted += first != "refused\n"
+            if first != second:
+                self.failures.append((f"{what} ({why.get(path, 'accepted')})", first, second))
+        self.pending = []
+
+
+def show(failure):
+    what, first, second = failure
+    print(f"{what}: the readers disagree", file=sys.stderr)
+    theirs, ours = second.splitlines(), first.splitlines()
+    for line in [f"  library only: {x}" for x in ours if x not in theirs][:5] + \
+            [f"  second reader only: {x}" for x in theirs if x not in ours][:5]:
+        print(line, file=sys.stderr)
+
+
+def main():
+    dump = sys.argv[1]
+    arenas, damages = (int(x) for x in (sys.argv[2:] + ["12", "40"])[:2])
+    seed = int(os.environ.get("KHO_SEED", time.time_ns() % 10**9))
+    print(f"KHO_SEED={seed}")
+    with tempfile.TemporaryDirectory() as directory:
+        comparison = Comparison(dump, directory)
+        for number in range(seed, seed + arenas):
+            path = os.path.join(directory, "made")
+            subprocess.run([dump, "make", str(number), path], check=True)
+            with open(path, "rb") as f:
+                data = f.read()
+            comparison.add(f"arena {number}", data)
+            rng, places = random.Random(number), targets(data)
+            for i in range(damages):
+                comparison.add(f"arena {number}, damage {i}", damage(data, places, rng))
+        comparison.flush()
+    for failure in comparison.failures[:10]:
+        show(failure)
+    print(f"{comparison.accepted} images accepted, {comparison.refused} refused, "
+          f"{len(comparison.failures)} disagreements")
+    return bool(comparison.failures) or not comparison.accepted or not comparison.refused
+
+
+if __name__ == "__main__":
+    sys.exit(main())
