@@ -59,7 +59,7 @@ $(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
 		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)
 
 # bench/load.mk names the client library that its neighbours link.
-PARTS := $(wildcard tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk) \
+PARTS := $(wildcard linux/vm/vm.mk tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk) \
 	bench/load.mk $(filter-out bench/load.mk,$(wildcard bench/*.mk))
 include $(PARTS)
 

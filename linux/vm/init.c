@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The first program of every kernel that vm-check boots. It runs one test's part for this boot,
+ * and then starts the next kernel of the chain, with the same initramfs, or powers off.
+ *
+ * On the kernel's command line:
+ *	vm.test=NAME	one of cases[] below, or a program in /bin that is run once
+ *	vm.chain=A,B,C	the kernels /kernel/A, /kernel/B, ... in the order in which they are booted
+ *	vm.hop=N	which of them is running, from 0
+ *	retain_initrd	so that the initramfs can be given to the next kernel
+ * What linux/vm/run looks for on the console begins with "VM: ".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include "init.h"
+
+static char cmdline[4096];
+
+int failed(const char *format, ...)
+{
+	va_list args;
+
+	printf("VM: fail: ");
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\n");
+	return -1;
+}
+
+ssize_t read_file(const char *path, void *buffer, size_t size)
+{
+	size_t got = 0;
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return failed("%s: %s", path, strerror(errno));
+	while (got < size && (n = read(fd, (char *)buffer + got, size - got)) > 0)
+		got += n;
+	close(fd);
+	return got;
+}
+
+/* The value of a parameter "NAME=", or an empty string. */
+static void parameter(const char *name, char *value, size_t size)
+{
+	size_t len = strlen(name);
+	const char *at;
+
+	value[0] = 0;
+	for (at = cmdline; *at; at += strspn(at, " ")) {
+		size_t word = strcspn(at, " ");
+
+		if (word >= len && !strncmp(at, name, len))
+			snprintf(value, size, "%.*s", (int)(word - len), at + len);
+		at += word;
+	}
+}
+
+/* The command line of the next boot: ours, but for the number. */
+static void next_cmdline(char *next, size_t size, int hop)
+{
+	const char *at;
+	size_t used = 0;
+
+	for (at = cmdline; *at; at += strspn(at, " ")) {
+		size_t word = strcspn(at, " ");
+
+		if (strncmp(at, "vm.hop=", 7))
+			used += snprintf(next + used, size - used, "%.*s ", (int)word, at);
+		at += word;
+	}
+	snprintf(next + used, size - used, "vm.hop=%d", hop);
+}
+
+static int mount_all(void)
+{
+	static const struct {
+		const char *type, *where;
+	} mounts[] = {
+		{"proc", "/proc"},    {"sysfs", "/sys"},
+		{"devtmpfs", "/dev"}, {"debugfs", "/sys/kernel/debug"},
+		{"tmpfs", "/tmp"},
+	};
+	size_t i;
+	int fd;
+
+	for (i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+		mkdir(mounts[i].where, 0755);
+		if (mount(mounts[i].type, mounts[i].where, mounts[i].type, 0, NULL) < 0)
+			return failed("mount %s: %s", mounts[i].where, strerror(errno));
+	}
+	fd = open("/dev/console", O_RDWR);
+	if (fd >= 0) {
+		dup2(fd, 0);
+		dup2(fd, 1);
+		dup2(fd, 2);
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	return 0;
+}
+
+int run_program(const char *program, const char *stage)
+{
+	char path[128];
+	int status;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "/bin/%s", program);
+	pid = fork();
+	if (pid == 0) {
+		execl(path, program, stage ? "--stage" : NULL, stage, NULL);
+		printf("%s: %s\n", path, strerror(errno));
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return failed("%s: %s", path, strerror(errno));
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return failed("%s: status %#x", program, status);
+	return 0;
+}
+
+/* Start the next kernel. Returns only if it cannot be started. */
+static int next_kernel(const char *name, int hop)
+{
+	char path[128], next[sizeof(cmdline) + 16];
+	int kernel, initrd;
+
+	snprintf(path, sizeof(path), "/kernel/%s", name);
+	kernel = open(path, O_RDONLY);
+	initrd = open("/sys/firmware/initrd", O_RDONLY);
+	if (kernel < 0 || initrd < 0)
+		return failed("%s: %s", kernel < 0 ? path : "retained initrd", strerror(errno));
+	next_cmdline(next, sizeof(next), hop);
+	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(next) + 1, next, 0UL))
+		return failed("kexec_file_load: %s", strerror(errno));
+	printf("VM: kexec to %s\n", name);
+	reboot(RB_KEXEC);
+	return failed("reboot: %s", strerror(errno));
+}
+
+/* The @nr-th name of a list, or NULL. */
+static char *nth(char *list, int nr)
+{
+	char *name, *rest = list;
+
+	while ((name = strsep(&rest, ",")))
+		if (!nr--)
+			return name;
+	return NULL;
+}
+
+static void boot(void)
+{
+	char test[64], chain[1024], number[16], *next;
+	struct utsname uts;
+	struct stage stage;
+
+	if (read_file("/proc/cmdline", cmdline, sizeof(cmdline) - 1) < 0)
+		return;
+	cmdline[strcspn(cmdline, "\n")] = 0;
+	parameter("vm.test=", test, sizeof(test));
+	parameter("vm.chain=", chain, sizeof(chain));
+	parameter("vm.hop=", number, sizeof(number));
+	stage.hop = atoi(number);
+	uname(&uts);
+	printf("VM: boot %d %s\n", stage.hop, uts.release);
+	next = nth(chain, stage.hop + 1);
+	stage.last = !next;
+	if (run_case(test, &stage) < 0)
+		return;
+	printf("VM: done %d\n", stage.hop);
+	if (next)
+		next_kernel(next, stage.hop + 1);
+	else
+		printf("VM: end\n");
+}
+
+int main(void)
+{
+	/* Children of tests become ours, and end with the kernel. */
+	if (!mount_all())
+		boot();
+	fflush(stdout);
+	sync();
+	reboot(RB_POWER_OFF);
+	return 1;
+}

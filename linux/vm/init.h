@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the first program (init.c) and the tests it runs (cases.c) share. */
+#ifndef KHO_VM_INIT_H
+#define KHO_VM_INIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Which boot of the chain this is: from 0; @last if no kexec follows. */
+struct stage {
+	int hop;
+	bool last;
+};
+
+/* Say on the console why the test has failed. Return: -1. */
+int failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Up to @size bytes of a file. Return: how many, or -1 after failed(). */
+ssize_t read_file(const char *path, void *buffer, size_t size);
+
+/* Run /bin/@program, with "--stage @stage" if that is not NULL. Return: 0, or -1 after failed(). */
+int run_program(const char *program, const char *stage);
+
+/* Run a test's part for this boot. Return: 0, or -1 after failed(). */
+int run_case(const char *name, const struct stage *stage);
+
+#endif
