@@ -390,6 +390,8 @@ bool kho_migrate_due_(void)
 	struct kho_root_info info;
 	bool due;
 
+	if (!kho_arena_.mapped)
+		return false;
 	pthread_mutex_lock(&m.lock);
 	due = m.nr || kho_root_look_(KHO_ABI_ROOT_OLD, true, 0, &info);
 	pthread_mutex_unlock(&m.lock);

@@ -251,7 +251,7 @@ static int check_single_stays(const struct found *found)
 		 false},                                                                             \
 	{                                                                                            \
 		"single, adopt", setup_single_left, op_single_adopt, check_single_stays, true,       \
-			false                                                                        \
+			true                                                                         \
 	}
 
 #endif
