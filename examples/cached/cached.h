@@ -238,6 +238,8 @@ bool conn_flush(struct worker *w);
 void conn_want(struct conn *conn, bool writing);
 
 int conns_make(void **slot);
+/* Before the arena is ours: what conns_attach() needs of private memory. Return: 0, -ENOMEM. */
+int conns_prepare(void);
 int conns_attach(struct conn_table *table, bool after_rollback);
 void conns_close_inherited(void);
 int conns_adopt(__u64 token, int fd);

@@ -307,16 +307,19 @@ static void drop_gone(void)
  * Called while nobody serves: at the start, after the grant, after a roll-back. Who is known by
  * then goes on; states that nobody owns are freed.
  */
+int conns_prepare(void)
+{
+	if (!free_slots)
+		free_slots = malloc(NR_CHUNKS * CHUNK_STATES * sizeof(*free_slots));
+	if (spare_fd < 0)
+		spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return free_slots ? 0 : -ENOMEM;
+}
+
 int conns_attach(struct conn_table *found, bool after_rollback)
 {
 	unsigned int i, j;
 
-	if (!free_slots)
-		free_slots = malloc(NR_CHUNKS * CHUNK_STATES * sizeof(*free_slots));
-	if (!free_slots)
-		return -ENOMEM;
-	if (spare_fd < 0)
-		spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	table = found;
 	ids_attach(&tokens, &table->token_limit);
 	nr_free = nr_slots = 0;

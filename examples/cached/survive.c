@@ -122,6 +122,10 @@ int survive_ready(void)
 {
 	int err = take_connections();
 
+	/* In a successor clients wait from the grant on: what can be done now, is. */
+	if (!err)
+		err = conns_prepare();
+	table_prepare();
 	if (how == KHO_SUCCESSOR)
 		conns_set_probation(true);
 	else if (!err)

@@ -334,6 +334,11 @@ int table_make(void **slot)
 	return kho_publish(slot, made, NULL);
 }
 
+void table_prepare(void)
+{
+	memset(stripes, 0, sizeof(stripes));
+}
+
 void table_attach(struct table *found, bool counted)
 {
 	unsigned int i;

@@ -37,6 +37,9 @@ struct place {
 /* Make an empty table in @slot, if there is none. Return: 0, -ENOMEM. */
 int table_make(void **slot);
 
+/* Before the arena is ours: private memory is touched, so that table_attach() does not fault. */
+void table_prepare(void);
+
 /**
  * table_attach() - use @table from here on
  * @counted: its sums are right; otherwise items are counted by table_count_step()

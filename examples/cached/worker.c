@@ -3,6 +3,7 @@
  * Worker threads: each waits for its own connections, and parks nowhere else.
  */
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -17,9 +18,7 @@
 
 struct worker workers[NR_THREADS];
 
-static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t gate = PTHREAD_COND_INITIALIZER;
-static bool gate_open;
+static sem_t gate; /* closed until the arena is ours */
 static bool stopping;
 
 static __u32 clock_seconds(void)
@@ -28,14 +27,6 @@ static __u32 clock_seconds(void)
 
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	return now.tv_sec;
-}
-
-static void wait_for_gate(void)
-{
-	pthread_mutex_lock(&gate_lock);
-	while (!gate_open)
-		pthread_cond_wait(&gate, &gate_lock);
-	pthread_mutex_unlock(&gate_lock);
 }
 
 static void serve(struct worker *w)
@@ -59,8 +50,10 @@ static void serve(struct worker *w)
 
 static void *run(void *arg)
 {
-	wait_for_gate();
 	kho_worker_enter();
+	kho_blocking();
+	while (sem_wait(&gate))
+		;
 	serve(arg);
 	kho_worker_exit();
 	return NULL;
@@ -70,6 +63,7 @@ int workers_init(void)
 {
 	unsigned int i;
 
+	sem_init(&gate, 0, 0);
 	for (i = 0; i < options.threads; i++) {
 		struct worker *w = &workers[i];
 		struct epoll_event event = {.events = EPOLLIN};
@@ -106,10 +100,8 @@ void workers_go(void)
 	/* Those who never wait for an event, like the clock, need a time, too. */
 	for (i = 0; i < NR_THREADS; i++)
 		workers[i].now = clock_seconds();
-	pthread_mutex_lock(&gate_lock);
-	gate_open = true;
-	pthread_cond_broadcast(&gate);
-	pthread_mutex_unlock(&gate_lock);
+	for (i = 0; i < options.threads; i++)
+		sem_post(&gate);
 }
 
 bool workers_went_round(struct rounds *rounds)
