@@ -20,7 +20,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fdtable.h"
@@ -42,14 +41,6 @@
 	20 /* one look counts for no more: a machine that starves us starves it, too */
 
 static struct kho_handover handover; /* one at a time, and too large for a stack */
-
-static __u64 now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (__u64)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 /* Keep the reason: kho_error() is good for one call. */
 static int because(struct kho_handover *h, int error)
@@ -307,7 +298,7 @@ static int hear(struct kho_handover *h, struct vigil *v)
 	v->silent_ms = 0;
 	if (h->msg.type == KHO_MSG_TAKEN && !v->taken) {
 		v->taken = true;
-		v->taken_us = now_us();
+		v->taken_us = kho_now_us_();
 		h->step = KHO_STEP_HEALTHY;
 		kho_step_("predecessor-taken");
 		return 0;
@@ -375,7 +366,7 @@ static int linger(struct kho_handover *h, __u64 frozen_at)
 
 	do {
 		r = linger_once(h, &v);
-		if (v.taken_us && (r || now_us() - v.taken_us >= NEWS_MS * 1000))
+		if (v.taken_us && (r || kho_now_us_() - v.taken_us >= NEWS_MS * 1000))
 			tell_taken(h, &v, frozen_at);
 	} while (!r);
 	return r;
@@ -468,7 +459,7 @@ static void cancel(struct kho_handover *h)
 
 static int hand_over(struct kho_handover *h)
 {
-	__u64 frozen_at = now_us();
+	__u64 frozen_at = kho_now_us_();
 	int r = kho_predecessor_freeze_(h) ?: grant(h);
 
 	if (r)

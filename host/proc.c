@@ -25,12 +25,17 @@
 #define FIELD_START_TIME 22
 #define LONG_SLICE_NS 100000000 /* the longest there is */
 
-__u64 kho_now_ms_(void)
+__u64 kho_now_us_(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (__u64)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (__u64)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+__u64 kho_now_ms_(void)
+{
+	return kho_now_us_() / 1000;
 }
 
 int kho_left_ms_(__u64 deadline)

@@ -23,8 +23,9 @@ struct kho_proc_id {
 	char comm[32];
 };
 
-/* Monotonic milliseconds. */
+/* Monotonic milliseconds, microseconds. */
 __u64 kho_now_ms_(void);
+__u64 kho_now_us_(void);
 /* Milliseconds until @deadline, 0 when it has passed; for poll(). */
 int kho_left_ms_(__u64 deadline);
 

@@ -7,6 +7,7 @@
  * always one whole FDT, and nothing to allocate.
  */
 #include <errno.h>
+#include <libfdt.h>
 #include <string.h>
 
 #include <kho/abi/format.h>
@@ -150,6 +151,17 @@ static int check_composite(const void *fdt, kho_pa_t slot)
 			 khoc_compat_text(&why, text, sizeof(text)));
 }
 
+/* As much of it as it says that it has; what is wrong with that, the check says. */
+static void copy_fdt(kho_pa_t slot)
+{
+	const struct fdt_header *fdt = (const void *)(kho_arena_.base + slot);
+	size_t len = fdt32_ld(&fdt->totalsize);
+
+	if (len < sizeof(*fdt) || len > sizeof(scratch.check))
+		len = sizeof(scratch.check);
+	memcpy(scratch.check, fdt, len);
+}
+
 /* A copy is checked: the owner may be at work on the slots. Changed meanwhile: look again. */
 int kho_root_check_(void)
 {
@@ -165,7 +177,7 @@ int kho_root_check_(void)
 				   kho_arena_.words->root_fdt);
 			break;
 		}
-		memcpy(scratch.check, kho_arena_.base + slot, sizeof(scratch.check));
+		copy_fdt(slot);
 		rc = khoc_root_check(scratch.check, sizeof(scratch.check), slot, kho_file_size_(),
 				     &report);
 		if (rc)

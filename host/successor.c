@@ -20,6 +20,7 @@
 #include "proc.h"
 
 #define SEND_MS 2000
+#define LOOK_OUT_US 500
 #define FDS_MS 60000 /* for all preserved fds to come */
 #define PREFAULT_MS 20000 /* idle priority may mean never on a busy machine */
 
@@ -239,9 +240,24 @@ static int take_over(void)
 	return r;
 }
 
+/*
+ * The grant follows READY within a fraction of a millisecond, while clients wait: to fall asleep
+ * and be woken takes as long again. Whoever else wants this processor gets it.
+ */
+static void look_out(void)
+{
+	struct pollfd p = {kho_life_.channel, POLLIN, 0};
+	__u64 end = kho_now_us_() + LOOK_OUT_US;
+
+	while (!poll(&p, 1, 0) && kho_now_us_() < end)
+		sched_yield();
+}
+
 static int await_grant(void)
 {
 	int r;
+
+	look_out();
 
 	for (;;) {
 		r = next_msg(1000000);
