@@ -20,6 +20,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../reader")
+from arena_reader import crc6, crc16, crc32c  # noqa: E402
 import luo_reader  # noqa: E402  (another directory's)
 
 failures = []
@@ -127,32 +128,6 @@ def check_versions(top):
 
 
 # ---- the second reader: bit by bit, as docs/abi.md has it ------------------------
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)  # 0x1edc6f41, reflected
-    return crc ^ 0xFFFFFFFF
-
-
-def crc16(value, salt):
-    crc = salt
-    for byte in struct.pack("<Q", value)[:6]:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ (0x1021 if crc & 0x8000 else 0)) & 0xFFFF
-    return crc
-
-
-def crc6(bits):
-    crc = 0x3F
-    for i in range(9, -1, -1):
-        top = crc >> 5 & 1 ^ bits >> i & 1
-        crc = crc << 1 & 0x3F ^ (3 if top else 0)
-    return crc
-
 
 def tree_shape(shift):
     order0, table, bitmap = 64 - shift, shift - 3, shift + 3
