@@ -37,6 +37,8 @@
 #define SEND_MS 1000
 #define DISMISS_MS 200 /* to exit on its own after a CANCEL */
 #define LINGER_POLL_MS 2 /* how soon the lock's word is looked at: sooner than a pidfd tells */
+/* News for the operator wait until clients have been served for a while: who reads them wants a processor. */
+#define NEWS_MS 10
 #define SILENCE_STEP_MS                                                                            \
 	20 /* one look counts for no more: a machine that starves us starves it, too */
 
@@ -269,12 +271,6 @@ static int grant(struct kho_handover *h)
 	kho_step_("predecessor-released");
 	return kho_msg_send_(h->channel, &out, SEND_MS);
 }
-
-/*
- * News for the operator wait until the clients have been served for a while: whoever reads them wants
- * a processor, too.
- */
-#define NEWS_MS 10
 
 /**
  * struct vigil - what is known of a successor that was granted the arena

@@ -151,8 +151,11 @@ static int check_composite(const void *fdt, kho_pa_t slot)
 			 khoc_compat_text(&why, text, sizeof(text)));
 }
 
-/* As much of it as it says that it has; what is wrong with that, the check says. */
-static void copy_fdt(kho_pa_t slot)
+/*
+ * As much of it as it says that it has; what is wrong with that, the check says. Behind the copy lies what
+ * another one left: nobody is to read there. Return: its length.
+ */
+static size_t copy_fdt(kho_pa_t slot)
 {
 	const struct fdt_header *fdt = (const void *)(kho_arena_.base + slot);
 	size_t len = fdt32_ld(&fdt->totalsize);
@@ -160,6 +163,7 @@ static void copy_fdt(kho_pa_t slot)
 	if (len < sizeof(*fdt) || len > sizeof(scratch.check))
 		len = sizeof(scratch.check);
 	memcpy(scratch.check, fdt, len);
+	return len;
 }
 
 /* A copy is checked: the owner may be at work on the slots. Changed meanwhile: look again. */
@@ -168,6 +172,7 @@ int kho_root_check_(void)
 	struct khoc_report report;
 	kho_pa_t slot;
 	int rc, tries = 0;
+	size_t len;
 
 	pthread_mutex_lock(&lock);
 	do {
@@ -177,9 +182,8 @@ int kho_root_check_(void)
 				   kho_arena_.words->root_fdt);
 			break;
 		}
-		copy_fdt(slot);
-		rc = khoc_root_check(scratch.check, sizeof(scratch.check), slot, kho_file_size_(),
-				     &report);
+		len = copy_fdt(slot);
+		rc = khoc_root_check(scratch.check, len, slot, kho_file_size_(), &report);
 		if (rc)
 			kho_fail_report_(&report);
 		else if (khoc_root_tree(scratch.check) != kho_arena_.header->tree_root_pa)
@@ -324,7 +328,7 @@ void kho_metadata_take_(void)
 	pthread_mutex_lock(&lock);
 	do {
 		slot = current_slot();
-		memcpy(scratch.check, kho_arena_.base + slot, sizeof(scratch.check));
+		copy_fdt(slot);
 		memcpy(&incoming, kho_arena_.base + slot + KHO_ABI_FDT_MAX, sizeof(incoming));
 		/* As good as a fence, which the thread sanitizer does not have. */
 		__atomic_fetch_add(&order, 1, __ATOMIC_ACQ_REL);
