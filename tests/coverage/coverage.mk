@@ -4,7 +4,7 @@
 # Needs gcc and gcovr: scripts/coverage installs what is missing first.
 COVERAGE_CORE := 95
 COVERAGE_HOST := 85
-COVERAGE_CHECKS := check-core check-host check-life check-fuzz check-fuzz-arena check-cached
+COVERAGE_CHECKS := check-core check-host check-life check-fuzz check-cached
 
 COVERAGE_O := $(O)/coverage
 COVERAGE_DUMP := $(abspath $(COVERAGE_O))/dump.o
