@@ -17,6 +17,7 @@ FUZZ_NAMES += array
 FUZZ_NAMES += compat note
 FUZZ_NAMES += arena
 FUZZ_NAMES += proto
+FUZZ_NAMES += array_ops tree_ops heap_ops page_ops
 
 # What a target needs besides the library.
 FUZZ_SRCS_arena := tests/host/template.c
@@ -79,7 +80,7 @@ fuzz-libfuzzer: fuzz-target
 
 # Leaks are looked for as well: a target frees what it takes.
 fuzz: fuzz-libfuzzer
-	$(LIBFUZZER) -max_total_time=$(SECONDS) -print_final_stats=1 -timeout=20 -rss_limit_mb=4096 \
+	$(LIBFUZZER) -max_total_time=$(SECONDS) -print_final_stats=1 -timeout=120 -rss_limit_mb=4096 \
 		-artifact_prefix=$(FUZZED). $(FUZZED) fuzz/corpus/$(TARGET)
 
 # Its cores and governors are its own business: no system is tuned for this.
@@ -87,7 +88,7 @@ fuzz-afl: fuzz-target
 	@$(FUZZ_BUILD) O=$(O)/afl CC=afl-clang-fast SAN=address,undefined $(O)/afl/fuzz/$(TARGET).afl
 	@mkdir -p $(O)/fuzzed
 	AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_AUTORESUME=1 \
-		afl-fuzz -i fuzz/corpus/$(TARGET) -o $(FUZZED).afl -V $(SECONDS) -t 5000 -- \
+		afl-fuzz -i fuzz/corpus/$(TARGET) -o $(FUZZED).afl -V $(SECONDS) -t 20000 -- \
 		$(O)/afl/fuzz/$(TARGET).afl
 	@sed -n '/^execs_done\|^edges_found\|^total_edges\|^corpus_count\|^saved_/p' \
 		$(FUZZED).afl/default/fuzzer_stats
