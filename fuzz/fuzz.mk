@@ -17,13 +17,18 @@ FUZZ_NAMES += array
 FUZZ_NAMES += compat note
 FUZZ_NAMES += arena
 FUZZ_NAMES += proto
-FUZZ_NAMES += array_ops tree_ops heap_ops page_ops
+FUZZ_NAMES += array_ops tree_ops heap_ops page_ops fdtable
+FUZZ_NAMES += message environ control
 
 # What a target needs besides the library.
+comma := ,
 FUZZ_SRCS_arena := tests/host/template.c
 FUZZ_INC_arena := -Itests/host
 FUZZ_SRCS_proto := examples/cached/proto.c
 FUZZ_INC_proto := -Iexamples/cached
+FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn.c
+FUZZ_INC_control := -Itool
+FUZZ_LD_control := $(addprefix -Wl$(comma)--wrap=,spawn kill waitpid pthread_create poll)
 
 FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(O)/fuzz/%)
 FUZZ_CC = $(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Ifuzz \
@@ -46,7 +51,7 @@ $(FUZZ_REPLAYS:%=%.afl): $(O)/fuzz/%.afl: fuzz/afl.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(KHO_LDLIBS)
 
-$(O)/fuzz/make_corpus: fuzz/make_corpus.c $(LIB)
+$(O)/fuzz/make_corpus: fuzz/make_corpus.c fuzz/make_corpus_life.c $(LIB)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(KHO_LDLIBS)
 

@@ -4,13 +4,13 @@
  * thing wrong. make_corpus DIRECTORY
  */
 #include "fuzz.h"
+#include "make_corpus.h"
 
 #include <libfdt.h>
 #include <elf.h>
 #include <kho/abi/note.h>
 
-static void write_file(const char *dir, const char *kind, const char *name, const void *data,
-		       size_t size)
+void write_file(const char *dir, const char *kind, const char *name, const void *data, size_t size)
 {
 	char path[4096];
 	FILE *file;
@@ -591,35 +591,6 @@ static void arrays(const char *dir)
 	array_updates(dir, 8, 30, "updates-8");
 }
 
-/* ---- what clients of cached say ---------------------------------------------- */
-
-static void protos(const char *dir)
-{
-	static const char *const texts[] = {
-		"get a b c\r\ngets a\r\ngat 10 k\r\ngats 0 k1 k2\r\n",
-		"set k 0 0 5\r\nhello\r\nadd k 1 -1 0 noreply\r\n\r\n",
-		"cas k 4294967295 2592001 2147483645 18446744073709551615\r\n",
-		"append k 1 2 3\r\nprepend k 1 2 3\r\nreplace k 0 0 x\r\n",
-		"incr n 18446744073709551616\r\ndecr n 1 noreply\r\ntouch k 5\r\n",
-		"delete k\r\ndelete k 0\r\ndelete k 0 noreply\r\ndelete k 1\r\n",
-		"stats\r\nstats settings\r\nflush_all 10 noreply\r\nversion\nverbosity 1\nquit\r\n",
-		"cache_memlimit 64\r\nshutdown\r\n\r\n GET a\r\nget\r\nset k\r\n",
-	};
-	char name[16], keys[1400] = "get";
-
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		snprintf(name, sizeof(name), "line-%zu", i);
-		write_file(dir, "proto", name, texts[i], strlen(texts[i]));
-	}
-	/* A line that is split before its end has come. */
-	for (size_t at = 3; at < sizeof(keys) - 8; at += 8)
-		memcpy(keys + at, " key-key", 8);
-	write_file(dir, "proto", "many-keys", keys, strlen(keys));
-	memset(keys + 4, 'k', 251);
-	memcpy(keys + 255, "\r\n", 3);
-	write_file(dir, "proto", "long-key", keys, strlen(keys));
-}
-
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -638,6 +609,6 @@ int main(int argc, char **argv)
 	reserve_mem(argv[1]);
 	slabs(argv[1]);
 	arrays(argv[1]);
-	protos(argv[1]);
+	make_life(argv[1]);
 	return 0;
 }
