@@ -18,17 +18,21 @@ FUZZ_NAMES += compat note
 FUZZ_NAMES += arena
 FUZZ_NAMES += proto
 FUZZ_NAMES += array_ops tree_ops heap_ops page_ops fdtable
-FUZZ_NAMES += message environ control
+FUZZ_NAMES += message environ control peers
 
 # What a target needs besides the library.
-comma := ,
 FUZZ_SRCS_arena := tests/host/template.c
 FUZZ_INC_arena := -Itests/host
 FUZZ_SRCS_proto := examples/cached/proto.c
 FUZZ_INC_proto := -Iexamples/cached
 FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn.c
 FUZZ_INC_control := -Itool
-FUZZ_LD_control := $(addprefix -Wl$(comma)--wrap=,spawn kill waitpid pthread_create poll)
+FUZZ_WRAP_peers := usleep sched_yield getpid syscall _exit poll pthread_create \
+	$(foreach f,now_us now_ms left_ms life_given_up life_begin life_settle life_mapped arena_own arena_map \
+		arena_disown owner_died owner_acquire owner_grant owner_open owner_inherit keeper_start \
+		inplace_exec proc_wait_exiting proc_give_way proc_end_way proc_stand_back,kho_$f_)
+FUZZ_LD_peers := $(FUZZ_WRAP_peers:%=-Wl,--wrap=%)
+FUZZ_LD_control := $(foreach f,spawn kill waitpid pthread_create poll,-Wl,--wrap=$f)
 
 FUZZ_REPLAYS := $(FUZZ_NAMES:%=$(O)/fuzz/%)
 FUZZ_CC = $(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Ifuzz \

@@ -318,6 +318,96 @@ static void lives(const char *dir)
 	end_life(dir, "adopted");
 }
 
+/* ---- a hand-over: fuzz_peers.c ------------------------------------------------------------ */
+
+enum { PEER_SAYS = 0, PEER_TIME = 4, PEER_TABLE = 5, PEER_HEARS = 6, PEER_HANGS_UP = 7 | 64 };
+enum { AS_SUCCESSOR = 1, AS_PREDECESSOR = 8, IN_PLACE = 4 };
+
+static void peer_says(struct body body)
+{
+	put_byte(PEER_SAYS);
+	put_byte(body.type);
+	put_byte((unsigned int)body.len);
+	put_byte(body.nr_fds);
+	put(body.bytes, body.len);
+}
+
+static void peer_word(unsigned int type)
+{
+	peer_says((struct body){.type = type});
+}
+
+/* HELLO with what the library itself reads and writes: it is not refused. */
+static struct body library_hello(unsigned int type)
+{
+#define FORMAT(name, min, max, writes) {name, min, max, writes, 0, 0},
+	static const struct kho_abi_format all[] = {KHO_ABI_LIBRARY_FORMATS(FORMAT)};
+	struct body body = hello_body(type);
+
+	/* Four are what a length of one byte has room for: a predecessor is told to insist on none. */
+	((struct kho_abi_msg_hello *)body.bytes)->nr_formats = 3;
+	memcpy(body.bytes + sizeof(struct kho_abi_msg_hello), all, 3 * sizeof(all[0]));
+	body.len = sizeof(struct kho_abi_msg_hello) + 3 * sizeof(all[0]);
+	return body;
+}
+
+static void begin_peer(unsigned int options)
+{
+	out.len = 0;
+	put_byte(options);
+	if (!(options & AS_SUCCESSOR))
+		put("\x64\x64\x20", 3);
+}
+
+static void predecessors(const char *dir)
+{
+	for (unsigned int i = 0; i < 7; i++) {
+		char name[24];
+
+		begin_peer((i == 5 ? IN_PLACE : AS_PREDECESSOR) | (i ? 2 : 0));
+		put_byte(PEER_TABLE | 1 << 3);
+		peer_says(library_hello(KHO_MSG_HELLO));
+		put_byte(PEER_TABLE | 2 << 3);
+		peer_word(i == 1 ? KHO_MSG_CANCEL : KHO_MSG_READY);
+		put_byte(PEER_TABLE | 1 << 3);
+		if (i == 2)
+			put_byte(PEER_HANGS_UP);
+		peer_word(i == 3 ? KHO_MSG_HEALTHY : KHO_MSG_TAKEN);
+		peer_word(KHO_MSG_ALIVE);
+		if (i == 4)
+			put_byte(PEER_TIME | 7 << 4);
+		if (i == 6)
+			put_byte(PEER_HEARS | 128);
+		peer_word(KHO_MSG_HEALTHY);
+		snprintf(name, sizeof(name), "predecessor-%u", i);
+		write_file(dir, "peers", name, out.bytes, out.len);
+	}
+}
+
+static void successors(const char *dir)
+{
+	for (unsigned int i = 0; i < 6; i++) {
+		char name[24];
+
+		begin_peer(AS_SUCCESSOR);
+		peer_says(hello_body(KHO_MSG_WELCOME));
+		peer_says(fds_body(KHO_MSG_FD, 3, 40));
+		peer_says(fds_body(KHO_MSG_FD_GONE, 2, 40));
+		if (i == 1)
+			peer_says(fds_body(KHO_MSG_FD, 3, 40));
+		peer_word(i == 2 ? KHO_MSG_RETIRE : KHO_MSG_FDS_DONE);
+		peer_says(fds_body(KHO_MSG_FD, 2, 50));
+		peer_says(fds_body(KHO_MSG_FD_GONE, 2, 50));
+		if (i == 3)
+			peer_word(KHO_MSG_CANCEL);
+		if (i == 4)
+			put_byte(PEER_HANGS_UP);
+		peer_says((struct body){.type = KHO_MSG_GRANT, .len = 8, .bytes = {(u8)i}});
+		snprintf(name, sizeof(name), "successor-%u", i);
+		write_file(dir, "peers", name, out.bytes, out.len);
+	}
+}
+
 void make_life(const char *dir)
 {
 	protos(dir);
@@ -325,4 +415,6 @@ void make_life(const char *dir)
 	environs(dir);
 	upgrades(dir);
 	lives(dir);
+	predecessors(dir);
+	successors(dir);
 }
