@@ -177,29 +177,42 @@ static void restore(unsigned int i, enum kind kind)
 	arena_marked(at, size_of(thing), thing->id);
 }
 
+struct unclaimed {
+	u64 pages;
+	u64 parts; /* of areas: the last of them may be larger than what is left */
+};
+
 static int count_pages(void *ctx, kho_pa_t pa, unsigned int order, const char *what)
 {
-	*(u64 *)ctx += strcmp(what, "vmalloc chunk") ? 1ULL << order : 0;
+	struct unclaimed *found = ctx;
+
+	if (!strcmp(what, "vmalloc part"))
+		found->parts += 1ULL << order;
+	else if (strcmp(what, "vmalloc chunk"))
+		found->pages += 1ULL << order;
 	return 0;
 }
 
 static void release_unclaimed(void)
 {
-	u64 pages = 0, want = 0;
+	struct unclaimed found = {0, 0}, want = {0, 0};
 
 	for (unsigned int i = 0; i < NR; i++) {
 		struct thing *thing = &t.things[i];
 
 		if (!thing->at || !thing->came_in)
 			continue;
-		want += size_of(thing) / KHO_PAGE_SIZE;
+		*(thing->kind == AREA ? &want.parts : &want.pages) +=
+			size_of(thing) / KHO_PAGE_SIZE;
 		memset(&t.keep[i], 0, sizeof(t.keep[i]));
 		memset(thing, 0, sizeof(*thing));
 	}
-	FACT(!kho_for_each_unclaimed(count_pages, &pages) && pages == want);
-	FACT(kho_release_unclaimed() >= pages * KHO_PAGE_SIZE);
-	pages = 0;
-	FACT(!kho_for_each_unclaimed(count_pages, &pages) && !pages);
+	FACT(!kho_for_each_unclaimed(count_pages, &found));
+	FACT(found.pages == want.pages && found.parts >= want.parts);
+	FACT(!found.parts == !want.parts);
+	FACT(kho_release_unclaimed() >= (found.pages + found.parts) * KHO_PAGE_SIZE);
+	found = (struct unclaimed){0, 0};
+	FACT(!kho_for_each_unclaimed(count_pages, &found) && !found.pages && !found.parts);
 }
 
 static void find_keep(void)
