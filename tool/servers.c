@@ -95,7 +95,8 @@ int start_server(struct sup *s)
 				.listen = s->listen,
 				.nr_listen = s->nr_listen,
 				.supervisor = s->path,
-				.arena_max = s->arena_max};
+				.arena_max = s->arena_max,
+				.realtime = s->realtime};
 	int pair[2], r;
 
 	if ((s->arena < 0 || s->fresh) && new_arena(s))

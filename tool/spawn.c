@@ -22,7 +22,7 @@
 #define FIRST_FD 3
 #define HIGH_FD 150 /* below the usual limit of 256 to 1024, above what servers get */
 #define STACK_SIZE 65536
-#define NR_VARS 6
+#define NR_VARS 7
 #define VAR_SIZE 192
 
 extern char **environ;
@@ -115,6 +115,11 @@ static int child_main(void *ctx)
 	_exit(127);
 }
 
+static bool is_var(const char *var, const char *name)
+{
+	return !strncmp(var, name, strlen(name));
+}
+
 static bool is_ours(const char *var)
 {
 	static const char *const names[] = {
@@ -123,7 +128,7 @@ static bool is_ours(const char *var)
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (!strncmp(var, names[i], strlen(names[i])))
+		if (is_var(var, names[i]))
 			return true;
 	return false;
 }
@@ -150,10 +155,12 @@ static char **build_env(const struct launch *l, char (*vars)[VAR_SIZE])
 	if (l->arena_max)
 		snprintf(vars[var++], VAR_SIZE, KHO_ENV_ARENA_MAX "=%llu",
 			 (unsigned long long)l->arena_max);
+	if (l->realtime)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_REALTIME "=%d", l->realtime);
 	for (size_t i = 0; i < nr; i++)
 		if (!is_ours(environ[i]) &&
-		    !(l->arena_max &&
-		      !strncmp(environ[i], KHO_ENV_ARENA_MAX "=", strlen(KHO_ENV_ARENA_MAX "="))))
+		    !(l->arena_max && is_var(environ[i], KHO_ENV_ARENA_MAX "=")) &&
+		    !(l->realtime && is_var(environ[i], KHO_ENV_REALTIME "=")))
 			envp[at++] = environ[i];
 	for (int i = 0; i < var; i++)
 		envp[at++] = vars[i];
