@@ -20,6 +20,7 @@
 #include "tool.h"
 
 #define FIRST_FD 3
+#define NR_PASSED 4 /* arena, server, channel, and a script */
 #define HIGH_FD 150 /* below the usual limit of 256 to 1024, above what servers get */
 #define STACK_SIZE 65536
 #define NR_VARS 7
@@ -43,7 +44,7 @@ int high_fd(int fd)
 		return fd;
 	high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
 	if (high < 0)
-		return fd;
+		return fd; /* few are allowed: spawn() sees whether it is in the way */
 	close(fd);
 	return high;
 }
@@ -167,6 +168,18 @@ static char **build_env(const struct launch *l, char (*vars)[VAR_SIZE])
 	return envp;
 }
 
+/* Would one of ours be overwritten before it was passed on? */
+static bool in_the_way(const struct launch *l)
+{
+	int end = FIRST_FD + (int)l->nr_listen + NR_PASSED;
+	bool bad = l->program->binary < end || l->arena < end || l->server < end ||
+		   (l->channel >= 0 && l->channel < end);
+
+	for (unsigned int i = 0; i < l->nr_listen; i++)
+		bad = bad || l->listen[i] < end;
+	return bad;
+}
+
 int spawn(const struct launch *l, pid_t *pid, int *pidfd)
 {
 	struct child c = {.launch = l, .binary = l->program->binary};
@@ -175,6 +188,8 @@ int spawn(const struct launch *l, pid_t *pid, int *pidfd)
 	sigset_t all, old;
 	int r = -ENOMEM;
 
+	if (in_the_way(l))
+		return -EMFILE;
 	c.envp = build_env(l, vars);
 	c.script = pread(c.binary, magic, 2, 0) == 2 && magic[0] == '#' && magic[1] == '!';
 	if (stack && c.envp) {
