@@ -161,6 +161,15 @@ static int listen_unix(const char *text)
 	return listen_on(fd, (struct sockaddr *)&addr, sizeof(addr), text);
 }
 
+/* getaddrinfo(3) takes 99999 for 34463. */
+static bool is_port(const char *text)
+{
+	char *end;
+	unsigned int n;
+
+	return *text && (parse_number(text, &end, &n) || *end || n <= 65535);
+}
+
 static int listen_inet(const char *text)
 {
 	const char *colon = strrchr(text, ':'), *port = colon ? colon + 1 : text;
@@ -174,7 +183,11 @@ static int listen_inet(const char *text)
 		host[strlen(host) - 1] = '\0';
 		memmove(host, host + 1, strlen(host));
 	}
-	r = getaddrinfo(*host ? host : colon ? NULL : "::", port, &hints, &res);
+	r = is_port(port) ? getaddrinfo(*host	? host
+					: colon ? NULL
+						: "::",
+					port, &hints, &res)
+			  : EAI_SERVICE;
 	if (r) {
 		complain("--listen %s: %s: [HOST:]PORT or unix:PATH is expected", text,
 			 gai_strerror(r));

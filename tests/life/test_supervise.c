@@ -416,6 +416,20 @@ static void words_for_mistakes(void **state)
 
 #define TEST(fn) cmocka_unit_test_teardown(fn, tear_down)
 
+static void addresses_that_are_none(void **state)
+{
+	static const char *const bad[] = {
+		"127.0.0.1:99999",	     "70000", "127.0.0.1:", "99999999999999999999",
+		"127.0.0.1:no-such-service", "[::1",  "unix:"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(kho("run", "--name", NAME, "--listen", bad[i], server_path, NULL),
+				 1);
+		if (!strstr(kho_out, "--listen"))
+			fail_msg("%s: %s", bad[i], kho_out);
+	}
+}
+
 /* Run kho(1) with stdin, stdout and stderr closed. */
 static pid_t run_closed(const char *const *argv)
 {
@@ -455,6 +469,7 @@ static void closed_standard_fds(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(addresses_that_are_none),
 		TEST(closed_standard_fds),
 		TEST(dies_too_often),
 		TEST(stop_of_a_failed_one),
