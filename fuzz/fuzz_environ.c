@@ -18,7 +18,7 @@
 
 static const char *const names[] = {KHO_ENV_ARENA_FD,	KHO_ENV_SERVER_FD,  KHO_ENV_CHANNEL_FD,
 				    KHO_ENV_LISTEN_FDS, KHO_ENV_SUPERVISOR, KHO_ENV_EXEC_FDS,
-				    KHO_ENV_ARENA_MAX};
+				    KHO_ENV_ARENA_MAX,	KHO_ENV_REALTIME};
 
 #define NR_NAMES (sizeof(names) / sizeof(names[0]))
 #define NR_FDS 6
@@ -127,6 +127,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_fd(env.channel);
 		check_fd(env.exec_fds);
 		FACT(strlen(env.supervisor) < sizeof(env.supervisor));
+		FACT(!env.realtime || (env.realtime > 0 && env.realtime < 100));
 		FACT(env.channel < 0 || (env.arena >= 0 && env.channel != env.arena));
 		take(&env);
 	}

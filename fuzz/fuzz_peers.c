@@ -203,8 +203,9 @@ NOTHING(void, kho_proc_give_way_, void)
 {
 }
 
-NOTHING(void, kho_proc_end_way_, void)
+NOTHING(int, kho_proc_end_way_, int realtime)
 {
+	return 0;
 }
 
 NOTHING(void, kho_proc_stand_back_, void)

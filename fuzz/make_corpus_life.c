@@ -169,15 +169,15 @@ static void messages(const char *dir)
 static void environs(const char *dir)
 {
 	static const char *const texts[] = {
-		"-\n-\n-\n-\n-\n-\n-\n",
-		"@a\n@b\n@c\n3:0\n/run/x.sock\n@e\n64M\n",
-		"@a\n@d\n-\n-\n-\n-\n1G\n",
-		"-\n@b\n@c\n-\n-\n-\n0\n",
-		"@f\n-\n-\n@a:2\n-\n-\n99999999999999999999\n",
-		"@a\n-\n-\n@a:4\n-\n-\n9223372036854775807\n",
-		"-1\n 3\n0x3\n1:2:3\n\n@e\n8388608T\n",
-		"3x\n-\n-\n2147483647:1024\n-\n-\n12KK\n",
-		"@a\n-\n-\n@a:1025\n-\n@a\n-5\n",
+		"-\n-\n-\n-\n-\n-\n-\n-\n",
+		"@a\n@b\n@c\n3:0\n/run/x.sock\n@e\n64M\n50\n",
+		"@a\n@d\n-\n-\n-\n-\n1G\n1\n",
+		"-\n@b\n@c\n-\n-\n-\n0\n99\n",
+		"@f\n-\n-\n@a:2\n-\n-\n99999999999999999999\n100\n",
+		"@a\n-\n-\n@a:4\n-\n-\n9223372036854775807\n0\n",
+		"-1\n 3\n0x3\n1:2:3\n\n@e\n8388608T\nx\n",
+		"3x\n-\n-\n2147483647:1024\n-\n-\n12KK\n-\n",
+		"@a\n-\n-\n@a:1025\n-\n@a\n-5\n7\n",
 	};
 	const struct kho_abi_exec_fd fds[] = {{5, 0, 0}, {6, 1, 0}, {6, 2, 0}, {7, -1, 0}};
 	char name[16];
@@ -192,7 +192,7 @@ static void environs(const char *dir)
 	}
 	for (size_t nr = 3; nr < 6; nr++) {
 		out.len = 0;
-		put("-\n-\n-\n-\n-\n@e\n-\n", 16);
+		put("-\n-\n-\n-\n-\n@e\n-\n-\n", 17);
 		put(fds, nr < 5 ? sizeof(fds[0]) * nr : 40);
 		snprintf(name, sizeof(name), "exec-fds-%zu", nr);
 		write_file(dir, "environ", name, out.bytes, out.len);
