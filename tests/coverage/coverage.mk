@@ -9,7 +9,8 @@ COVERAGE_CHECKS := check-core check-host check-life check-fuzz check-cached
 COVERAGE_O := $(O)/coverage
 COVERAGE_DUMP := $(abspath $(COVERAGE_O))/dump.o
 # Counters that threads share; little optimisation, or lines vanish into each other.
-COVERAGE_CFLAGS := -Og -g --coverage -Wno-maybe-uninitialized -fprofile-abs-path -fprofile-update=atomic \
+# Counting makes single steps long.
+COVERAGE_CFLAGS := -Og -g --coverage -DTEST_SECONDS=900 -Wno-maybe-uninitialized -fprofile-abs-path -fprofile-update=atomic \
 	-Wl,--wrap=_exit -Wl,--wrap=syscall -Wl,$(COVERAGE_DUMP)
 GCOVR := gcovr --root . --object-directory $(COVERAGE_O)
 
