@@ -78,7 +78,10 @@ FUZZED = $(O)/fuzzed/$(TARGET)
 FUZZ_BUILD = $(MAKE) -s CFLAGS="$(FUZZ_CFLAGS)"
 LIBFUZZER = $(O)/libfuzzer/fuzz/$(TARGET).fuzzer
 
-.PHONY: fuzz fuzz-afl fuzz-merge fuzz-target fuzz-libfuzzer
+.PHONY: fuzz fuzz-afl fuzz-merge fuzz-names fuzz-target fuzz-libfuzzer
+fuzz-names:
+	@echo $(FUZZ_NAMES)
+
 fuzz-target:
 	@case " $(FUZZ_NAMES) " in *" $(TARGET) "*) ;; *) \
 		echo "TARGET=NAME: one of $(FUZZ_NAMES)"; exit 1 ;; esac
