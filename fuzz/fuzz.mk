@@ -18,7 +18,7 @@ FUZZ_NAMES += compat note
 FUZZ_NAMES += arena
 FUZZ_NAMES += proto
 FUZZ_NAMES += array_ops tree_ops heap_ops page_ops fdtable
-FUZZ_NAMES += message environ control peers
+FUZZ_NAMES += message environ control peers status
 
 # What a target needs besides the library.
 FUZZ_SRCS_arena := tests/host/template.c
@@ -27,6 +27,9 @@ FUZZ_SRCS_proto := examples/cached/proto.c
 FUZZ_INC_proto := -Iexamples/cached
 FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn.c
 FUZZ_INC_control := -Itool
+FUZZ_SRCS_status := tool/control.c tool/output.c
+FUZZ_INC_status := -Itool
+FUZZ_LD_status := -Wl,--wrap=complain
 FUZZ_WRAP_peers := usleep sched_yield getpid syscall _exit poll pthread_create \
 	$(foreach f,now_us now_ms left_ms life_given_up life_begin life_settle life_mapped arena_own arena_map \
 		arena_disown owner_died owner_acquire owner_grant owner_open owner_inherit keeper_start \
