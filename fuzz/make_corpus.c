@@ -583,7 +583,7 @@ static void array_updates(const char *dir, unsigned int shift, unsigned int less
 static void arrays(const char *dir)
 {
 	array_of(dir, 6, "dense", 40, 1);
-	array_of(dir, 6, "sparse", 40, 0x123456789abcdULL);
+	array_of(dir, 6, "sparse", 18, 0x123456789abcdULL);
 	array_of(dir, 12, "few", 20, 1000003);
 	array_updates(dir, 6, 0, "updates-6-wide");
 	array_updates(dir, 6, 56, "updates-6-dense");
