@@ -89,6 +89,7 @@ TEST(a_key_in_the_tail_may_not_be_one_before_it)
 	is_refused(&f, KHO_E_DUPLICATE, "key");
 	separators[node->nr_sorted++] = wide;
 	EXPECT_EQ(fixture_validate(&f, &f.array, &check, NULL), 0);
+	fixture_destroy(&f);
 }
 
 TEST(half_an_update_has_a_place)
