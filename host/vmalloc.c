@@ -20,6 +20,7 @@
 #include "life.h"
 #include "page.h"
 #include "preserve.h"
+#include "subtree.h"
 #include "vmalloc.h"
 
 #define PER_CHUNK kho_abi_vmalloc_per_chunk(KHO_PAGE_SHIFT)
@@ -611,7 +612,7 @@ int kho_preserve_vmalloc(void *ptr, struct kho_vmalloc *preservation)
 
 	if (!area)
 		return rc ?: -EINVAL;
-	rc = area->desc.first ? 0 : make_chain(area);
+	rc = area->desc.first ? 0 : kho_part_use_(KHO_PART_VMALLOC) ?: make_chain(area);
 	if (!rc)
 		store_desc(preservation, &area->desc);
 	return rc;

@@ -50,7 +50,7 @@ extern "C" {
 
 /**
  * struct kho_format - one format of the application's own that lies in the arena
- * @name: at most 31 bytes; "." and ";" are not allowed
+ * @name: at most 31 bytes; "." and ";" are not allowed, nor a name of the library's own formats
  * @reads_min, @reads_max: versions that this program reads
  * @writes: the version that it writes; 0: none yet
  * @writes_min: the oldest version that it can write as well; 0: @writes alone
