@@ -21,7 +21,12 @@
 #include "subtree.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct kho_abi_metadata incoming; /* as it was when the arena was attached */
+
+/* What "kexec-metadata" said when the arena was attached. */
+static struct {
+	struct khoc_metadata said;
+	struct khoc_report report; /* its fault is 0 if that could be read */
+} incoming;
 
 /* Where a change is put together: under the lock. */
 static struct {
@@ -364,7 +369,6 @@ int kho_arena_set_metadata_(const char *release, unsigned int count)
 /* The owner may be at work: a slot that is in force before and after was not written meanwhile. */
 void kho_metadata_take_(void)
 {
-	static const struct kho_abi_metadata none = {.version = KHO_ABI_METADATA_VERSION};
 	static unsigned int order;
 	struct khoc_subtree node;
 	kho_pa_t slot;
@@ -374,12 +378,13 @@ void kho_metadata_take_(void)
 	do {
 		slot = current_slot();
 		copy_fdt(slot);
-		memcpy(&incoming, kho_arena_.base + slot + KHO_ABI_FDT_MAX, sizeof(incoming));
+		khoc_metadata_read(&incoming.said, &kho_arena_.mem, slot + KHO_ABI_FDT_MAX,
+				   sizeof(struct kho_abi_metadata), &incoming.report);
 		/* As good as a fence, which the thread sanitizer does not have. */
 		__atomic_fetch_add(&order, 1, __ATOMIC_ACQ_REL);
 	} while (current_slot() != slot && ++tries < 8);
 	if (khoc_root_find(scratch.check, KHO_ABI_METADATA_NODE, &node))
-		incoming = none;
+		memset(&incoming, 0, sizeof(incoming));
 	pthread_mutex_unlock(&lock);
 }
 
@@ -387,12 +392,10 @@ int kho_metadata(char *release, unsigned int *count)
 {
 	if (kho_reader_error_())
 		return kho_reader_error_();
-	if (incoming.version != KHO_ABI_METADATA_VERSION)
-		return kho_fail_(-KHO_E_VERSION, "kexec-metadata: version %u, not %u",
-				 incoming.version, KHO_ABI_METADATA_VERSION);
-	memcpy(release, incoming.previous_release, sizeof(incoming.previous_release));
-	release[sizeof(incoming.previous_release) - 1] = 0;
-	*count = incoming.kexec_count;
+	if (incoming.report.fault)
+		return kho_fail_report_(&incoming.report);
+	memcpy(release, incoming.said.release, KHO_ABI_METADATA_RELEASE_LEN);
+	*count = incoming.said.count;
 	return 0;
 }
 

@@ -191,6 +191,33 @@ static void metadata_of_a_foreign_arena(void **state)
 	assert_int_equal(count, 3);
 }
 
+/* Of a later version, or not as it must be: nothing of it is told, and nobody is kept from the arena. */
+static void metadata_that_cannot_be_read(void **state)
+{
+	struct kho_abi_metadata *blob;
+	char release[65] = "as before";
+	unsigned int count = 7;
+
+	assert_int_equal(kho_arena_set_metadata_("2", 3), 0);
+	blob = (void *)(kho_arena_.base + slot_in_force() + KHO_ABI_FDT_MAX);
+	blob->version = 2;
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), -KHO_E_VERSION);
+	assert_non_null(strstr(kho_error(), "metadata"));
+	blob->version = 1;
+	memset(blob->previous_release, 'x', sizeof(blob->previous_release));
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), -KHO_E_FORMAT);
+	assert_non_null(strstr(kho_error(), "previous_release"));
+	assert_string_equal(release, "as before");
+	assert_int_equal(count, 7);
+	blob->previous_release[64] = 0;
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), 0);
+	assert_int_equal(strlen(release), 64);
+	assert_int_equal(count, 3);
+}
+
 /* Called a named root by a foreign writer: its blob is no cell. */
 static void metadata_that_is_called_a_root(void **state)
 {
@@ -514,6 +541,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(slots_take_turns, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_is_kept_over_changes, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_of_a_foreign_arena, fresh, drop),
+		cmocka_unit_test_setup_teardown(metadata_that_cannot_be_read, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_that_is_called_a_root, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_that_cannot_be_written_is_told_once, fresh,
 						drop),
