@@ -24,6 +24,7 @@
 #define FIELD_FLAGS 9
 #define FIELD_START_TIME 22
 #define LONG_SLICE_NS 100000000 /* the longest there is */
+#define SHORT_SLICE_NS 100000 /* the shortest */
 
 __u64 kho_now_us_(void)
 {
@@ -297,6 +298,16 @@ static void each_thread(void (*fn)(pid_t tid))
 		if (d->d_name[0] != '.')
 			fn((pid_t)strtol(d->d_name, NULL, 10));
 	closedir(dir);
+}
+
+void kho_proc_hurry_(void)
+{
+	set_slice(0, SHORT_SLICE_NS);
+}
+
+void kho_proc_end_hurry_(pid_t tid)
+{
+	set_slice(tid, 0);
 }
 
 void kho_proc_give_way_(void)

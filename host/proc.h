@@ -61,6 +61,13 @@ int kho_proc_task_named_(pid_t tid, const char *comm);
 void kho_proc_give_way_(void);
 void kho_proc_end_way_(void);
 
+/*
+ * The opposite, for what takes a fraction of a millisecond while others wait for it: the calling thread, and
+ * what it starts, run next when they can. Taken back from thread @tid, 0: the calling one.
+ */
+void kho_proc_hurry_(void);
+void kho_proc_end_hurry_(pid_t tid);
+
 /* Have every thread of ours run only when nothing else wants to: for a process about to end. */
 void kho_proc_stand_back_(void);
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +31,35 @@ static int tear_down(void **state)
 static int upgrade(const char *release)
 {
 	return kho("upgrade", NAME, "--exec", server_path, "--", release, NULL);
+}
+
+/* ---- time slices ---- */
+
+/* Of a thread, in ns; 0 where the kernel does not tell (before Linux 6.12). */
+static __u64 slice_of(pid_t tid)
+{
+	struct {
+		__u32 size, policy;
+		__u64 flags;
+		__s32 nice;
+		__u32 priority;
+		__u64 runtime, deadline, period;
+	} attr = {.size = sizeof(attr)};
+
+	assert_int_equal(syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0), 0);
+	return attr.runtime;
+}
+
+/* What is started in haste, and what starts while others serve, is an equal in the end. */
+static void slices_are_ordinary_again(void **state)
+{
+	pid_t run = start_run(NAME, NULL, NULL);
+
+	assert_int_equal(slice_of(run), slice_of(0));
+	assert_int_equal(slice_of(ask(-1).pid), slice_of(0));
+	assert_int_equal(upgrade("2"), 0);
+	assert_int_equal(slice_of(run), slice_of(0));
+	assert_int_equal(slice_of(ask(-1).pid), slice_of(0));
 }
 
 /* ---- pid 1 ---- */
@@ -309,9 +339,13 @@ static void a_child_of_fork_has_nothing(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(pid_1_of_a_container),	 TEST(every_kind_of_listening_socket),
-		TEST(hundreds_of_preserved_fds), TEST(upgrades_leak_no_fd),
-		TEST(privileges_can_be_dropped), TEST(a_child_of_fork_has_nothing),
+		TEST(slices_are_ordinary_again),
+		TEST(pid_1_of_a_container),
+		TEST(every_kind_of_listening_socket),
+		TEST(hundreds_of_preserved_fds),
+		TEST(upgrades_leak_no_fd),
+		TEST(privileges_can_be_dropped),
+		TEST(a_child_of_fork_has_nothing),
 	};
 	int failed;
 
