@@ -29,6 +29,8 @@ __u64 kho_now_us_(void);
 /* Milliseconds until @deadline, 0 when it has passed; for poll(). */
 int kho_left_ms_(__u64 deadline);
 
+/* Read a small file, relative to @dir, up to @size - 1 bytes. Return: bytes (NUL-terminated), or -errno. */
+int kho_proc_text_(int dir, const char *path, char *buf, size_t size);
 /* Who we are; reads /proc. Return: 0 or -errno. */
 int kho_proc_self_(struct kho_proc_id *id);
 /*
