@@ -14,9 +14,10 @@
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
  * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE;
  * late, healthy in a thread of its own while it serves.
- * crash-migrated, before it is healthy; eager, which makes blocks before it is, and has "eager" or,
- * refused, "waits" for RELEASE. Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze;
- * last, its first blocks come when its workers stand still already.
+ * drop, become nobody after kho_start(); crash-migrated, before it is healthy; eager, which makes
+ * blocks before it is, and has "eager" or, refused, "waits" for RELEASE. Of any start: crash-start;
+ * of a predecessor: rogue, a thread that writes on after the freeze; last, its first blocks come
+ * when its workers stand still already.
  * "none" otherwise.
  *
  * In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps; KHO_TEST_PAIRS=N, preserve so
@@ -25,6 +26,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +57,7 @@ static struct kho_format formats[2];
 KHO_FORMATS_NOTE({"counter", SERVER_NOTE, SERVER_NOTE, SERVER_NOTE, 0, 0});
 #endif
 static int epoll, stop_fd;
+static int policy_at_start;
 static struct counter {
 	__u64 count;
 	__u64 rogue;
@@ -347,6 +350,8 @@ static int special(char request)
 		return make_orphan();
 	case 'f':
 		return ask_child();
+	case 'i':
+		return policy_at_start;
 	case 'u':
 		return (int)geteuid();
 	case 'w':
@@ -487,13 +492,14 @@ static void start(void)
 	how = kho_start(&config);
 	if (how < 0)
 		die("start");
+	policy_at_start = sched_getscheduler(0);
 	if (faulty("crash-start"))
 		abort();
 	if (how != KHO_SUCCESSOR && !faulty("rogue") && !faulty("last"))
 		fault = "none";
 	if (faulty("hang"))
 		pause();
-	if (getenv("KHO_TEST_DROP") && (setgid(NOBODY) || setuid(NOBODY)))
+	if ((getenv("KHO_TEST_DROP") || faulty("drop")) && (setgid(NOBODY) || setuid(NOBODY)))
 		die("privileges");
 	while ((fd = kho_fd_next(&pos, &token)) >= 0)
 		on_fd(NULL, token, fd);
