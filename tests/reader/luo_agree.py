@@ -16,6 +16,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import luo_reader  # noqa: E402  (beside this file)
+from kho_bytes import Refused  # noqa: E402
 
 
 class Maker:
@@ -88,7 +89,7 @@ def damage(data, page, rng):
 def second_reading(page, at, data):
     try:
         num, sessions, flbs = luo_reader.read_luo(data, page, at)
-    except luo_reader.Fault:
+    except Refused:
         return "refused\n"
     lines = [f"luo {num}"]
     for name, files in sessions.items():
