@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # docs/abi.md's own reader against the library's: make check-reader; ARENAS, CORE_IMAGES, LUO_IMAGES
 # and DAMAGES (of each) for longer.
-ARENAS ?= 8
-CORE_IMAGES ?= 16
+ARENAS ?= 6
+CORE_IMAGES ?= 12
 LUO_IMAGES ?= 40
-DAMAGES ?= 60
+DAMAGES ?= 40
 
 $(O)/tests/reader/arena_dump: tests/reader/arena_dump.c $(LIB)
 	@mkdir -p $(@D)
