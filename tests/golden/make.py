@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #
-# What the golden images contain, by rule, and without reading them: wrote core-SHIFT.txt. And images of
+# What the golden images contain, by rule, and without reading them: wrote core-SHIFT.txt and those of
+# arenas. And images of
 # what Linux 7.2 hands over, which the library reads and never writes, after docs/abi.md:
 # linux-SHIFT.sparse, with linux-SHIFT.txt. Ran once, with the first release of these formats; the
 # files stay for ever.
@@ -65,6 +66,48 @@ def core_text(shift):
     for n, (order, flags, nr, blocks) in enumerate(areas):
         lines.append(f"area {n} {nr << order} {flags} {order}")
         lines += [f"part {pa:#x}" for pa in blocks]
+    return lines
+
+
+# ---- structures in an arena: see make_structures.c ---------------------------------------
+
+def compatible(*parts):
+    return "compatible " + ";".join(("kho-v4", "arena-v1") + parts) + " kho-v4"
+
+
+def arena_text():
+    """See tests/host/make_golden.c. The last object of the list was not live yet: its record is settled."""
+    return [compatible("radix-v1", "slab-v1"), "id " + bytes(range(0xA0, 0xB0)).hex(),
+            "generation 7", "state 1", "metadata golden 1.0 3",
+            "list 44 11 22 33", "cached 3 2 1", "big L E 40000", "blob GOLDEN",
+            "run " + " ".join(str(0x1111 * i) for i in range(5)), "key " + "k" * 100, "key2 " + "m" * 100,
+            "cache nodes 200 1 0", "cache keys 100 64 1", "states keys preserved handed-out preserved free"]
+
+
+def vmalloc_text():
+    """See tests/host/make_golden_vmalloc.c."""
+    lines = []
+    for n, pages in enumerate((1, 511, 512, 24)):
+        lines.append(f"area {n} {pages}")
+        lines += [f"page {n * 1000 + i}" for i in range(pages)]
+    return lines
+
+
+def structures_text():
+    dense = {i: i * i + 1 for i in range(1000) if i < 500 or i % 5}
+    scattered = {i * GOLDEN % 2**64: i for i in range(1, 101)}
+    lines = [compatible("radix-v1", "slab-v1")]
+    for name, entries in ("dense", dense), ("scattered", scattered), ("died", {7: 0, 8: 1, 9: 2}):
+        lines.append(f"array {name}")
+        lines += [f"entry {index:#x} {integer(value):#x}" for index, value in sorted(entries.items())]
+        if name == "scattered":
+            lines.append(f"entry {2**64 - 1:#x} OBJECT")
+    lines.append("set log")
+    lines += ["record " + bytes((i * 20 + j) * 7 % 251 for j in range(20)).hex() for i in range(500)]
+    lines.append("set empty")
+    for n, pages in (0, 10), (1, 33):
+        lines.append(f"area {n} {pages}")
+        lines += [f"page {n * 1000 + i}" for i in range(pages)]
     return lines
 
 
@@ -230,6 +273,8 @@ def write(path, what, lines):
 
 def main():
     top = sys.argv[1]
+    for name, text in ("arena", arena_text), ("vmalloc", vmalloc_text), ("structures", structures_text):
+        write(f"{top}/{name}-v1.txt", f"What is in {name}-v1.sparse.", text())
     for shift in SHIFTS:
         write(f"{top}/core-{shift}.txt", f"What is in core-{shift}.sparse.", core_text(shift))
         if shift >= 12:
