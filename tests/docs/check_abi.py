@@ -95,6 +95,9 @@ def check_layouts(top, text):
         for field, off in fields.get(name, {}).items():
             expect(f"struct {name}.{field}: offset", doc.get(field), off)
     expect("structures without a table in docs/abi.md", sorted(set(sizes) - seen), [])
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+        if "### struct" in section and "```hexdump" not in section:
+            failures.append(f"section {section.splitlines()[0]}: no worked example")
 
 
 def check_numbers(top, text):
@@ -127,8 +130,9 @@ def check_versions(top):
             expect(f"{path}: version string", string, versions[string.rpartition("-v")[0]])
     text = open(f"{top}/docs/abi.md").read()
     for string in versions.values():
-        if string not in text:
-            failures.append(f"docs/abi.md: {string} is not mentioned")
+        section = re.search(rf"^## {string}\n(.*?)(?=^## |\Z)", text, re.S | re.M)
+        if not section or "```hexdump" not in section[1]:
+            failures.append(f"docs/abi.md: no section {string} with a worked example")
 
 
 # ---- the second reader: bit by bit, as docs/abi.md has it ------------------------
@@ -144,6 +148,19 @@ def check_radix(doc):
            [(0x1000, 0), (0x1040, 0), (0x1200, 3)])
 
 
+def check_death(doc):
+    """The same array with index 9 set, as a death before the last store leaves it."""
+    data = bytearray(image(doc["array"]))
+    at, word = (int(x, 0) for x in rows(doc["array-died-word"])[0])
+    data[0x40:0x80] = image(doc["array-died"])
+    struct.pack_into("<Q", data, at, word)
+    node = at & ~63  # the leaf of 7, 8 and 1000000, to which a fourth key was written behind the others
+    struct.pack_into("<HH", data, node + 10, 3, 4)
+    struct.pack_into("<I", data, node + 16 + 8 * array_cap(6, 4) + 4 * 3, 9)
+    array = read_array(Image(data, 6), 0x40)
+    expect("array after a death", (array.count, array.entries.get(9)), (7, word))
+
+
 def check_array(doc):
     for shift, *caps in (map(int, r) for r in rows(doc["array-capacity"])):
         expect(f"capacities of shift {shift}", caps, [array_cap(shift, w) for w in (0, 2, 4, 8)])
@@ -151,6 +168,7 @@ def check_array(doc):
     array = read_array(Image(image(doc["array"]), 6), 0x40)
     expect("entries of the array", (list(array.entries.items()), array.count), (entries, len(entries)))
     expect("pages of the array", sorted(array.pages), [0x80, 0x100, 0x140])
+    check_death(doc)
     expect("entries", entries,
            [(7, 42 << 1 | 1), (8, 0x3C0), (1000000, 3), (1000100, 7), (1 << 40, 9),
             (2**64 - 1, 0x3C8)])
@@ -297,6 +315,29 @@ def check_messages(doc):
            (b"KHO1", 1, len(data) - 8, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0"),
             4711, 1, b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
     expect("GRANT", struct.unpack("<4sHHQ", image(doc["msg-grant"])), (b"KHO1", 6, 8, 4))
+    listening = 0xFFFFFFFF00000000
+    expect("FD", struct.unpack("<4sHHIIQQ", image(doc["msg-fds"])), (b"KHO1", 2, 24, 2, 0, 7, listening))
+    data = image(doc["msg-upgrade"])
+    expect("CTL_UPGRADE", struct.unpack_from("<4sHH7I", data),
+           (b"KHO1", 64, len(data) - 8, 30000, 0, 0, 0, 4, 0, 500))
+    expect("CTL_UPGRADE's argv", data[36:].split(b"\0"), [b"cached", b"-p80", b""])
+    data = image(doc["msg-result"])
+    expect("UPGRADED", struct.unpack_from("<4sHHiI", data), (b"KHO1", 35, len(data) - 8, -110, 2))
+    expect("UPGRADED's text", data[16:], b"time is over")
+    expect("REGISTER", struct.unpack("<4sHHIIQ32s32s", image(doc["msg-register"])),
+           (b"KHO1", 32, 80, 4711, 0, 3, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0")))
+    expect("fds over exec", list(struct.iter_unpack("<QiI", image(doc["exec-fds"]))),
+           [(7, 12, 0), (listening, 5, 0)])
+
+
+def check_owner(doc):
+    futex, pad, pid, start, boot, comm, ns, heir, pad2 = struct.unpack(
+        "<IIQQ16s32sQII", image(doc["owner"]))
+    expect("owner", (futex & (1 << 30) - 1, futex >> 30, pid, start, comm.rstrip(b"\0"), heir, pad, pad2),
+           (4713, 2, 4711, 123456, b"mycache", 0, 0, 0))
+    expect("owner's boot and namespace", (boot, ns), (bytes(range(0xB0, 0xC0)), 4026531836))
+    following, *objects = struct.unpack("<64Q", image(doc["journal"]))
+    expect("journal", (following, [o for o in objects if o]), (0, [0x550000201000, 0x550000204000]))
 
 
 def elf_notes(data):
@@ -347,7 +388,7 @@ def main():
     if not failures:
         for check in (check_compat, check_radix, check_array, check_root, check_vmalloc,
                       check_arena, check_slab, check_cache, check_large, check_blocks,
-                      check_memblock, check_messages):
+                      check_memblock, check_messages, check_owner):
             check(doc)
         check_notes(doc, examples)
     for failure in failures:
