@@ -64,6 +64,8 @@ static void *object(const char *name, const char *type)
 static int say_entry(void *ctx, __u64 index, void *entry)
 {
 	if (kho_array_is_value(entry))
+		EXPECT(kho_array_mk_value(kho_array_to_value(entry)) == entry);
+	if (kho_array_is_value(entry))
 		say(ctx, "entry 0x%llx 0x%llx\n", (ull)index, (ull)(uintptr_t)entry);
 	else
 		say(ctx, "entry 0x%llx %s\n", (ull)index, (char *)entry);

@@ -88,6 +88,11 @@ static void say_array(struct core_image *c, struct found *found, unsigned int n)
 		say(&found->said, "entry 0x%llx 0x%llx\n", (unsigned long long)index,
 		    (unsigned long long)entry);
 		EXPECT_EQ(khoc_array_get(&array, index), entry);
+		/* As the words say it, array 0 has the squares and 1. */
+		EXPECT_EQ(khoc_array_is_integer(entry), entry & 1);
+		if (khoc_array_is_integer(entry))
+			EXPECT_EQ(khoc_array_integer(khoc_array_to_integer(entry)), entry);
+		EXPECT(n || khoc_array_to_integer(entry) == index * index + 1);
 	}
 	EXPECT_EQ(khoc_array_count(&array), nr);
 }
