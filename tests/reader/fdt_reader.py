@@ -32,35 +32,22 @@ class Subtree:
         self.data = self.size = self.type = self.version = self.value = None
 
 
-class Fdt:
-    """A bounded walk: header, reservations, structure."""
+class FdtBytes:
+    """Header and blocks of a flattened device tree, and bounded steps through its structure."""
 
-    def __init__(self, data, image_size):
-        self.image_size = image_size
-        self.tree_root = None
-        self.compatible = None
-        self.subtrees = []
+    def __init__(self, data):
         check(len(data) >= 40, "FDT")
-        (magic, total, structure, strings, reservations, version, compatible, _cpu, strings_len,
+        (magic, total, structure, strings, self.reservations, version, compatible, _cpu, strings_len,
          structure_len) = struct.unpack_from(">10I", data)
         check(magic == 0xD00DFEED and version >= 17 and compatible <= 17, "FDT header")
         check(40 <= total <= len(data), "FDT totalsize")
         for start, length in ((structure, structure_len), (strings, strings_len),
-                              (reservations, 0)):
+                              (self.reservations, 0)):
             check(40 <= start and start + length <= total, "FDT block")
-        check(structure % 4 == 0 and reservations % 8 == 0, "FDT alignment")
+        check(structure % 4 == 0 and self.reservations % 8 == 0, "FDT alignment")
         self.data = data[:total]
         self.strings = data[strings:strings + strings_len]
-        self.read_reservations(reservations)
         self.at, self.end = structure, structure + structure_len
-        self.read_structure()
-
-    def read_reservations(self, at):
-        while True:
-            check(at + 16 <= len(self.data), "FDT reservations")
-            if not any(self.data[at:at + 16]):
-                return
-            at += 16
 
     def token(self):
         check(self.at + 4 <= self.end, "FDT token")
@@ -86,6 +73,26 @@ class Fdt:
         end = self.strings.find(b"\0", name_at)
         check(end >= 0, "FDT property name")
         return self.strings[name_at:end], value
+
+
+class Fdt(FdtBytes):
+    """A root FDT."""
+
+    def __init__(self, data, image_size):
+        super().__init__(data)
+        self.image_size = image_size
+        self.tree_root = None
+        self.compatible = None
+        self.subtrees = []
+        self.read_reservations(self.reservations)
+        self.read_structure()
+
+    def read_reservations(self, at):
+        while True:
+            check(at + 16 <= len(self.data), "FDT reservations")
+            if not any(self.data[at:at + 16]):
+                return
+            at += 16
 
     def read_structure(self):
         check(self.token() == 1 and self.node_name() == b"", "FDT root")
@@ -162,27 +169,20 @@ class Fdt:
 
 def read_memblock(data, image_size):
     """{name: (start, size)} of the regions."""
-    check(len(data) >= 40, "FDT")
-    magic, total, structure, strings, _, version, compatible, _, strings_len, structure_len = \
-        struct.unpack_from(">10I", data)
-    check(magic == 0xD00DFEED and version >= 17 and compatible <= 17, "FDT header")
-    check(40 <= total <= len(data) and structure % 4 == 0, "FDT totalsize")
-    for start, length in (structure, structure_len), (strings, strings_len):
-        check(40 <= start and start + length <= total, "FDT block")
-    fdt = Fdt.__new__(Fdt)
-    fdt.data, fdt.strings = data[:total], data[strings:strings + strings_len]
-    fdt.at, fdt.end = structure, structure + structure_len
+    fdt = FdtBytes(data)
     check(fdt.token() == 1 and fdt.node_name() == b"", "FDT root")
     regions = {}
     props, token = read_properties(fdt)
-    check(b"memblock-v1" in props.get(b"compatible", b"").split(b"\0")[:-1], "INCOMPATIBLE")
+    check(any(b"memblock-v1" in listed(value) for value in props.get(b"compatible", ())), "INCOMPATIBLE")
     while token == 1:
         name = fdt.node_name()
         props, token = read_properties(fdt)
         check(token == 2 and 1 <= len(name) <= 15 and name not in regions, "region's name")
-        check(b"reserve-mem-v1" in props.get(b"compatible", b"").split(b"\0")[:-1], "INCOMPATIBLE")
-        check(all(len(props.get(key, b"")) == 8 for key in (b"start", b"size")), "start, size")
-        start, size = (struct.unpack("<Q", props[key])[0] for key in (b"start", b"size"))
+        for key in b"compatible", b"start", b"size":
+            check(len(props.get(key, ())) == 1, f"{key.decode()}, once")
+        check(b"reserve-mem-v1" in listed(props[b"compatible"][0]), "INCOMPATIBLE")
+        check(len(props[b"start"][0]) == 8 and len(props[b"size"][0]) == 8, "start, size")
+        start, size = (struct.unpack("<Q", props[key][0])[0] for key in (b"start", b"size"))
         check(size and start + size <= image_size and len(regions) < 8, "RANGE")
         check(all(start + size <= at or at + bytes_there <= start
                   for at, bytes_there in regions.values()), "OVERLAP")
@@ -190,6 +190,11 @@ def read_memblock(data, image_size):
         token = next_token(fdt)
     check(token == 2 and next_token(fdt) == 9, "FDT end")
     return regions
+
+
+def listed(value):
+    """Entries of a list of strings, each with its NUL."""
+    return value.split(b"\0")[:-1]
 
 
 def next_token(fdt):
@@ -200,12 +205,11 @@ def next_token(fdt):
 
 
 def read_properties(fdt):
-    """Properties up to the next token that is none, and that token."""
+    """Properties up to the next token that is none, each with all its values; and that token."""
     props = {}
     token = next_token(fdt)
     while token == 3:
         name, value = fdt.property()
-        check(name not in props, "DUPLICATE")
-        props[name] = value
+        props.setdefault(name, []).append(value)
         token = next_token(fdt)
     return props, token
