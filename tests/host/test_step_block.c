@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Cases of test_step.c: block sets. The set's head is in an object at root "a"; records are the
+ * Every instruction: block sets. The set's head is in an object at root "a"; records are the
  * numbers from 1 on, two in a block. After every instruction a successor takes the set over: it is
  * sound, has the records of before or after, and each of its blocks is preserved and nothing else.
+ * See step.h.
  */
-#ifndef KHO_TEST_STEP_BLOCK_H
-#define KHO_TEST_STEP_BLOCK_H
-
 #include <kho/block.h>
+
+#include "step.h"
 
 #define BLOCK_RECORD 1400 /* two in a block */
 
@@ -199,34 +199,47 @@ static int check_block_destroy(const struct found *found)
 	return !nr;
 }
 
-#define STEP_BLOCK_CASES                                                                           \
-	{"block, first", setup_no_block, op_block_append, check_block_append, false, false},       \
-		{"block, append", setup_block_with_room,                                           \
-		 op_block_append, check_block_append,                                              \
-		 false,		  false},                                                          \
-		{"block, append one",                                                              \
-		 setup_full_blocks,                                                                \
-		 op_block_append,                                                                  \
-		 check_block_append,                                                               \
-		 false,                                                                            \
-		 false},                                                                           \
-		{"block, pop", setup_full_blocks, op_block_pop, check_block_pop, false, false},    \
-		{"block, pop block",                                                               \
-		 setup_five_records,                                                               \
-		 op_block_pop,                                                                     \
-		 check_block_pop,                                                                  \
-		 false,                                                                            \
-		 false},                                                                           \
-		{"block, grow", setup_full_blocks, op_block_grow, check_block_grow, false, false}, \
-		{"block, shrink", setup_empty_blocks,                                              \
-		 op_block_shrink, check_block_shrink,                                              \
-		 false,		  false},                                                          \
-		{"block, clear", setup_five_records,                                               \
-		 op_block_clear, check_block_clear,                                                \
-		 false,		 true},                                                            \
-	{                                                                                          \
-		"block, destroy", setup_five_records, op_block_destroy, check_block_destroy,       \
-			false, false                                                               \
-	}
+static const struct step_case cases[] = {
+	{.name = "block, first",
+	 .setup = setup_no_block,
+	 .op = op_block_append,
+	 .check = check_block_append},
+	{.name = "block, append",
+	 .setup = setup_block_with_room,
+	 .op = op_block_append,
+	 .check = check_block_append},
+	{.name = "block, append one",
+	 .setup = setup_full_blocks,
+	 .op = op_block_append,
+	 .check = check_block_append},
+	{.name = "block, pop",
+	 .setup = setup_full_blocks,
+	 .op = op_block_pop,
+	 .check = check_block_pop},
+	{.name = "block, pop block",
+	 .setup = setup_five_records,
+	 .op = op_block_pop,
+	 .check = check_block_pop},
+	{.name = "block, grow",
+	 .setup = setup_full_blocks,
+	 .op = op_block_grow,
+	 .check = check_block_grow},
+	{.name = "block, shrink",
+	 .setup = setup_empty_blocks,
+	 .op = op_block_shrink,
+	 .check = check_block_shrink},
+	{.name = "block, clear",
+	 .setup = setup_five_records,
+	 .op = op_block_clear,
+	 .check = check_block_clear,
+	 .slow = true},
+	{.name = "block, destroy",
+	 .setup = setup_five_records,
+	 .op = op_block_destroy,
+	 .check = check_block_destroy},
+};
 
-#endif
+int main(void)
+{
+	return step_main("step_block", cases, sizeof(cases) / sizeof(*cases));
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Every instruction: areas of scattered pages, with the descriptor in a preserved folio. See step.h. */
+#include "step.h"
+#include "vmalloc.h"
+
+#define AREA_PAGES 5
+
+static void setup_area(void)
+{
+	struct kho_vmalloc *v = kho_alloc_preserve(sizeof(*v));
+
+	info->pa = kho_virt_to_phys(v);
+	object = kho_vmalloc(AREA_PAGES * KHO_PAGE_SIZE);
+	if (!object)
+		_exit(8);
+	memset(object, 0x5a, AREA_PAGES * KHO_PAGE_SIZE);
+}
+
+static void setup_area_preserved(void)
+{
+	setup_area();
+	if (kho_preserve_vmalloc(object, kho_phys_to_virt(info->pa)))
+		_exit(8);
+}
+
+static void setup_area_came_in(void)
+{
+	setup_area_preserved();
+	kho_arena_disown_();
+	if (kho_arena_own_())
+		_exit(8);
+}
+
+static void op_vmalloc(void)
+{
+	old_object = kho_vmalloc(3 * KHO_PAGE_SIZE);
+}
+
+static void op_preserve_area(void)
+{
+	if (kho_preserve_vmalloc(object, kho_phys_to_virt(info->pa)))
+		_exit(7);
+}
+
+static void op_unpreserve_area(void)
+{
+	kho_unpreserve_vmalloc(kho_phys_to_virt(info->pa));
+}
+
+static void op_vfree(void)
+{
+	kho_vfree(object);
+}
+
+static void op_restore_area(void)
+{
+	if (!kho_restore_vmalloc(kho_phys_to_virt(info->pa)))
+		_exit(7);
+}
+
+/* All of it or, for who asks for it, nothing; what is left in part is nobody's and is released. */
+static int check_area(const struct found *found)
+{
+	struct kho_vmalloc *v = kho_phys_to_virt(info->pa);
+	const char *area = kho_restore_vmalloc(v);
+
+	assert_int_equal(found->folio_pages, 1);
+	assert_true(found->area_pages <= AREA_PAGES + 1);
+	assert_non_null(kho_restore_folio(info->pa));
+	for (size_t i = 0; area && i < AREA_PAGES * KHO_PAGE_SIZE; i++)
+		assert_int_equal(area[i], 0x5a);
+	if (area)
+		assert_int_equal(found->area_pages, AREA_PAGES + 1);
+	assert_int_equal(kho_release_unclaimed(), area ? 0 : found->area_pages * KHO_PAGE_SIZE);
+	return area != NULL;
+}
+
+static int check_no_area(const struct found *found)
+{
+	return !check_area(found);
+}
+
+static int check_area_stays(const struct found *found)
+{
+	assert_int_equal(check_area(found), 1);
+	return 0;
+}
+
+static int check_no_area_stays(const struct found *found)
+{
+	assert_int_equal(found->area_pages, 0);
+	return 0;
+}
+
+static const struct step_case cases[] = {
+	{.name = "vmalloc",
+	 .setup = setup_nothing,
+	 .op = op_vmalloc,
+	 .check = check_no_area_stays,
+	 .constant = true},
+	{.name = "preserve area", .setup = setup_area, .op = op_preserve_area, .check = check_area},
+	{.name = "unpreserve area",
+	 .setup = setup_area_preserved,
+	 .op = op_unpreserve_area,
+	 .check = check_no_area},
+	{.name = "free preserved area",
+	 .setup = setup_area_preserved,
+	 .op = op_vfree,
+	 .check = check_no_area},
+	{.name = "restore area",
+	 .setup = setup_area_came_in,
+	 .op = op_restore_area,
+	 .check = check_area_stays,
+	 .constant = true},
+};
+
+int main(void)
+{
+	return step_main("step_vmalloc", cases, sizeof(cases) / sizeof(*cases));
+}
