@@ -355,6 +355,8 @@ static void whatever_the_instruction(void **state)
 		fail_msg("%s: ended with status %#x", c->name, status);
 	if (!c->constant)
 		assert_int_equal(step.last, 1);
+	if (c->end)
+		c->end();
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	munmap(step.view, ARENA_MAX);

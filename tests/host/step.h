@@ -49,6 +49,7 @@ struct found {
  * @op: the call; it ends the child if the call fails
  * @check: is a snapshot as before (0) or as after (1) the call? In between, some have more steps
  * @settle: what the next program does before that, if anything
+ * @end: after the last snapshot, if anything
  * @constant: nothing to be seen of it
  */
 struct step_case {
@@ -57,6 +58,7 @@ struct step_case {
 	void (*op)(void);
 	int (*check)(const struct found *found);
 	void (*settle)(void);
+	void (*end)(void);
 	bool constant;
 	bool slow;
 };
