@@ -653,18 +653,13 @@ void *kho_realloc(void *ptr, size_t size)
 
 /* ---- figures ---- */
 
-static void count_slab(kho_pa_t pa, struct kho_heap_stats *stats)
+/* Not adopted: what is only looked at stays for the threads that allocate. */
+static void count_slab(kho_pa_t pa, unsigned int order, struct kho_heap_stats *stats)
 {
-	struct slab *slab = kho_slab_of_(kho_phys_to_virt(pa));
+	__u32 size, nr = kho_slab_count_(pa, order, &size);
 
-	if (!slab)
-		return;
-	for (__u32 i = 0; i < slab->nr; i++) {
-		if (kho_slab_state_(slab, i) != KHO_ABI_OBJECT_LIVE)
-			continue;
-		stats->live_objects++;
-		stats->live_bytes += slab->size;
-	}
+	stats->live_objects += nr;
+	stats->live_bytes += nr ? (__u64)nr * size : 0;
 }
 
 static void count_block(kho_pa_t pa, struct kho_heap_stats *stats)
@@ -675,7 +670,7 @@ static void count_block(kho_pa_t pa, struct kho_heap_stats *stats)
 	if (kho_block_desc_(pa, &type, &order))
 		return;
 	if (type == KHO_ABI_DESC_SLAB)
-		count_slab(pa, stats);
+		count_slab(pa, order, stats);
 	if (type == KHO_ABI_DESC_LARGE) {
 		stats->live_objects++;
 		stats->live_bytes += large->size;

@@ -222,6 +222,8 @@ unsigned char *kho_slab_state_of_(const void *ptr);
 bool kho_slabs_give_back_(struct heap *heap);
 /* The next object never looked at that is free, or NULL. */
 void *kho_slab_scan_(struct slab *slab);
+/* Live objects of a preserved slab, and their size, without adopting it. Return: 0 as well if it is damaged. */
+__u32 kho_slab_count_(kho_pa_t pa, unsigned int order, __u32 *object_size);
 /* Take the objects that other threads freed. By the owner. Return: whether there is something to hand out. */
 bool kho_slab_collect_(struct slab *slab);
 /* Free an object of a single-object slab that @heap owns, or make it ready to go to its owner. Return: 0, or -EINVAL. */

@@ -239,6 +239,20 @@ static void settle_states(struct slab *slab)
 	}
 }
 
+__u32 kho_slab_count_(kho_pa_t pa, unsigned int order, __u32 *object_size)
+{
+	const struct kho_abi_slab *header = kho_phys_to_virt(pa);
+	const unsigned char *state = (const unsigned char *)(header + 1);
+	__u32 nr = 0;
+
+	if (header_check(header, pa, order))
+		return 0;
+	*object_size = header->object_size;
+	for (__u32 i = 0; i < header->nr_objects; i++)
+		nr += __atomic_load_n(state + i, __ATOMIC_RELAXED) == KHO_ABI_OBJECT_LIVE;
+	return nr;
+}
+
 /* Under adopt_lock: make the slab at @pa ours, owned by @heap. */
 static struct slab *adopt(kho_pa_t pa, unsigned int order, struct heap *heap)
 {

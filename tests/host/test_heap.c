@@ -441,6 +441,25 @@ static void workers_that_exit_leave_their_slabs(void **state)
 	kho_free(third);
 }
 
+/* Or whoever asks for figures has all slabs that came in, and the threads that allocate need others. */
+static void counting_objects_takes_no_slab(void **state)
+{
+	void **slot = kho_root("object", "test-object", 1), *second;
+	pthread_t thread;
+	__u64 used;
+
+	assert_int_equal(kho_publish(slot, kho_malloc(3000), NULL), 0);
+	arena_crash();
+	assert_int_equal(kho_pages_discover_all_(), 0);
+	assert_int_equal(arena_live(), 1);
+	used = kho_pages_used_();
+	pthread_create(&thread, NULL, reserve, &second);
+	pthread_join(thread, NULL);
+	slot = kho_root("object", "test-object", 1);
+	assert_int_equal((uintptr_t)*slot >> 16, (uintptr_t)second >> 16);
+	assert_int_equal(kho_pages_used_(), used);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,6 +484,7 @@ int main(void)
 						drop),
 		cmocka_unit_test_setup_teardown(an_object_does_not_replace_itself, fresh, drop),
 		cmocka_unit_test_setup_teardown(workers_that_exit_leave_their_slabs, fresh, drop),
+		cmocka_unit_test_setup_teardown(counting_objects_takes_no_slab, fresh, drop),
 		cmocka_unit_test_setup_teardown(no_slab_is_handed_out_twice, fresh, drop),
 		cmocka_unit_test_setup_teardown(threads_publish_over_each_other, fresh, drop),
 	};
