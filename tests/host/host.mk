@@ -3,7 +3,7 @@
 # The memory side of the process host: make check-host (short), check-kill KILLS=N and
 # check-corrupt, check-mutate MUTATIONS=N (long). KHO_SEED=N repeats a random test.
 
-KILLS ?= 3000
+KILLS ?= $(or $(KHO_KILLS),3000)
 MUTATIONS ?= 1000000
 # Sanitizers multiply the instructions, and their leak checker dislikes ptrace.
 HOST_TEST_SKIP := $(if $(SAN),$(wildcard tests/host/test_step_*.c))
@@ -24,6 +24,10 @@ TEST_step := $(filter $(O)/tests/host/test_step_%,$(TEST_host)) $(HOST_TEST_LONG
 $(TEST_step): HOST_TEST_LD := -Wl,-z,now
 $(TEST_step): HOST_TEST_MORE := tests/host/step.c
 $(TEST_step): tests/host/step.c
+
+KILL_SRCS := $(wildcard tests/host/kill_*.c)
+$(O)/tests/host/test_kill: HOST_TEST_MORE := $(KILL_SRCS)
+$(O)/tests/host/test_kill: $(KILL_SRCS)
 
 $(O)/tests/host/%: tests/host/%.c $(HOST_TEST_SUPPORT) $(LIB)
 	@mkdir -p $(@D)

@@ -63,6 +63,9 @@ static __u64 check_slabs(__u64 *records)
 			kho_fail_report_(&report);
 			fail_msg("%s", kho_error());
 		}
+		if (slab->cache)
+			assert_int_equal(*kho_slab_state_of_(kho_phys_to_virt(slab->cache)),
+					 KHO_ABI_OBJECT_LIVE);
 		singles += slab->flags & KHO_ABI_SLAB_SINGLE ? counts.live : 0;
 	}
 	*records = 0;

@@ -8,6 +8,7 @@
  *
  *	plan	what is in the array before the call, and what the call is
  *	rise	pages that are more, or less, after it: nodes were divided, or merged
+ *	shape	what tells that nodes were written anew: the root or, above leaves, its separators
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -29,6 +30,7 @@ struct plan {
 	unsigned int erased;
 	enum call call;
 	int rise;
+	bool reshaped;
 };
 
 struct array_node {
@@ -39,7 +41,7 @@ struct array_node {
 /* Shared by tracer and child. */
 static struct shared {
 	struct plan plan;
-	__u64 first_pages, last_pages;
+	__u64 first_pages, last_pages, first_shape, last_shape;
 	bool any;
 } * shared;
 
@@ -52,7 +54,8 @@ static __u64 key_of(enum keys keys, __u64 i)
 	if (keys == DENSE)
 		return i;
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	return z ^ z >> 27;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
 }
 
 static void *entry_of(__u64 i)
@@ -111,7 +114,7 @@ static void follow(const struct plan *plan)
 static void setup(enum keys keys, unsigned int nr, unsigned int erased, enum call call, int rise)
 {
 	use_arrays();
-	follow(&(struct plan){keys, nr, erased, call, rise});
+	follow(&(struct plan){keys, nr, erased, call, rise, rise != 0});
 }
 
 static void op_call(void)
@@ -258,11 +261,28 @@ static void go_on(struct kho_array *found, struct kho_array_desc *desc)
 	assert_int_equal(struct_pages(), 0);
 }
 
-static void note_pages(const struct found *found)
+static __u64 shape_of(const struct kho_abi_array *desc)
+{
+	const struct kho_abi_array_node *root = kho_phys_to_virt(desc->root & ~63ULL);
+	const __u64 *values = (const __u64 *)(root + 1);
+	const __u64 *keys = values + kho_abi_array_cap(KHO_PAGE_SHIFT, 8);
+	__u64 sum = 0;
+
+	if (!(desc->root & KHO_ABI_ARRAY_LEVEL_MASK))
+		return desc->root;
+	for (unsigned int i = 0; i < root->nr_used; i++)
+		sum += values[i] ? keys[i] * 3 + 1 : 0;
+	return sum;
+}
+
+static void note(const struct found *found, const struct kho_array_desc *desc)
 {
 	shared->last_pages = found->struct_pages;
-	if (!shared->any)
-		shared->first_pages = found->struct_pages;
+	shared->last_shape = shape_of((const void *)desc);
+	if (shared->any)
+		return;
+	shared->first_pages = shared->last_pages;
+	shared->first_shape = shared->last_shape;
 	shared->any = true;
 }
 
@@ -273,7 +293,7 @@ static int check_call(const struct found *found)
 	unsigned int nr = 0;
 	bool after;
 
-	note_pages(found);
+	note(found, desc);
 	assert_int_equal(found->struct_pages, pages_of(desc));
 	there = kho_array_attach(desc);
 	if (!there)
@@ -311,6 +331,7 @@ static int check_not_reachable(const struct found *found)
 static void end_call(void)
 {
 	assert_int_equal((int)(shared->last_pages - shared->first_pages), shared->plan.rise);
+	assert_int_equal(shared->last_shape != shared->first_shape, shared->plan.reshaped);
 }
 
 /* ---- the cases: how many keys bring a node to where it is divided or merged follows from its size ---- */
@@ -341,7 +362,7 @@ static void setup_attach(void)
 
 static void setup_first_use(void)
 {
-	follow(&(struct plan){DENSE, 0, 0, SET_NEXT, 1});
+	follow(&(struct plan){DENSE, 0, 0, SET_NEXT, 1, true});
 }
 
 static void setup_first(void)
@@ -368,6 +389,7 @@ static void setup_erase(void)
 static void setup_keys_come(void)
 {
 	setup(DENSE, 9, 0, SET_FAR, 0);
+	shared->plan.reshaped = true;
 }
 
 static void setup_append(void)
@@ -378,7 +400,8 @@ static void setup_append(void)
 /* Two keys make it a leaf with keys, 32 more are in no order: now they are sorted. */
 static void setup_sort(void)
 {
-	setup(SCATTERED, 34, 0, SET_NEXT, 0);
+	setup(SCATTERED, 33, 0, SET_NEXT, 0);
+	shared->plan.reshaped = true;
 }
 
 static void setup_level(void)
@@ -399,6 +422,7 @@ static void setup_divide_root(void)
 static void setup_even_out(void)
 {
 	setup(SCATTERED, 488, 0, SET_NEXT, 0);
+	shared->plan.reshaped = true;
 }
 
 static void setup_two_to_three(void)
@@ -418,7 +442,7 @@ static void setup_merge(void)
 
 static void setup_merge_to_root(void)
 {
-	setup(DENSE, DENSE_CAP + 60, DENSE_CAP - 120, ERASE, -2);
+	setup(DENSE, DENSE_CAP + 60, 381, ERASE, -2);
 }
 
 static void setup_erase_last(void)
@@ -446,6 +470,7 @@ static void leave_doomed(enum call call)
 	desc->doomed = desc->root;
 	desc->root = 0;
 	shared->plan.erased = shared->plan.nr;
+	shared->plan.reshaped = call == SET_NEXT;
 }
 
 static void setup_doomed_set(void)
