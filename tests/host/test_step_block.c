@@ -84,6 +84,24 @@ static void op_block_append(void)
 	block_append(info->nr + 1);
 }
 
+/* Linux's way: it counts at once, and is filled then. */
+static void op_block_reserve(void)
+{
+	char *record = kho_block_set_it_reserve_entry(&block_it);
+
+	if (!record)
+		_exit(7);
+	memset(record, (int)info->nr + 1, 8);
+}
+
+static void op_block_restore(void)
+{
+	struct kho_block_set set;
+
+	if (kho_block_set_init(&set, block_head(), BLOCK_RECORD) || kho_block_set_restore(&set))
+		_exit(7);
+}
+
 static void op_block_pop(void)
 {
 	if (kho_block_set_it_pop(&block_it))
@@ -146,6 +164,31 @@ static int check_block_append(const struct found *found)
 	assert_true(nr == info->nr || nr == info->nr + 1);
 	assert_int_equal(blocks, (nr + 1) / 2);
 	return nr > info->nr;
+}
+
+/* What a record has that is counted and not filled is its user's to tell: it was 0 or the bytes of before. */
+static int check_block_reserve(const struct found *found)
+{
+	struct kho_block_set set;
+	struct kho_block_set_it it;
+	__u64 nr = 0;
+
+	assert_int_equal(found->struct_pages, 2);
+	assert_int_equal(kho_block_set_init(&set, block_head(), BLOCK_RECORD), 0);
+	assert_int_equal(kho_block_set_restore(&set), 0);
+	kho_block_set_it_init(&it, &set);
+	for (const unsigned char *record; (record = kho_block_set_it_read_entry(&it)); nr++)
+		assert_true(record[0] == nr + 1 || (nr == info->nr && !record[0]));
+	assert_true(nr == info->nr || nr == info->nr + 1);
+	return nr > info->nr;
+}
+
+static int check_block_stays(const struct found *found)
+{
+	__u64 blocks, first;
+
+	assert_int_equal(the_records(found, &blocks, &first), info->nr);
+	return 0;
 }
 
 /* And one less. */
@@ -212,6 +255,15 @@ static const struct step_case cases[] = {
 	 .setup = setup_full_blocks,
 	 .op = op_block_append,
 	 .check = check_block_append},
+	{.name = "block, reserve",
+	 .setup = setup_block_with_room,
+	 .op = op_block_reserve,
+	 .check = check_block_reserve},
+	{.name = "block, restore",
+	 .setup = setup_five_records,
+	 .op = op_block_restore,
+	 .check = check_block_stays,
+	 .constant = true},
 	{.name = "block, pop",
 	 .setup = setup_full_blocks,
 	 .op = op_block_pop,

@@ -43,6 +43,38 @@ static void setup_single_cache(void)
 		_exit(8);
 }
 
+/* Slabs of 7 objects: the second one has a single object left, and goes with it. */
+static void fill_slabs(void)
+{
+	void *p[21];
+
+	for (int i = 0; i < 21; i++)
+		p[i] = kho_kmem_cache_alloc(cache);
+	kho_kmem_cache_free(cache, p[0]);
+	for (int i = 8; i < 14; i++)
+		kho_kmem_cache_free(cache, p[i]);
+	object = p[7];
+}
+
+static void setup_slab_of_cache(void)
+{
+	cache = kho_kmem_cache_create("w", 32768, 0, 0, NULL);
+	fill_slabs();
+}
+
+static void setup_slab_of_singles(void)
+{
+	cache = kho_kmem_cache_create("s", 32768, 0, KHO_CACHE_SINGLE, NULL);
+	fill_slabs();
+}
+
+static void setup_whole_cache(void)
+{
+	cache = kho_kmem_cache_create("w", sizeof(struct node), 0, 0, NULL);
+	if (!cache)
+		_exit(8);
+}
+
 static void setup_single(void)
 {
 	setup_single_cache();
@@ -60,6 +92,22 @@ static void setup_single_preserved(void)
 		_exit(8);
 }
 
+static void setup_single_restored(void)
+{
+	setup_single_preserved();
+	kho_arena_disown_();
+	if (kho_arena_own_() || !kho_slab_restore(info->pa))
+		_exit(8);
+	cache = kho_kmem_cache_of(object);
+}
+
+static void setup_single_empty(void)
+{
+	setup_single();
+	if (kho_kmem_cache_free(cache, object))
+		_exit(8);
+}
+
 /* One preserved, others left half-way by a crash: they are cleared by whoever touches the slab. */
 static void setup_single_left(void)
 {
@@ -74,6 +122,11 @@ static void setup_single_left(void)
 static void op_cache_make(void)
 {
 	kho_kmem_cache_create("w", sizeof(struct node), 0, 0, NULL);
+}
+
+static void op_single_make(void)
+{
+	kho_kmem_cache_create("s", SINGLE_SIZE, 0, KHO_CACHE_SINGLE, NULL);
 }
 
 static void op_cache_destroy(void)
@@ -116,20 +169,43 @@ static void op_single_adopt(void)
 		_exit(7);
 }
 
-static int check_cache_made(const struct found *found)
+/* Whatever was left of a cache, it can be asked for; and goes without a trace. */
+static int was_made(const struct found *found, bool single)
 {
-	int made = found->records == 1;
+	unsigned int flags = single ? KHO_CACHE_SINGLE : 0;
 
 	assert_int_equal(found->singles, 0);
 	assert_true(found->records < 2);
-	/* Whatever was left, it can be asked for; and goes without a trace. */
-	cache = kho_kmem_cache_create("w", sizeof(struct node), 0, 0, NULL);
+	cache = kho_kmem_cache_create(single ? "s" : "w",
+				      single ? SINGLE_SIZE : sizeof(struct node), 0, flags, NULL);
 	assert_non_null(cache);
 	assert_int_equal(arena_live(), 1);
 	assert_int_equal(kho_kmem_cache_destroy(cache), 0);
 	assert_int_equal(arena_live(), 0);
-	assert_int_equal(kho_retrieve_subtree("cache,w", NULL, NULL), -ENOENT);
-	return made;
+	assert_int_equal(kho_retrieve_subtree(single ? "cache,s" : "cache,w", NULL, NULL), -ENOENT);
+	return found->records == 1;
+}
+
+static int check_cache_made(const struct found *found)
+{
+	return was_made(found, false);
+}
+
+static int check_single_made(const struct found *found)
+{
+	return was_made(found, true);
+}
+
+static int check_single_cache_gone(const struct found *found)
+{
+	return !was_made(found, true);
+}
+
+static int check_slab_gone(const struct found *found)
+{
+	assert_int_equal(found->records, 1);
+	assert_true(found->slab_pages == 16 + 3 * 64 || found->slab_pages == 16 + 2 * 64);
+	return found->slab_pages == 16 + 2 * 64;
 }
 
 static int check_cache_gone(const struct found *found)
@@ -145,7 +221,7 @@ static int check_nothing_single(const struct found *found)
 }
 
 /* The record's slab, then one of the cache's own. */
-static int check_single_slab(const struct found *found)
+static int check_first_slab(const struct found *found)
 {
 	check_nothing_single(found);
 	assert_true(found->slab_pages == 16 || found->slab_pages == 32);
@@ -190,6 +266,36 @@ static const struct step_case cases[] = {
 	 .op = op_cache_destroy,
 	 .check = check_cache_gone,
 	 .slow = true},
+	{.name = "cache, make single",
+	 .setup = setup_roots,
+	 .op = op_single_make,
+	 .check = check_single_made,
+	 .slow = true},
+	{.name = "cache, destroy single",
+	 .setup = setup_single_empty,
+	 .op = op_cache_destroy,
+	 .check = check_single_cache_gone,
+	 .slow = true},
+	{.name = "cache, new slab",
+	 .setup = setup_whole_cache,
+	 .op = op_cache_alloc,
+	 .check = check_first_slab},
+	{.name = "cache, slab goes",
+	 .setup = setup_slab_of_cache,
+	 .op = op_single_free,
+	 .check = check_slab_gone},
+	{.name = "single, slab goes",
+	 .setup = setup_slab_of_singles,
+	 .op = op_single_free,
+	 .check = check_slab_gone},
+	{.name = "single, unpreserve restored",
+	 .setup = setup_single_restored,
+	 .op = op_single_unpreserve,
+	 .check = check_single_gone},
+	{.name = "single, free restored",
+	 .setup = setup_single_restored,
+	 .op = op_single_free,
+	 .check = check_single_gone},
 	{.name = "cache, alloc",
 	 .setup = setup_whole,
 	 .op = op_cache_alloc,
@@ -208,7 +314,7 @@ static const struct step_case cases[] = {
 	{.name = "single, new slab",
 	 .setup = setup_single_cache,
 	 .op = op_cache_alloc,
-	 .check = check_single_slab},
+	 .check = check_first_slab},
 	{.name = "single, alloc",
 	 .setup = setup_single,
 	 .op = op_single_alloc,
