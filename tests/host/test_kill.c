@@ -93,7 +93,7 @@ void done(unsigned int t, bool ok)
 static struct thread_arg {
 	unsigned int t;
 	uint64_t rng;
-	unsigned int focus; /* the subject of most of what is done, if it is one */
+	const struct kill_subject *focus; /* of most of what is done, if there is one */
 } thread_arg[THREADS];
 
 static void *work(void *p)
@@ -110,9 +110,9 @@ static void *work(void *p)
 			kho_malloc(r % 500);
 		for (; s < NR_SUBJECTS && what >= subjects[s]->share; s++)
 			what -= subjects[s]->share;
-		if (arg->focus < NR_SUBJECTS && (r >> 48 & 7))
-			s = arg->focus;
-		if (s < NR_SUBJECTS)
+		if (arg->focus && (r >> 48 & 7))
+			arg->focus->change(arg->t, r);
+		else if (s < NR_SUBJECTS)
 			subjects[s]->change(arg->t, r);
 		else
 			kho_free(what % 8 ? kho_malloc(r % 3000) : NULL);
@@ -130,6 +130,7 @@ static void settle_flights(void)
 
 		if (f->phase == 1) {
 			the_log->undecided++;
+			the_log->undecided_of[f->kind]++;
 			yes = subject_of(f->kind)->happened(t, f);
 			the_log->decided_after += yes;
 		}
@@ -247,6 +248,12 @@ static void attach(int fd)
 
 static void writer(int fd, uint64_t seed)
 {
+	/* Those whose operations take the least time more often: there is less time to be killed in. */
+	static const struct kill_subject *const focus[] = {
+		&kill_lists,  &kill_pages,  &kill_areas,  &kill_singles, &kill_singles,
+		&kill_names,  &kill_arrays, &kill_arrays, &kill_arrays,	 &kill_blocks,
+		&kill_blocks, NULL,	    NULL,	  NULL,
+	};
 	pthread_t thread;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -255,7 +262,8 @@ static void writer(int fd, uint64_t seed)
 	/* What was touched meanwhile is not this thread's, which allocates nothing from now on. */
 	kho_heap_release_();
 	for (unsigned int t = 0; t < THREADS; t++) {
-		thread_arg[t] = (struct thread_arg){t, seed + t * 7919, seed % (2 * NR_SUBJECTS)};
+		thread_arg[t] = (struct thread_arg){t, seed + t * 7919,
+						    focus[seed % (sizeof(focus) / sizeof(*focus))]};
 		pthread_create(&thread, NULL, work, &thread_arg[t]);
 	}
 	__atomic_store_n(&the_log->running, 1, __ATOMIC_SEQ_CST);
@@ -309,6 +317,7 @@ static void run_and_kill(int fd, uint64_t *rng, int round)
 		fail_msg("kill %d: the writer ended by itself: status %#x", round, status);
 }
 
+/* Of each kind: acknowledged/undecided. */
 static void print_kinds(void)
 {
 	static const char *const names[] = {
@@ -319,7 +328,9 @@ static void print_kinds(void)
 		"block append", "block pop", "block clear", "block destroy"};
 
 	for (int k = 0; k < NR_KINDS; k++)
-		printf("%s%s %llu", k ? ", " : "", names[k], (unsigned long long)the_log->ops[k]);
+		printf("%s%s %llu/%llu", k ? ", " : "", names[k],
+		       (unsigned long long)the_log->ops[k],
+		       (unsigned long long)the_log->undecided_of[k]);
 	printf("\n");
 }
 

@@ -97,8 +97,10 @@ static void op_unpreserve_area(void)
 	kho_unpreserve_vmalloc(kho_phys_to_virt(info->pa));
 }
 
+/* Of what is preserved: the descriptor still names what is gone. */
 static void op_vfree(void)
 {
+	info->done = true;
 	kho_vfree(object);
 }
 
@@ -117,6 +119,7 @@ static int check_area(const struct found *found)
 
 	assert_int_equal(found->folio_pages, 1);
 	assert_true(found->area_pages <= all);
+	assert_true(area || !v->first || info->done);
 	assert_non_null(kho_restore_folio(info->pa));
 	for (size_t i = 0; area && i < info->nr * KHO_PAGE_SIZE; i++)
 		assert_int_equal(area[i], 0x5a);
