@@ -83,7 +83,7 @@ static void make_desc(bool reserved)
 	object = first;
 }
 
-/* The first use of an array in an arena may take more than that of others. */
+/* The first use of an array in an arena takes more than that of others. */
 static void use_arrays(void)
 {
 	struct kho_array *other;
@@ -497,6 +497,12 @@ static void setup_unsettled(void)
 #define UPDATE(text, set_up) CASE(text, set_up), .check = check_call
 
 static const struct step_case cases[] = {
+	{.name = "array, first create",
+	 .setup = setup_roots,
+	 .op = op_create,
+	 .check = check_not_reachable,
+	 .constant = true,
+	 .slow = true},
 	{.name = "array, create",
 	 .setup = use_arrays,
 	 .op = op_create,

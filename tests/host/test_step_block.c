@@ -33,8 +33,7 @@ static void block_append(__u64 number)
 		_exit(8);
 }
 
-/* A set of @nr records, the iterator behind them. */
-static void setup_blocks(__u64 nr)
+static void setup_no_use(void)
 {
 	struct block_node *first;
 
@@ -45,6 +44,15 @@ static void setup_blocks(__u64 nr)
 	    kho_block_set_init(&block_set, &first->head, BLOCK_RECORD))
 		_exit(8);
 	kho_block_set_it_init(&block_it, &block_set);
+}
+
+/* A set of @nr records, the iterator behind them. The first use in an arena takes more than others. */
+static void setup_blocks(__u64 nr)
+{
+	setup_no_use();
+	block_append(1);
+	if (kho_block_set_it_pop(&block_it))
+		_exit(8);
 	for (__u64 i = 1; i <= nr; i++)
 		block_append(i);
 	info->nr = nr;
@@ -243,6 +251,11 @@ static int check_block_destroy(const struct found *found)
 }
 
 static const struct step_case cases[] = {
+	{.name = "block, first use",
+	 .setup = setup_no_use,
+	 .op = op_block_append,
+	 .check = check_block_append,
+	 .slow = true},
 	{.name = "block, first",
 	 .setup = setup_no_block,
 	 .op = op_block_append,

@@ -18,24 +18,46 @@ static void make_area(void *(*alloc)(size_t size), __u64 pages)
 	memset(object, 0x5a, pages * KHO_PAGE_SIZE);
 }
 
+/* The first use in an arena takes more than others. */
+static void use_areas(void)
+{
+	struct kho_vmalloc *v = kho_alloc_preserve(sizeof(*v));
+	void *area = kho_vmalloc(KHO_PAGE_SIZE);
+
+	if (kho_preserve_vmalloc(area, v))
+		_exit(8);
+	kho_unpreserve_vmalloc(v);
+	kho_vfree(area);
+	kho_unpreserve_free(v);
+}
+
+static void setup_no_use(void)
+{
+	make_area(kho_vmalloc, AREA_PAGES);
+}
+
 static void setup_area(void)
 {
+	use_areas();
 	make_area(kho_vmalloc, AREA_PAGES);
 }
 
 static void setup_linear(void)
 {
+	use_areas();
 	make_area(kho_kvmalloc, AREA_PAGES);
 }
 
 /* In one block. */
 static void setup_huge(void)
 {
+	use_areas();
 	make_area(kho_vmalloc_huge, 8);
 }
 
 static void setup_long(void)
 {
+	use_areas();
 	make_area(kho_vmalloc, LONG_PAGES);
 }
 
@@ -191,6 +213,11 @@ static const struct step_case cases[] = {
 	 .setup = setup_long_preserved,
 	 .op = op_unpreserve_area,
 	 .check = check_no_area,
+	 .slow = true},
+	{.name = "preserve first area",
+	 .setup = setup_no_use,
+	 .op = op_preserve_area,
+	 .check = check_area,
 	 .slow = true},
 	{.name = "preserve area", .setup = setup_area, .op = op_preserve_area, .check = check_area},
 	{.name = "unpreserve area",
