@@ -107,8 +107,8 @@ struct log {
 	kho_pa_t blob;
 	/* not part of the model */
 	int running;
-	__u64 ops[NR_KINDS], undecided_of[NR_KINDS], undecided, decided_after, partial_runs,
-		partial_areas, partial_sets, slab_pages;
+	__u64 ops[NR_KINDS], refused, undecided_of[NR_KINDS], undecided, decided_after,
+		partial_runs, partial_areas, partial_sets, slab_pages;
 	char text[400];
 };
 

@@ -84,6 +84,8 @@ void done(unsigned int t, bool ok)
 		phase(f, 2);
 		subject_of(f->kind)->apply(t, f);
 		the_log->ops[f->kind]++;
+	} else {
+		the_log->refused++;
 	}
 	phase(f, 0);
 }
@@ -94,6 +96,7 @@ static struct thread_arg {
 	unsigned int t;
 	uint64_t rng;
 	const struct kill_subject *focus; /* of most of what is done, if there is one */
+	bool hungry; /* no memory is left: nothing then that must not fail for want of it */
 } thread_arg[THREADS];
 
 static void *work(void *p)
@@ -110,6 +113,9 @@ static void *work(void *p)
 			kho_malloc(r % 500);
 		for (; s < NR_SUBJECTS && what >= subjects[s]->share; s++)
 			what -= subjects[s]->share;
+		if (arg->hungry && s < NR_SUBJECTS &&
+		    (subjects[s] == &kill_caches || subjects[s] == &kill_names))
+			continue;
 		if (arg->focus && (r >> 48 & 7))
 			arg->focus->change(arg->t, r);
 		else if (s < NR_SUBJECTS)
@@ -246,6 +252,18 @@ static void attach(int fd)
 	caches_open();
 }
 
+/* Leave a MiB of the arena; it comes back with the kill, as nothing of it is preserved. */
+static void use_up(void)
+{
+	struct folio *rest = kho_folio_alloc(8);
+
+	for (__u64 nr = 1024; nr; nr /= 4)
+		while (kho_alloc_pages(nr))
+			;
+	if (rest)
+		kho_folio_put(rest);
+}
+
 static void writer(int fd, uint64_t seed)
 {
 	/* Those whose operations take the least time more often: there is less time to be killed in. */
@@ -254,16 +272,21 @@ static void writer(int fd, uint64_t seed)
 		&kill_names,  &kill_arrays, &kill_arrays, &kill_arrays,	 &kill_blocks,
 		&kill_blocks, NULL,	    NULL,	  NULL,
 	};
+	unsigned int at = (unsigned int)(seed % (sizeof(focus) / sizeof(*focus)));
+	bool hungry = (seed >> 32) % 8 == 0;
 	pthread_t thread;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	attach(fd);
 	check_all();
+	if (hungry)
+		use_up();
 	/* What was touched meanwhile is not this thread's, which allocates nothing from now on. */
 	kho_heap_release_();
 	for (unsigned int t = 0; t < THREADS; t++) {
-		thread_arg[t] = (struct thread_arg){t, seed + t * 7919,
-						    focus[seed % (sizeof(focus) / sizeof(*focus))]};
+		thread_arg[t] = (struct thread_arg){
+			t, seed + t * 7919, hungry && focus[at] == &kill_names ? NULL : focus[at],
+			hungry};
 		pthread_create(&thread, NULL, work, &thread_arg[t]);
 	}
 	__atomic_store_n(&the_log->running, 1, __ATOMIC_SEQ_CST);
@@ -366,11 +389,12 @@ static void whatever_the_instant_of_the_kill(void **state)
 		ops += the_log->ops[k];
 	}
 	assert_true(ops > (__u64)n * 10);
-	printf("%d kills, %llu operations acknowledged, %llu undecided at a kill, of them %llu had "
+	printf("%d kills, %llu operations acknowledged, %llu refused, %llu undecided at a kill, of "
+	       "them %llu had "
 	       "happened, %llu runs, %llu block sets and areas of %llu kills in part; at most %llu "
 	       "pages of slabs\n",
-	       n, (unsigned long long)ops, (unsigned long long)the_log->undecided,
-	       (unsigned long long)the_log->decided_after,
+	       n, (unsigned long long)ops, (unsigned long long)the_log->refused,
+	       (unsigned long long)the_log->undecided, (unsigned long long)the_log->decided_after,
 	       (unsigned long long)the_log->partial_runs, (unsigned long long)the_log->partial_sets,
 	       (unsigned long long)the_log->partial_areas, (unsigned long long)the_log->slab_pages);
 	print_kinds();
