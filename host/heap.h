@@ -213,6 +213,8 @@ struct slab *kho_slab_new_(struct heap *heap, unsigned int class);
 void kho_slab_delete_(struct slab *slab);
 /* A slab of @class that came with the arena, has free objects and is nobody's yet; NULL: none at hand. */
 struct slab *kho_slab_inherited_(struct heap *heap, unsigned int class);
+/* A slab that came in, is nobody's, and was full got something to hand out: kho_slab_inherited_() may find it. */
+void kho_slab_offer_(struct slab *slab);
 /*
  * The state byte of an object, found without private memory: for recovery. NULL: no object of a
  * slab starts there, or one that is not published but preserved singly.
@@ -275,8 +277,6 @@ void kho_caches_forget_(void);
 int kho_heap_drop_class_(unsigned int class, kho_pa_t cache);
 
 void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class);
-/* Put a slab that @heap owns, and that has free objects, where allocations find it. */
-void kho_heap_add_partial_(struct heap *heap, struct slab *slab);
 
 /* Hand an object back to its slab. Its state byte is settled by the caller but for @live. */
 void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long index, bool live);

@@ -17,7 +17,7 @@
 
 #include "kill.h"
 
-#define SLAB_PAGES_MAX 12288 /* twice what there is when slabs are used again: 48 of 96 MiB */
+#define SLAB_PAGES_MAX 6144 /* twice what there is when slabs are used again: 24 of 96 MiB */
 #define BITMAP_WORDS (ARENA_MAX / KHO_PAGE_SIZE / 64)
 
 struct log *the_log;
@@ -281,8 +281,6 @@ static void writer(int fd, uint64_t seed)
 	check_all();
 	if (hungry)
 		use_up();
-	/* What was touched meanwhile is not this thread's, which allocates nothing from now on. */
-	kho_heap_release_();
 	for (unsigned int t = 0; t < THREADS; t++) {
 		thread_arg[t] = (struct thread_arg){
 			t, seed + t * 7919, hungry && focus[at] == &kill_names ? NULL : focus[at],
