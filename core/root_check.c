@@ -52,7 +52,7 @@ enum {
  */
 #define NAME_BITS 2048
 
-/**
+/*
  * struct root_walk - the walk over the structure block
  * @at, @end: where it is and where the block ends, offsets
  * @strings, @strings_size: the strings block

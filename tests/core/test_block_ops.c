@@ -9,7 +9,7 @@
 #define NR_PAGES 512ULL
 #define MAX_RECORDS 4096
 
-/**
+/*
  * struct subject - a set, its image, and what it should contain
  * @model: a number for each record
  * @nr: records

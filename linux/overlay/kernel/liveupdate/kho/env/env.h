@@ -74,6 +74,7 @@ khoc_inline u64 khoc_load(const u64 *p)
 
 khoc_inline u64 khoc_load_acquire(const u64 *p)
 {
+	/* Pairs with whichever of the calls below published what is read. */
 	return smp_load_acquire(p);
 }
 
@@ -84,6 +85,7 @@ khoc_inline void khoc_store(u64 *p, u64 value)
 
 khoc_inline void khoc_store_release(u64 *p, u64 value)
 {
+	/* Pairs with khoc_load_acquire(). */
 	smp_store_release(p, value);
 }
 
@@ -100,12 +102,14 @@ khoc_inline u64 khoc_cmpxchg(u64 *p, u64 old, u64 value)
 khoc_inline void khoc_atomic_or(u64 *p, u64 bits)
 {
 	static_assert(sizeof(atomic64_t) == sizeof(u64));
+	/* Makes it a release; pairs with khoc_load_acquire(). */
 	smp_mb__before_atomic();
 	atomic64_or(bits, (atomic64_t *)p);
 }
 
 khoc_inline void khoc_atomic_andnot(u64 *p, u64 bits)
 {
+	/* As in khoc_atomic_or(). */
 	smp_mb__before_atomic();
 	atomic64_andnot(bits, (atomic64_t *)p);
 }

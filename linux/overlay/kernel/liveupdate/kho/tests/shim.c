@@ -43,7 +43,9 @@ void shim_true(bool condition, const char *what, const char *file, int line)
 
 void shim_equal(u64 a, u64 b, bool want, const char *what, const char *file, int line)
 {
-	if (unlikely((a == b) != want))
+	bool same = a == b;
+
+	if (unlikely(same != want))
 		KUNIT_FAIL_AND_ABORT(this_test(what, file, line),
 				     "%s:%d: not so: %s: %#llx (%lld), %#llx (%lld)", file, line,
 				     what, a, (s64)a, b, (s64)b);
@@ -55,8 +57,9 @@ void shim_same_string(const char *a, const char *b, bool want, const char *what,
 	bool same = a && b && !strcmp(a, b);
 
 	if (unlikely(!a || !b || same != want))
-		KUNIT_FAIL_AND_ABORT(this_test(what, file, line), "%s:%d: not so: %s: \"%s\", \"%s\"",
-				     file, line, what, a ?: "(none)", b ?: "(none)");
+		KUNIT_FAIL_AND_ABORT(this_test(what, file, line),
+				     "%s:%d: not so: %s: \"%s\", \"%s\"", file, line, what,
+				     a ?: "(none)", b ?: "(none)");
 }
 
 void shim_same_memory(const void *a, const void *b, size_t len, const char *what, const char *file,
@@ -112,7 +115,7 @@ struct shim_guard shim_guard_make(void)
 {
 	unsigned char *base = shim_map(SHIM_GUARD_SIZE);
 
-	return (struct shim_guard){ base + SHIM_GUARD_SIZE };
+	return (struct shim_guard){base + SHIM_GUARD_SIZE};
 }
 
 void shim_guard_destroy(struct shim_guard guard)
@@ -179,9 +182,9 @@ bool shim_fdt_sound(const void *fdt, size_t size)
 	     node = fdt_next_node(fdt, node, &depth)) {
 		if (!fdt_get_name(fdt, node, NULL))
 			return false;
-		fdt_for_each_property_offset(property, fdt, node)
-			if (!fdt_getprop_by_offset(fdt, property, NULL, &len))
-				return false;
+		property = fdt_first_property_offset(fdt, node);
+		while (property >= 0 && fdt_getprop_by_offset(fdt, property, NULL, &len))
+			property = fdt_next_property_offset(fdt, property);
 		if (property != -FDT_ERR_NOTFOUND)
 			return false;
 	}
