@@ -229,18 +229,12 @@ u32 khoc_cache_object_size(unsigned int shift, u32 size, u32 align)
 	return size <= KHO_ABI_SLAB_OBJECT_MAX ? size : 0;
 }
 
-static bool name_char_ok(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '.' || c == '_' || c == '+' || c == '-';
-}
-
 bool khoc_cache_name_ok(const char *name, size_t max)
 {
 	size_t len = strnlen(name, max + 1);
 
 	for (size_t i = 0; i < len; i++)
-		if (!name_char_ok(name[i]))
+		if (!name_char_ok(name[i]) && name[i] != '.')
 			return false;
 	return len && len <= max;
 }
