@@ -23,7 +23,7 @@ enum {
  */
 #define NAME_BITS 2048
 
-/**
+/*
  * struct root_walk - the walk over the structure block
  * @fdt, @item: it, and the token that is looked at; @fdt.structure says whether a subtree is open
  * @depth: nodes that are open

@@ -132,7 +132,8 @@ def areas_of(arena):
 
 
 def vmalloc_v1(data, _shift):
-    return areas_of(Arena(data))
+    arena = Arena(data)
+    return [compatible(arena, data)] + areas_of(arena)
 
 
 def structures(data, _shift):

@@ -71,13 +71,9 @@ def core_text(shift):
 
 # ---- structures in an arena: see make_structures.c ---------------------------------------
 
-def compatible(*parts):
-    return "compatible " + ";".join(("kho-v4", "arena-v1") + parts) + " kho-v4"
-
-
 def arena_text():
     """See tests/host/make_golden.c. The last object of the list was not live yet: its record is settled."""
-    return [compatible("radix-v1", "slab-v1"), "id " + bytes(range(0xA0, 0xB0)).hex(),
+    return ["compatible kho-v4;arena-v1;radix-v1;slab-v1 kho-v4", "id " + bytes(range(0xA0, 0xB0)).hex(),
             "generation 7", "state 1", "metadata golden 1.0 3",
             "list 44 11 22 33", "cached 3 2 1", "big L E 40000", "blob GOLDEN",
             "run " + " ".join(str(0x1111 * i) for i in range(5)), "key " + "k" * 100, "key2 " + "m" * 100,
@@ -86,7 +82,7 @@ def arena_text():
 
 def vmalloc_text():
     """See tests/host/make_golden_vmalloc.c."""
-    lines = []
+    lines = ["compatible kho-v4;arena-v1;radix-v1;slab-v1;vmalloc-v1 kho-v4"]
     for n, pages in enumerate((1, 511, 512, 24)):
         lines.append(f"area {n} {pages}")
         lines += [f"page {n * 1000 + i}" for i in range(pages)]
@@ -96,7 +92,7 @@ def vmalloc_text():
 def structures_text():
     dense = {i: i * i + 1 for i in range(1000) if i < 500 or i % 5}
     scattered = {i * GOLDEN % 2**64: i for i in range(1, 101)}
-    lines = [compatible("radix-v1", "slab-v1")]
+    lines = ["compatible kho-v4;arena-v1;array-v1;block-v1;radix-v1;slab-v1;vmalloc-v1 kho-v4"]
     for name, entries in ("dense", dense), ("scattered", scattered), ("died", {7: 0, 8: 1, 9: 2}):
         lines.append(f"array {name}")
         lines += [f"entry {index:#x} {integer(value):#x}" for index, value in sorted(entries.items())]

@@ -506,5 +506,8 @@ int main(int argc, char **argv)
 		say_all();
 		patch(line, saved);
 	}
+	free(saved);
+	fclose(in);
+	fclose(lines);
 	return 0;
 }
