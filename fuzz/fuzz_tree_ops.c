@@ -188,6 +188,7 @@ static void pages(u64 page, u64 nr, bool add)
 	for (u64 step; nr; page += step, nr -= step) {
 		unsigned int order = khoc_radix_split(t.image.shift, pa_of(page), nr);
 
+		FACT(order <= MAX_ORDER);
 		step = 1ULL << order;
 		if (!rc)
 			t.marked[order][page >> order] = add;

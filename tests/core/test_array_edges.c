@@ -150,6 +150,35 @@ TEST(erasing_beside_a_bad_leaf)
 	fixture_destroy(&f);
 }
 
+/* The neighbour that a full leaf would share with is no node: the entry is refused, and those before it are there. */
+TEST(growing_beside_a_bad_leaf)
+{
+	struct kho_abi_array_node *root;
+	u64 *child, first, was, at = 0, i = 0;
+	struct fixture f;
+	int rc = 0;
+
+	make(&f, true);
+	root = node_at(&f, f.array.desc->root);
+	child = values_of(root);
+	first = node_at(&f, child[2])->base;
+	EXPECT(root->nr_used > 3);
+	was = child[3];
+	child[3] = was + 8;
+	for (; i < 1000; i++) {
+		at = first + 1 + 1000 * (i / 2) + i % 2;
+		rc = khoc_array_set(&f.array, at, khoc_array_integer(i));
+		if (rc)
+			break;
+	}
+	EXPECT_EQ(rc, -KHO_E_ALIGN);
+	EXPECT_EQ(khoc_array_get(&f.array, at), 0);
+	EXPECT_EQ(khoc_array_count(&f.array), 1200 + i);
+	child[3] = was;
+	EXPECT_EQ(khoc_array_set(&f.array, at, khoc_array_integer(i)), 0);
+	fixture_destroy(&f);
+}
+
 /* ---- a faulty host --------------------------------------------------------- */
 
 static kho_pa_t next_page;
@@ -229,6 +258,7 @@ TEST(a_page_that_is_missing_is_named)
 TEST_SUITE(array_edges, TEST_CASE(a_descriptor_is_in_the_image),
 	   TEST_CASE(a_key_in_the_tail_may_not_be_one_before_it),
 	   TEST_CASE(half_an_update_has_a_place), TEST_CASE(what_a_crash_left_is_checked),
-	   TEST_CASE(erasing_beside_a_bad_leaf), TEST_CASE(a_page_that_is_none_is_given_back),
+	   TEST_CASE(erasing_beside_a_bad_leaf), TEST_CASE(growing_beside_a_bad_leaf),
+	   TEST_CASE(a_page_that_is_none_is_given_back),
 	   TEST_CASE(a_page_that_cannot_be_published_is_given_back),
 	   TEST_CASE(a_page_that_is_missing_is_named));
