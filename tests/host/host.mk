@@ -8,7 +8,8 @@ MUTATIONS ?= 1000000
 # Sanitizers multiply the instructions, and their leak checker dislikes ptrace.
 HOST_TEST_SKIP := $(if $(SAN),tests/host/test_step.c)
 HOST_TEST_INC := $(KHO_CORE_INC) -Ihost -Itests/host
-HOST_TEST_SUPPORT := tests/host/arena_fixture.c tests/host/template.c tests/host/damage.c
+HOST_TEST_SUPPORT := tests/host/arena_fixture.c tests/host/template.c
+HOST_TEST_SUPPORT += tests/host/damage.c tests/host/damage_rows.c tests/host/damage_structs.c
 TEST_host := $(patsubst %.c,$(O)/%,$(filter-out $(HOST_TEST_SKIP),$(wildcard tests/host/test_*.c)))
 # Every call that can fail for want of memory goes through test_nomem.c.
 HOST_WRAP := malloc calloc aligned_alloc mmap munmap madvise fallocate ftruncate

@@ -40,6 +40,39 @@ static __u64 below(__u64 n)
 	return test_random(&rng) % n;
 }
 
+/* ---- places ---- */
+
+/* A byte; what is left of its part from there on; where its part begins. */
+struct spot {
+	unsigned int row;
+	__u64 at, len, lo;
+};
+
+/* Each structure as often as each other, each of its parts by its size. */
+static struct spot spot_of(unsigned int row)
+{
+	__u64 total = 0, at;
+
+	for (unsigned int i = 0; i < damage_nr_parts; i++)
+		total += damage_parts[i].row == row ? damage_parts[i].hi - damage_parts[i].lo : 0;
+	at = below(total);
+	for (unsigned int i = 0;; i++) {
+		const struct damage_part *part = &damage_parts[i];
+
+		if (part->row != row)
+			continue;
+		if (at < part->hi - part->lo)
+			return (struct spot){row, part->lo + at, part->hi - part->lo - at,
+					     part->lo};
+		at -= part->hi - part->lo;
+	}
+}
+
+static struct spot random_spot(void)
+{
+	return spot_of((unsigned int)below(damage_nr_structures));
+}
+
 /* ---- values ---- */
 
 static __u64 random_page(void)
@@ -50,7 +83,7 @@ static __u64 random_page(void)
 /* Somewhere in the image, most often where a structure is. */
 static __u64 random_place(void)
 {
-	const struct damage_part *part = &damage_parts[below(damage_nr_parts)];
+	struct spot spot = random_spot();
 
 	switch (below(4)) {
 	case 0:
@@ -58,9 +91,9 @@ static __u64 random_place(void)
 	case 1:
 		return below(damage_size) & ~7ULL;
 	case 2:
-		return part->lo & ~(KHO_PAGE_SIZE - 1);
+		return spot.at & ~(KHO_PAGE_SIZE - 1);
 	default:
-		return part->lo;
+		return spot.lo;
 	}
 }
 
@@ -97,37 +130,6 @@ static __u64 random_edge(__u64 was)
 			       ~was};
 
 	return edges[below(sizeof(edges) / sizeof(*edges))];
-}
-
-/* ---- places ---- */
-
-struct spot {
-	unsigned int row;
-	__u64 at, len; /* what is left of the part from there on */
-};
-
-/* Each structure as often as each other, each of its parts by its size. */
-static struct spot spot_of(unsigned int row)
-{
-	__u64 total = 0, at;
-
-	for (unsigned int i = 0; i < damage_nr_parts; i++)
-		total += damage_parts[i].row == row ? damage_parts[i].hi - damage_parts[i].lo : 0;
-	at = below(total);
-	for (unsigned int i = 0;; i++) {
-		const struct damage_part *part = &damage_parts[i];
-
-		if (part->row != row)
-			continue;
-		if (at < part->hi - part->lo)
-			return (struct spot){row, part->lo + at, part->hi - part->lo - at};
-		at -= part->hi - part->lo;
-	}
-}
-
-static struct spot random_spot(void)
-{
-	return spot_of((unsigned int)below(damage_nr_structures));
 }
 
 /* An aligned word, one that is in use more often than not. */
@@ -249,7 +251,7 @@ static void forge_word(void)
 	unsigned int at = offsets[below(3)];
 	__u64 value = below(2) ? random_place() : random_edge(0);
 
-	put_word((struct spot){DAMAGE_WORDS, at, 8},
+	put_word((struct spot){.row = DAMAGE_WORDS, .at = at, .len = 8},
 		 khoc_cword(value & ((1ULL << 48) - 1), (__u16)at));
 }
 
@@ -264,7 +266,7 @@ static void forge_header(void)
 	value = below(2) ? random_edge(value) : random_place();
 	memcpy((char *)&header + at, &value, below(2) ? 8 : 4);
 	header.crc = khoc_crc32c(0, &header, crc_at);
-	put((struct spot){DAMAGE_HEADER, 0, crc_at + 4}, &header, crc_at + 4);
+	put((struct spot){.row = DAMAGE_HEADER, .len = crc_at + 4}, &header, crc_at + 4);
 }
 
 static void forge_slab(void)
@@ -386,6 +388,8 @@ static unsigned int told_of(void)
 		if (!strncmp(text, khoc_structure_text(s), len) && text[len] == ':')
 			return (unsigned int)s;
 	}
+	if (!strncmp(text, "block at", 8) || !strncmp(text, "page descriptor", 15))
+		return KHOC_S_DESC;
 	return KHOC_S_MAX;
 }
 
