@@ -17,6 +17,7 @@ struct check {
 	struct khoc_array_check *limits;
 	struct khoc_report *report;
 	bool doomed; /* nodes are being freed, from the left */
+	bool slot_seen; /* a leaf has the word at desc->slot_pa */
 	u64 pages;
 	u64 entries;
 };
@@ -104,9 +105,11 @@ static int entry_fault(const struct check *c, u64 entry)
 /* The entries of a leaf of the range [@lo, @last]. */
 static int check_leaf(struct check *c, const array_node *leaf, kho_pa_t pa, u64 lo, u64 last)
 {
+	u64 slot = c->array->desc->slot_pa - (pa + sizeof(*leaf));
 	struct khoc_array_cursor cursor;
 	u64 index, entry, before = 0, nr = 0;
 
+	c->slot_seen |= !c->doomed && slot < 8ULL * array_cap(leaf->width, c->array->shift);
 	array_cursor_init_(&cursor, leaf, lo, last, c->array->shift);
 	while (array_cursor_next_(&cursor, &index, &entry)) {
 		int fault = entry_fault(c, entry);
@@ -120,6 +123,19 @@ static int check_leaf(struct check *c, const array_node *leaf, kho_pa_t pa, u64 
 	if (!c->doomed)
 		c->entries += nr;
 	return 0;
+}
+
+/*
+ * Of an update that is going on: is its word one of a leaf? Else the entries would be counted by a word
+ * that somebody else may change at any time.
+ */
+static int check_slot(struct check *c)
+{
+	const struct kho_abi_array *desc = c->array->desc;
+
+	if (!desc->root || desc->next_count == desc->count || c->slot_seen)
+		return 0;
+	return desc_fault(c, KHO_E_RANGE, "slot_pa", desc->slot_pa, 0);
 }
 
 /* ---- a tree ------------------------------------------------------------- */
@@ -248,7 +264,7 @@ int khoc_array_validate(const struct khoc_array *array, struct khoc_array_check 
 	report_clear(report);
 	rc = check_desc(&c);
 	if (!rc && desc->root)
-		rc = check_tree(&c, desc->root, "root");
+		rc = check_tree(&c, desc->root, "root") ?: check_slot(&c);
 	c.doomed = true;
 	if (!rc && desc->doomed && desc->doomed != desc->root)
 		rc = check_tree(&c, desc->doomed, "doomed");
