@@ -221,6 +221,13 @@ static __u64 state_of_single(kho_pa_t at)
 	       ((at & 0xffff) - slab->objects_off) / slab->object_size;
 }
 
+/* Is it free once the slab is adopted? Of what no state is, the slab is not. */
+static bool is_free(unsigned char state, bool single)
+{
+	return state == KHO_ABI_OBJECT_FREE || state == KHO_ABI_OBJECT_FREED ||
+	       (single && state == KHO_ABI_OBJECT_RESERVED);
+}
+
 /* Does the accepted image still count this as allocated? Nobody may then be given its memory. */
 static bool is_allocated(const struct thing *thing)
 {
@@ -230,11 +237,11 @@ static bool is_allocated(const struct thing *thing)
 	if (!blocks_preserved(first, (thing->at + thing->len - first + KHO_PAGE_SIZE - 1) >> 12))
 		return false;
 	if (thing->kind == THING_SINGLE)
-		return kho_arena_.base[state_of_single(thing->at)] != KHO_ABI_OBJECT_FREE;
+		return !is_free((unsigned char)kho_arena_.base[state_of_single(thing->at)], true);
 	if (thing->kind != THING_SMALL)
 		return true;
 	state = kho_slab_state_of_(kho_phys_to_virt(thing->at));
-	return !state || *state != KHO_ABI_OBJECT_FREE;
+	return !state || !is_free(*state, false);
 }
 
 /* Is it found as the program would find it? Sets @typed when a fault says why not. */

@@ -146,6 +146,8 @@ bool damage_is_live(kho_pa_t pa);
 int damage_leave_intents(void);
 
 /* damage_structs.c; each as in struct damage_structure */
+void damage_add_object(kho_pa_t pa);
+bool damage_objects_found(bool *typed);
 int damage_fill_page(void);
 bool damage_page_found(bool *typed);
 bool damage_page_intact(void);

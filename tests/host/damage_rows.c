@@ -216,6 +216,7 @@ static void record_parts(unsigned int row)
 			continue;
 		last = slab->cache;
 		damage_add_part(row, last, sizeof(struct kho_abi_cache));
+		damage_add_object(last);
 	}
 }
 
@@ -450,7 +451,10 @@ const struct damage_structure damage_structures[] = {
 			  .parts = desc_parts,
 			  .found = damage_page_found,
 			  .intact = damage_page_intact},
-	[DAMAGE_SLABS] = {.name = "slab headers, heap", .says = slab_says, .parts = slab_parts},
+	[DAMAGE_SLABS] = {.name = "slab headers, heap",
+			  .says = slab_says,
+			  .parts = slab_parts,
+			  .found = damage_objects_found},
 	[DAMAGE_STATES] = {.name = "state bytes, heap", .says = slab_says, .parts = state_parts},
 	[DAMAGE_RECORDS] = {.name = "records of caches",
 			    .says = slab_says,

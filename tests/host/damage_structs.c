@@ -22,13 +22,43 @@
 			return __LINE__;                                                           \
 	} while (0)
 
+/* The objects of the heap in which descriptors, heads, words and records are. */
+#define NR_OBJECTS 8
+
+static kho_pa_t objects[NR_OBJECTS];
+static unsigned int nr_objects;
+
+void damage_add_object(kho_pa_t pa)
+{
+	assert_true(nr_objects < NR_OBJECTS);
+	objects[nr_objects++] = pa;
+}
+
 /* An object of zeroes that a root leads to. */
 static void *object_of_root(const char *root, size_t size)
 {
 	void *object = kho_calloc(1, size);
 
-	return object && !kho_publish(kho_root(root, "test-struct", 1), object, NULL) ? object
-										      : NULL;
+	if (!object || kho_publish(kho_root(root, "test-struct", 1), object, NULL))
+		return NULL;
+	damage_add_object(kho_virt_to_phys(object));
+	return object;
+}
+
+bool damage_objects_found(bool *typed)
+{
+	bool all = true;
+
+	for (unsigned int i = 0; i < nr_objects; i++) {
+		damage_hush();
+		if (kho_slab_of_(kho_phys_to_virt(objects[i]))) {
+			all &= damage_is_live(objects[i]);
+			continue;
+		}
+		*typed |= damage_is_told();
+		all = false;
+	}
+	return all;
 }
 
 /* ---- a page of no structure in particular, reached by a word of an object ---- */

@@ -388,6 +388,10 @@ static unsigned int told_of(void)
 		if (!strncmp(text, khoc_structure_text(s), len) && text[len] == ':')
 			return (unsigned int)s;
 	}
+	if (!strncmp(text, "root ", 5))
+		return KHOC_S_ROOT_FDT;
+	if (!strncmp(text, "cache ", 6))
+		return KHOC_S_CACHE;
 	if (!strncmp(text, "block at", 8) || !strncmp(text, "page descriptor", 15))
 		return KHOC_S_DESC;
 	return KHOC_S_MAX;
