@@ -18,6 +18,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct kho_abi_metadata incoming; /* as it was when the arena was attached */
+static kho_pa_t incoming_at; /* where it was */
 
 /* Where a change is put together: under the lock. */
 static struct {
@@ -333,6 +334,7 @@ void kho_metadata_take_(void)
 		/* As good as a fence, which the thread sanitizer does not have. */
 		__atomic_fetch_add(&order, 1, __ATOMIC_ACQ_REL);
 	} while (current_slot() != slot && ++tries < 8);
+	incoming_at = slot + KHO_ABI_FDT_MAX;
 	if (khoc_root_find(scratch.check, KHO_ABI_METADATA_NODE, &node))
 		incoming = none;
 	pthread_mutex_unlock(&lock);
@@ -343,8 +345,9 @@ int kho_metadata(char *release, unsigned int *count)
 	if (kho_reader_error_())
 		return kho_reader_error_();
 	if (incoming.version != KHO_ABI_METADATA_VERSION)
-		return kho_fail_(-KHO_E_VERSION, "kexec-metadata: version %u, not %u",
-				 incoming.version, KHO_ABI_METADATA_VERSION);
+		return kho_fail_(-KHO_E_VERSION, "kexec-metadata: version at %#llx: %u, not %u",
+				 (unsigned long long)incoming_at, incoming.version,
+				 KHO_ABI_METADATA_VERSION);
 	memcpy(release, incoming.previous_release, sizeof(incoming.previous_release));
 	release[sizeof(incoming.previous_release) - 1] = 0;
 	*count = incoming.kexec_count;

@@ -64,6 +64,10 @@ bool damage_is_told(void)
 {
 	if (!says_any(kho_error()))
 		return false;
+	/* Roots and caches have names. */
+	if (!strstr(kho_error(), " at 0x") && !strstr(kho_error(), " of 0x") &&
+	    !says("root \";cache \";", kho_error()))
+		damage_must_not("does not say where: %s", kho_error());
 	snprintf(damage_said, sizeof(damage_said), "%s", kho_error());
 	return true;
 }
