@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "arena_fixture.h"
@@ -160,6 +161,14 @@ const void *damage_now(__u64 at)
 	return work + at;
 }
 
+void damage_watch(void)
+{
+	const struct itimerval timer = {.it_value.tv_sec = DAMAGE_SECONDS};
+
+	setitimer(ITIMER_PROF, &timer, NULL);
+	alarm(DAMAGE_SECONDS_WAITING);
+}
+
 /* ---- trying one ---- */
 
 static void (*broken)(const char *text);
@@ -286,22 +295,40 @@ static bool is_found(const struct thing *thing, bool *typed)
 	return false;
 }
 
+/* All objects that @alloc has. Those of one size have the same room. */
+static void use_all(void *(*alloc)(void *arg), void *arg)
+{
+	char *p = alloc(arg);
+	size_t room = p ? kho_usable_size(p) : 0;
+
+	for (; p; p = alloc(arg))
+		memset(p, 0xee, room);
+}
+
+static void *alloc_size(void *arg)
+{
+	return kho_malloc(*(const size_t *)arg);
+}
+
+static void *alloc_cached(void *arg)
+{
+	return kho_kmem_cache_alloc(arg);
+}
+
 /* Hand out everything that counts as free, and write to it. */
 static void use_up(void)
 {
-	static const size_t sizes[] = {100000, 32768, 5000, 1000, 200, 64, 24, 16};
+	size_t sizes[] = {100000, 32768, 5000, 1000, 200, 64, 24, 16};
 	kho_pa_t pa;
-	char *p;
 
 	for (unsigned int i = 0; i < 8; i++)
-		while ((p = kho_malloc(sizes[i])))
-			memset(p, 0xee, kho_usable_size(p));
+		use_all(alloc_size, &sizes[i]);
 	for (int i = 0; i < 2; i++) {
 		struct kmem_cache *cache = i ? kho_kmem_cache_create(TEMPLATE_WHOLE)
 					     : kho_kmem_cache_create(TEMPLATE_SINGLE);
 
-		while (cache && (p = kho_kmem_cache_alloc(cache)))
-			memset(p, 0xee, kho_usable_size(p));
+		if (cache)
+			use_all(alloc_cached, cache);
 	}
 	while ((pa = kho_pages_alloc_(1, 0)))
 		memset(kho_arena_.base + pa, 0xee, KHO_PAGE_SIZE);

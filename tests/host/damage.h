@@ -126,6 +126,14 @@ const void *damage_now(__u64 at);
  */
 enum damage_outcome damage_try(const struct damage *damage, void (*broken)(const char *text));
 
+/*
+ * More than this for one try is a hang: of the processor's time, or of anybody's. A machine with much to do
+ * may leave a process waiting for minutes. A signal ends it.
+ */
+#define DAMAGE_SECONDS 10
+#define DAMAGE_SECONDS_WAITING 600
+void damage_watch(void);
+
 /* The fault that the last one was told of, if it was detected. */
 extern char damage_said[320];
 

@@ -21,7 +21,6 @@
 #include "arena_fixture.h"
 #include "damage.h"
 
-#define TIMEOUT 20
 #define MAX_JOBS 8
 
 struct figures {
@@ -45,7 +44,8 @@ static void on_signal(int sig)
 	char text[160];
 	int n = snprintf(text, sizeof(text), "%s at %#llx, %#x -> %#x: signal %d%s\n",
 			 damage_structures[change.row].name, (unsigned long long)change.at,
-			 change.was, change.is, sig, sig == SIGALRM ? " (hang)" : "");
+			 change.was, change.is, sig,
+			 sig == SIGALRM || sig == SIGPROF ? " (hang)" : "");
 
 	if (write(1, text, (size_t)n) < 0)
 		_exit(3);
@@ -71,7 +71,7 @@ static void try_change(unsigned int row, __u64 at, unsigned char is)
 	if (!damage_write(&damage, row, at, &is, 1))
 		return;
 	figures[row].tried++;
-	alarm(TIMEOUT);
+	damage_watch();
 	figures[row].outcome[damage_try(&damage, broken)]++;
 }
 
@@ -138,7 +138,7 @@ static __u64 stride_of(unsigned int row, const char *mode)
 
 static void child(unsigned int job, const char *mode, uint64_t rng)
 {
-	static const int signals[] = {SIGSEGV, SIGBUS, SIGALRM, SIGFPE, SIGILL};
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGALRM, SIGPROF, SIGFPE, SIGILL};
 	__u64 nr = 0;
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)

@@ -24,7 +24,6 @@
 #include "damage.h"
 #include "heap.h"
 
-#define TIMEOUT 20
 #define MAX_ROWS 64
 #define MAX_JOBS 8
 /* Mutations of one child. */
@@ -446,7 +445,7 @@ static void child(uint64_t seed)
 	for (; record->number < record->last; record->number++) {
 		unsigned int kind;
 
-		alarm(TIMEOUT);
+		damage_watch();
 		kind = mutate(seed, record->number);
 		count(kind, damage_try(&damage, broken));
 	}
@@ -480,7 +479,7 @@ static void tell(uint64_t seed, unsigned long number, int status)
 	failures++;
 	if (WIFSIGNALED(status))
 		printf("mutation %lu: signal %d%s\n", number, WTERMSIG(status),
-		       WTERMSIG(status) == SIGALRM ? " (hang)" : "");
+		       WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGPROF ? " (hang)" : "");
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
