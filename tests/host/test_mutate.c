@@ -579,11 +579,17 @@ static void print_all(const char *path)
 	}
 	print_count(json, "all", "all", &all);
 	printf("told of:");
-	for (int s = 0; s <= KHOC_S_MAX; s++)
-		if (sum.told[s])
-			printf(" %s %lu;",
-			       s < KHOC_S_MAX ? khoc_structure_text(s) : "in other words",
-			       sum.told[s]);
+	for (int k = 0; k <= KHOC_S_MAX; k++) {
+		const char *name = k < KHOC_S_MAX ? khoc_structure_text(k) : "in other words";
+
+		if (!sum.told[k])
+			continue;
+		printf(" %s %lu;", name, sum.told[k]);
+		if (json)
+			fprintf(json,
+				"  {\"by\": \"told of\", \"name\": \"%s\", \"tried\": %lu},\n",
+				name, sum.told[k]);
+	}
 	printf("\n");
 	if (json) {
 		fprintf(json,
