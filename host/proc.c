@@ -24,6 +24,7 @@
 #define FIELD_FLAGS 9
 #define FIELD_START_TIME 22
 #define LONG_SLICE_NS 100000000 /* the longest there is */
+#define SHORT_SLICE_NS 100000 /* the shortest */
 
 __u64 kho_now_us_(void)
 {
@@ -47,8 +48,7 @@ int kho_left_ms_(__u64 deadline)
 	return deadline - now > 1000000 ? 1000000 : (int)(deadline - now);
 }
 
-/* Read a small file relative to @dir. Return: bytes (NUL-terminated), or -errno. */
-static int read_text(int dir, const char *path, char *buf, size_t size)
+int kho_proc_text_(int dir, const char *path, char *buf, size_t size)
 {
 	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -90,7 +90,7 @@ static int stat_field(const char *stat, int nr, __u64 *value)
 static int read_field(int dir, const char *path, int nr, __u64 *value)
 {
 	char buf[1024];
-	int r = read_text(dir, path, buf, sizeof(buf));
+	int r = kho_proc_text_(dir, path, buf, sizeof(buf));
 
 	if (r < 0)
 		return r == -ENOENT ? -ESRCH : r;
@@ -130,7 +130,7 @@ static int hex_digit(char c)
 static int read_boot_id(__u8 *id)
 {
 	char buf[64];
-	int r = read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", buf, sizeof(buf));
+	int r = kho_proc_text_(AT_FDCWD, "/proc/sys/kernel/random/boot_id", buf, sizeof(buf));
 	int n = 0;
 
 	if (r < 0)
@@ -257,7 +257,7 @@ int kho_proc_task_named_(pid_t tid, const char *comm)
 	char path[48], buf[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
-	if (read_text(AT_FDCWD, path, buf, sizeof(buf)) < 0)
+	if (kho_proc_text_(AT_FDCWD, path, buf, sizeof(buf)) < 0)
 		return 0;
 	buf[strcspn(buf, "\n")] = '\0';
 	return !strcmp(buf, comm);
@@ -275,28 +275,47 @@ struct sched_attributes {
 	__u64 period;
 };
 
+static bool is_ordinary(pid_t tid, struct sched_attributes *attr)
+{
+	*attr = (struct sched_attributes){.size = sizeof(*attr)};
+	return !syscall(SYS_sched_getattr, tid, attr, sizeof(*attr), 0) &&
+	       (attr->policy == SCHED_OTHER || attr->policy == SCHED_BATCH);
+}
+
 static void set_slice(pid_t tid, __u64 ns)
 {
-	struct sched_attributes attr = {.size = sizeof(attr)};
+	struct sched_attributes attr;
 
-	if (syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0) ||
-	    (attr.policy != SCHED_OTHER && attr.policy != SCHED_BATCH))
+	if (!is_ordinary(tid, &attr))
 		return;
 	attr.runtime = ns;
 	syscall(SYS_sched_setattr, tid, &attr, 0);
 }
 
-static void each_thread(void (*fn)(pid_t tid))
+/* Return: 0, or the first error of @fn. */
+static int each_thread(int (*fn)(pid_t tid, int arg), int arg)
 {
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *d;
+	int r = 0;
 
 	if (!dir)
-		return;
-	while ((d = readdir(dir)))
+		return -errno;
+	while (!r && (d = readdir(dir)))
 		if (d->d_name[0] != '.')
-			fn((pid_t)strtol(d->d_name, NULL, 10));
+			r = fn((pid_t)strtol(d->d_name, NULL, 10), arg);
 	closedir(dir);
+	return r;
+}
+
+void kho_proc_hurry_(void)
+{
+	set_slice(0, SHORT_SLICE_NS);
+}
+
+void kho_proc_end_hurry_(pid_t tid)
+{
+	set_slice(tid, 0);
 }
 
 void kho_proc_give_way_(void)
@@ -304,24 +323,36 @@ void kho_proc_give_way_(void)
 	set_slice(0, LONG_SLICE_NS);
 }
 
-static void default_slice(pid_t tid)
+static int default_slice(pid_t tid, int unused)
 {
 	set_slice(tid, 0);
+	return 0;
 }
 
-void kho_proc_end_way_(void)
+static int make_urgent(pid_t tid, int priority)
 {
-	each_thread(default_slice);
+	const struct sched_param param = {.sched_priority = priority};
+	struct sched_attributes attr;
+
+	if (is_ordinary(tid, &attr) && sched_setscheduler(tid, SCHED_RR, &param) && errno != ESRCH)
+		return -errno;
+	return 0;
 }
 
-static void make_idle(pid_t tid)
+int kho_proc_end_way_(int realtime)
 {
-	struct sched_param param = {0};
+	return each_thread(realtime ? make_urgent : default_slice, realtime);
+}
+
+static int make_idle(pid_t tid, int unused)
+{
+	const struct sched_param param = {0};
 
 	sched_setscheduler(tid, SCHED_IDLE, &param);
+	return 0;
 }
 
 void kho_proc_stand_back_(void)
 {
-	each_thread(make_idle);
+	each_thread(make_idle, 0);
 }

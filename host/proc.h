@@ -29,6 +29,8 @@ __u64 kho_now_us_(void);
 /* Milliseconds until @deadline, 0 when it has passed; for poll(). */
 int kho_left_ms_(__u64 deadline);
 
+/* Read a small file, relative to @dir, up to @size - 1 bytes. Return: bytes (NUL-terminated), or -errno. */
+int kho_proc_text_(int dir, const char *path, char *buf, size_t size);
 /* Who we are; reads /proc. Return: 0 or -errno. */
 int kho_proc_self_(struct kho_proc_id *id);
 /*
@@ -57,9 +59,19 @@ int kho_proc_task_named_(pid_t tid, const char *comm);
  * (sched_setattr(2), from Linux 6.12 on; without effect before), which needs no privilege either
  * way. Given to the calling thread, and to what it starts from then on; taken back from all threads. Only
  * system calls.
+ *
+ * Taken back, all threads of an ordinary policy get SCHED_RR with @realtime, where that is not 0.
+ * Return: 0; -EPERM without CAP_SYS_NICE and beyond RLIMIT_RTPRIO.
  */
 void kho_proc_give_way_(void);
-void kho_proc_end_way_(void);
+int kho_proc_end_way_(int realtime);
+
+/*
+ * The opposite, for what takes a fraction of a millisecond while others wait for it: the calling thread, and
+ * what it starts, run next when they can. Taken back from thread @tid, 0: the calling one.
+ */
+void kho_proc_hurry_(void);
+void kho_proc_end_hurry_(pid_t tid);
 
 /* Have every thread of ours run only when nothing else wants to: for a process about to end. */
 void kho_proc_stand_back_(void);

@@ -2,6 +2,9 @@
 /*
  * Starting a server: vfork-style, by the fd of its binary, with exactly the fds it is to have.
  *
+ * The supervisor stands still until the exec, so both make haste up to there: on a busy machine a process that
+ * is new waits for a round of all others. A successor gives way to those who serve in kho_start().
+ *
  * The numbers from FIRST_FD on are the server's: listening sockets, arena, supervisor's
  * socket, channel. Ours stay above HIGH_FD, so that none is in the way.
  */
@@ -20,9 +23,10 @@
 #include "tool.h"
 
 #define FIRST_FD 3
+#define NR_PASSED 4 /* arena, server, channel, and a script */
 #define HIGH_FD 150 /* below the usual limit of 256 to 1024, above what servers get */
 #define STACK_SIZE 65536
-#define NR_VARS 6
+#define NR_VARS 7
 #define VAR_SIZE 192
 
 extern char **environ;
@@ -43,7 +47,7 @@ int high_fd(int fd)
 		return fd;
 	high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
 	if (high < 0)
-		return fd;
+		return fd; /* few are allowed: spawn() sees whether it is in the way */
 	close(fd);
 	return high;
 }
@@ -106,13 +110,16 @@ static int child_main(void *ctx)
 	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (l->channel >= 0)
-		kho_proc_give_way_(); /* its predecessor serves; it takes that back itself */
 	if (!c->error) {
 		syscall(SYS_execveat, c->binary, "", l->program->argv, c->envp, AT_EMPTY_PATH);
 		c->error = errno;
 	}
 	_exit(127);
+}
+
+static bool is_var(const char *var, const char *name)
+{
+	return !strncmp(var, name, strlen(name));
 }
 
 static bool is_ours(const char *var)
@@ -123,7 +130,7 @@ static bool is_ours(const char *var)
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (!strncmp(var, names[i], strlen(names[i])))
+		if (is_var(var, names[i]))
 			return true;
 	return false;
 }
@@ -150,33 +157,54 @@ static char **build_env(const struct launch *l, char (*vars)[VAR_SIZE])
 	if (l->arena_max)
 		snprintf(vars[var++], VAR_SIZE, KHO_ENV_ARENA_MAX "=%llu",
 			 (unsigned long long)l->arena_max);
+	if (l->realtime)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_REALTIME "=%d", l->realtime);
 	for (size_t i = 0; i < nr; i++)
 		if (!is_ours(environ[i]) &&
-		    !(l->arena_max &&
-		      !strncmp(environ[i], KHO_ENV_ARENA_MAX "=", strlen(KHO_ENV_ARENA_MAX "="))))
+		    !(l->arena_max && is_var(environ[i], KHO_ENV_ARENA_MAX "=")) &&
+		    !(l->realtime && is_var(environ[i], KHO_ENV_REALTIME "=")))
 			envp[at++] = environ[i];
 	for (int i = 0; i < var; i++)
 		envp[at++] = vars[i];
 	return envp;
 }
 
+/* Would one of ours be overwritten before it was passed on? */
+static bool in_the_way(const struct launch *l)
+{
+	int end = FIRST_FD + (int)l->nr_listen + NR_PASSED;
+	bool bad = l->program->binary < end || l->arena < end || l->server < end ||
+		   (l->channel >= 0 && l->channel < end);
+
+	for (unsigned int i = 0; i < l->nr_listen; i++)
+		bad = bad || l->listen[i] < end;
+	return bad;
+}
+
 int spawn(const struct launch *l, pid_t *pid, int *pidfd)
 {
 	struct child c = {.launch = l, .binary = l->program->binary};
 	char vars[NR_VARS][VAR_SIZE], magic[2];
-	char *stack = malloc(STACK_SIZE);
+	char *stack;
 	sigset_t all, old;
 	int r = -ENOMEM;
 
+	if (in_the_way(l))
+		return -EMFILE;
+	stack = malloc(STACK_SIZE);
 	c.envp = build_env(l, vars);
 	c.script = pread(c.binary, magic, 2, 0) == 2 && magic[0] == '#' && magic[1] == '!';
 	if (stack && c.envp) {
 		/* No handler of ours may run in the child on our memory. */
 		sigfillset(&all);
 		sigprocmask(SIG_SETMASK, &all, &old);
+		kho_proc_hurry_();
 		*pid = clone(child_main, stack + STACK_SIZE,
 			     CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &c, pidfd);
 		r = *pid < 0 ? -errno : -c.error;
+		if (*pid > 0)
+			kho_proc_end_hurry_(*pid);
+		kho_proc_end_hurry_(0);
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		if (r && *pid > 0)
 			close(*pidfd); /* the dead child is reaped like any other */

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * kho run and a server in their surroundings: pid 1 of a container, several listening sockets,
- * many preserved fds and none that leaks, privileges dropped, children of fork().
+ * many preserved fds and none that leaks, privileges dropped, real-time priority, children of fork().
  */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,28 +30,38 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* The number that answers a request of one letter. */
-static int ask_number(char request)
-{
-	int fd = connect_server(), number;
-	struct pollfd p = {fd, POLLIN, 0};
-	char buf[32];
-	ssize_t n;
-
-	assert_true(fd >= 0);
-	assert_int_equal(send(fd, &request, 1, MSG_NOSIGNAL), 1);
-	assert_int_equal(poll(&p, 1, 5000), 1);
-	n = recv(fd, buf, sizeof(buf) - 1, 0);
-	assert_true(n > 0);
-	buf[n] = '\0';
-	assert_int_equal(sscanf(buf, "%d", &number), 1);
-	close(fd);
-	return number;
-}
-
 static int upgrade(const char *release)
 {
 	return kho("upgrade", NAME, "--exec", server_path, "--", release, NULL);
+}
+
+/* ---- time slices ---- */
+
+/* Of a thread, in ns; 0 where the kernel does not tell (before Linux 6.12). */
+static __u64 slice_of(pid_t tid)
+{
+	struct {
+		__u32 size, policy;
+		__u64 flags;
+		__s32 nice;
+		__u32 priority;
+		__u64 runtime, deadline, period;
+	} attr = {.size = sizeof(attr)};
+
+	assert_int_equal(syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0), 0);
+	return attr.runtime;
+}
+
+/* What is started in haste, and what starts while others serve, is an equal in the end. */
+static void slices_are_ordinary_again(void **state)
+{
+	pid_t run = start_run(NAME, NULL, NULL);
+
+	assert_int_equal(slice_of(run), slice_of(0));
+	assert_int_equal(slice_of(ask(-1).pid), slice_of(0));
+	assert_int_equal(upgrade("2"), 0);
+	assert_int_equal(slice_of(run), slice_of(0));
+	assert_int_equal(slice_of(ask(-1).pid), slice_of(0));
 }
 
 /* ---- pid 1 ---- */
@@ -311,6 +324,68 @@ static void privileges_can_be_dropped(void **state)
 	assert_string_equal(ask(-1).release, "3");
 }
 
+/* ---- real-time priority ---- */
+
+/* Every thread of @pid: SCHED_RR with that priority? */
+static void assert_realtime(int pid, int priority)
+{
+	struct sched_param param;
+	struct dirent *d;
+	int nr = 0, tid;
+	char path[32];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		tid = atoi(d->d_name);
+		assert_int_equal(sched_getscheduler(tid), SCHED_RR);
+		assert_int_equal(sched_getparam(tid, &param), 0);
+		assert_int_equal(param.sched_priority, priority);
+		nr++;
+	}
+	closedir(dir);
+	assert_true(nr >= 2); /* the server's, and the library's */
+}
+
+static void only_who_serves_is_urgent(void **state)
+{
+	static const char *const urgent[] = {"--realtime", "2", NULL};
+	const struct sched_param param = {.sched_priority = 2}, ordinary = {0};
+	struct rlimit limit;
+	pid_t run;
+	int refused;
+
+	if (sched_setscheduler(0, SCHED_RR, &param)) {
+		print_message("no real-time priority may be had here (%s): not tested\n",
+			      strerror(errno));
+		skip();
+	}
+	sched_setscheduler(0, SCHED_OTHER, &ordinary);
+	run = start_run(NAME, urgent, plain);
+	assert_int_equal(ask_number('i'), SCHED_OTHER);
+	assert_realtime(ask(-1).pid, 2);
+	if (upgrade("2"))
+		fail_msg("%s", kho_out);
+	assert_int_equal(ask_number('i'), SCHED_OTHER); /* the predecessor served then */
+	assert_realtime(ask(-1).pid, 2);
+	assert_int_equal(sched_getscheduler(run), SCHED_OTHER);
+	if (!geteuid()) {
+		/* Who gives up its privileges goes by the limit: refused before the grant, or as ever. */
+		assert_int_equal(prlimit(run, RLIMIT_RTPRIO, NULL, &limit), 0);
+		refused = kho("upgrade", NAME, "--exec", server_path, "--", "3", "1", "drop", NULL);
+		assert_int_equal(refused, limit.rlim_cur < 2);
+		assert_string_equal(ask(-1).release, refused ? "2" : "3");
+		assert_true(!refused || strstr(kho_out, "KHO_REALTIME=2"));
+		assert_realtime(ask(-1).pid, 2);
+	}
+	kill_and_wait(ask(-1).pid);
+	assert_realtime(ask(-1).pid, 2);
+}
+
 static void a_child_of_fork_has_nothing(void **state)
 {
 	int line;
@@ -328,9 +403,14 @@ static void a_child_of_fork_has_nothing(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(pid_1_of_a_container),	 TEST(every_kind_of_listening_socket),
-		TEST(hundreds_of_preserved_fds), TEST(upgrades_leak_no_fd),
-		TEST(privileges_can_be_dropped), TEST(a_child_of_fork_has_nothing),
+		TEST(slices_are_ordinary_again),
+		TEST(pid_1_of_a_container),
+		TEST(every_kind_of_listening_socket),
+		TEST(hundreds_of_preserved_fds),
+		TEST(upgrades_leak_no_fd),
+		TEST(privileges_can_be_dropped),
+		TEST(a_child_of_fork_has_nothing),
+		TEST(only_who_serves_is_urgent),
 	};
 	int failed;
 
