@@ -8,6 +8,7 @@
 /* A node on the way down: what of its range is still to be looked at. */
 struct frame {
 	const array_node *node;
+	kho_pa_t pa;
 	u64 next;
 	u64 last;
 };
@@ -17,6 +18,7 @@ struct check {
 	struct khoc_array_check *limits;
 	struct khoc_report *report;
 	bool doomed; /* nodes are being freed, from the left */
+	bool slot_seen; /* a leaf has the word at desc->slot_pa */
 	u64 pages;
 	u64 entries;
 };
@@ -36,24 +38,24 @@ static int node_fault(struct check *c, int fault, unsigned int level, u64 addr, 
 
 /* ---- one node ----------------------------------------------------------- */
 
-/* A page inside the limits that was not seen before? */
-static int check_page(struct check *c, kho_pa_t pa, unsigned int level)
+/* A page inside the limits that was not seen before? @at: where its address is written. */
+static int check_page(struct check *c, kho_pa_t pa, kho_pa_t at, unsigned int level)
 {
 	const struct khoc_array_check *limits = c->limits;
 	unsigned int shift = c->array->shift;
 	u64 page = 1ULL << shift, nr, bit;
 
 	if (pa & (page - 1))
-		return node_fault(c, KHO_E_ALIGN, level, pa, "address", pa, page);
+		return node_fault(c, KHO_E_ALIGN, level, at, "address", pa, page);
 	if (!pa || pa < limits->data_lo || !mem_inside(limits->data_hi, pa, page) ||
 	    !mem_inside(khoc_load(&c->array->mem->size), pa, page))
-		return node_fault(c, KHO_E_RANGE, level, pa, "address", pa, limits->data_hi);
+		return node_fault(c, KHO_E_RANGE, level, at, "address", pa, limits->data_hi);
 	if (c->array->desc_pa - pa < page || pa - c->array->desc_pa < sizeof(struct kho_abi_array))
-		return node_fault(c, KHO_E_OVERLAP, level, pa, "address", pa, c->array->desc_pa);
+		return node_fault(c, KHO_E_OVERLAP, level, at, "address", pa, c->array->desc_pa);
 	nr = (pa - limits->data_lo) >> shift;
 	bit = 1ULL << (nr & 63);
 	if (limits->seen[nr / 64] & bit)
-		return node_fault(c, KHO_E_CYCLE, level, pa, "address", pa, 0);
+		return node_fault(c, KHO_E_CYCLE, level, at, "address", pa, 0);
 	limits->seen[nr / 64] |= bit;
 	c->pages++;
 	return 0;
@@ -72,17 +74,18 @@ static int check_sorted(struct check *c, const array_node *node, kho_pa_t pa, un
 }
 
 /* Map a node and check all of it that does not depend on its range. */
-static int check_node(struct check *c, kho_pa_t pa, unsigned int level, const array_node **result)
+static int check_node(struct check *c, kho_pa_t pa, kho_pa_t at, unsigned int level,
+		      const array_node **result)
 {
 	unsigned int shift = c->array->shift;
 	const array_node *node;
-	int rc = check_page(c, pa, level);
+	int rc = check_page(c, pa, at, level);
 
 	if (rc)
 		return rc;
 	node = khoc_map(c->array->mem, pa, 1UL << shift);
 	if (!node)
-		return node_fault(c, KHO_E_RANGE, level, pa, "address", pa, 0);
+		return node_fault(c, KHO_E_RANGE, level, at, "address", pa, 0);
 	if (!array_head_ok(node, level, shift))
 		return node_fault(c, KHO_E_STATE, level, pa, "head", ((const u64 *)node)[1], 0);
 	if (!node->width && node->base > ~0ULL - (array_cap(0, shift) - 1))
@@ -128,9 +131,11 @@ static int check_tail(struct check *c, const array_node *leaf, kho_pa_t pa, u64 
 /* The entries of a leaf of the range [@lo, @last]. */
 static int check_leaf(struct check *c, const array_node *leaf, kho_pa_t pa, u64 lo, u64 last)
 {
+	u64 slot = c->array->desc->slot_pa - (pa + sizeof(*leaf));
 	struct khoc_array_cursor cursor;
 	u64 index, entry, before = 0, nr = 0;
 
+	c->slot_seen |= !c->doomed && slot < 8ULL * array_cap(leaf->width, c->array->shift);
 	array_cursor_init_(&cursor, leaf, lo, last, c->array->shift);
 	while (array_cursor_next_(&cursor, &index, &entry)) {
 		int fault = entry_fault(c, entry);
@@ -144,6 +149,19 @@ static int check_leaf(struct check *c, const array_node *leaf, kho_pa_t pa, u64 
 	if (!c->doomed)
 		c->entries += nr;
 	return leaf->width ? check_tail(c, leaf, pa, lo, last) : 0;
+}
+
+/*
+ * Of an update that is going on: is its word one of a leaf? Else the entries would be counted by a word
+ * that somebody else may change at any time.
+ */
+static int check_slot(struct check *c)
+{
+	const struct kho_abi_array *desc = c->array->desc;
+
+	if (!desc->root || desc->next_count == desc->count || c->slot_seen)
+		return 0;
+	return desc_fault(c, KHO_E_RANGE, "slot_pa", desc->slot_pa, 0);
 }
 
 /* ---- a tree ------------------------------------------------------------- */
@@ -177,19 +195,28 @@ static int check_twins(struct check *c, const array_node *node, int at, kho_pa_t
 	return 0;
 }
 
-/* Down the leftmost way from the node at @pa, of the range [@lo, @last], to a leaf. */
-static int check_down(struct check *c, struct frame *stack, unsigned int level, kho_pa_t pa, u64 lo,
-		      u64 last)
+static kho_pa_t word_pa(kho_pa_t node, int i)
+{
+	return node + sizeof(array_node) + (u64)i * sizeof(u64);
+}
+
+/*
+ * Down the leftmost way from the node at @pa, which is written at @where, of the range [@lo, @last],
+ * to a leaf.
+ */
+static int check_down(struct check *c, struct frame *stack, unsigned int level, kho_pa_t pa,
+		      kho_pa_t where, u64 lo, u64 last)
 {
 	for (;;) {
 		struct frame *frame = stack + level;
 		const u64 *keys;
-		int at, rc = check_node(c, pa, level, &frame->node);
+		int at, rc = check_node(c, pa, where, level, &frame->node);
 
 		if (rc)
 			return rc;
 		if (!level)
 			return check_leaf(c, frame->node, pa, lo, last);
+		frame->pa = pa;
 		frame->next = lo;
 		frame->last = last;
 		keys = array_keys(frame->node, ARRAY_WIDTH_INNER, c->array->shift);
@@ -204,20 +231,22 @@ static int check_down(struct check *c, struct frame *stack, unsigned int level, 
 			return rc;
 		lo = keys[at];
 		frame->next = last + 1; /* 0: none is left */
+		where = word_pa(pa, at);
 		pa = array_values(frame->node)[at];
 		level--;
 	}
 }
 
-static int check_tree(struct check *c, u64 root, const char *field)
+/* @where: the word of the descriptor that has @root. */
+static int check_tree(struct check *c, u64 root, kho_pa_t where, const char *field)
 {
-	struct frame stack[KHO_ABI_ARRAY_LEVEL_MAX + 1] = {{NULL, 0, 0}};
+	struct frame stack[KHO_ABI_ARRAY_LEVEL_MAX + 1] = {{NULL, 0, 0, 0}};
 	unsigned int top = array_root_level(root), level = 1;
 	int rc;
 
 	if (top > KHO_ABI_ARRAY_LEVEL_MAX)
 		return desc_fault(c, KHO_E_RANGE, field, root, KHO_ABI_ARRAY_LEVEL_MAX);
-	rc = check_down(c, stack, top, array_root_pa(root), 0, ~0ULL);
+	rc = check_down(c, stack, top, array_root_pa(root), where, 0, ~0ULL);
 	while (!rc && level <= top) {
 		struct frame *frame = stack + level;
 		const u64 *keys;
@@ -232,11 +261,11 @@ static int check_tree(struct check *c, u64 root, const char *field)
 			continue;
 		}
 		keys = array_keys(frame->node, ARRAY_WIDTH_INNER, c->array->shift);
-		rc = check_twins(c, frame->node, at, array_values(frame->node)[at], level);
+		rc = check_twins(c, frame->node, at, frame->pa, level);
 		frame->next = last + 1;
 		if (!rc)
 			rc = check_down(c, stack, level - 1, array_values(frame->node)[at],
-					keys[at], last);
+					word_pa(frame->pa, at), keys[at], last);
 		level = 1;
 	}
 	return rc;
@@ -266,16 +295,19 @@ int khoc_array_validate(const struct khoc_array *array, struct khoc_array_check 
 {
 	const struct kho_abi_array *desc = array->desc;
 	struct check c = {.array = array, .limits = limits, .report = report};
+	kho_pa_t pa = array->desc_pa;
 	u64 count;
 	int rc;
 
 	report_clear(report);
 	rc = check_desc(&c);
 	if (!rc && desc->root)
-		rc = check_tree(&c, desc->root, "root");
+		rc = check_tree(&c, desc->root, pa + offsetof(struct kho_abi_array, root), "root")
+			     ?: check_slot(&c);
 	c.doomed = true;
 	if (!rc && desc->doomed && desc->doomed != desc->root)
-		rc = check_tree(&c, desc->doomed, "doomed");
+		rc = check_tree(&c, desc->doomed, pa + offsetof(struct kho_abi_array, doomed),
+				"doomed");
 	if (rc)
 		return rc;
 	count = khoc_array_count(array);

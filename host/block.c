@@ -36,6 +36,7 @@ int kho_block_set_init(struct kho_block_set *bs, __u64 *head, size_t entry_size)
 	if (khoc_block_set_init(core_set(bs), &kho_arena_.mem, KHO_PAGE_SHIFT, head, entry_size))
 		return kho_fail_(-EINVAL, "block set: records of %zu bytes: 1 to %zu are possible",
 				 entry_size, KHO_PAGE_SIZE - sizeof(struct kho_abi_block));
+	core_set(bs)->chain.head_at = pa; /* so that faults of the head say where it is */
 	return 0;
 }
 

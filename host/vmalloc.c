@@ -647,19 +647,25 @@ void kho_kvfree(void *ptr)
 
 /* ---- restoring ---- */
 
-static int check_incoming(const struct kho_abi_vmalloc *desc)
+/* @at: where @desc was read. A descriptor may lie anywhere: the core names a field by its offset. */
+static int check_incoming(const struct kho_abi_vmalloc *desc, const struct kho_vmalloc *at)
 {
 	const struct khoc_vmalloc_check check = {
 		.data_lo = kho_arena_.header->data_pa,
 		.data_hi = kho_file_size_(),
 		.tree = &kho_arena_.tree,
 	};
+	kho_pa_t pa = kho_virt_to_phys(at);
 	struct khoc_report report;
 
 	if (!desc->first)
-		return kho_fail_(-KHO_E_NOT_PRESERVED, "vmalloc descriptor: nothing preserved");
+		return kho_fail_(-KHO_E_NOT_PRESERVED,
+				 "vmalloc descriptor: first at %#llx: nothing preserved",
+				 (unsigned long long)pa);
 	if (!khoc_vmalloc_validate(&kho_arena_.mem, KHO_PAGE_SHIFT, desc, &check, &report))
 		return 0;
+	if (report.structure == KHOC_S_VMALLOC)
+		report.addr += pa; /* 0 outside the arena */
 	return kho_fail_report_(&report);
 }
 
@@ -722,7 +728,7 @@ void *kho_restore_vmalloc(const struct kho_vmalloc *preservation)
 	int rc;
 
 	memcpy(&desc, preservation, sizeof(desc));
-	rc = kho_writer_error_() ?: check_incoming(&desc) ?: restore(&desc, &ptr);
+	rc = kho_writer_error_() ?: check_incoming(&desc, preservation) ?: restore(&desc, &ptr);
 	return rc ? refused(rc) : ptr;
 }
 

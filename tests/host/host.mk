@@ -8,7 +8,8 @@ MUTATIONS ?= 1000000
 # Sanitizers multiply the instructions, and their leak checker dislikes ptrace.
 HOST_TEST_SKIP := $(if $(SAN),$(wildcard tests/host/test_step_*.c))
 HOST_TEST_INC := $(KHO_CORE_INC) -Ihost -Itests/host
-HOST_TEST_SUPPORT := tests/host/arena_fixture.c tests/host/template.c tests/host/damage.c
+HOST_TEST_SUPPORT := tests/host/arena_fixture.c tests/host/template.c
+HOST_TEST_SUPPORT += tests/host/damage.c tests/host/damage_rows.c tests/host/damage_structs.c
 # All of their cases are slow: check-kill runs them.
 HOST_TEST_LONG := tests/host/test_step_names.c tests/host/test_step_migrate.c
 TEST_host := $(patsubst %.c,$(O)/%,$(filter-out $(HOST_TEST_SKIP) $(HOST_TEST_LONG), \

@@ -252,6 +252,7 @@ static void chains_that_are_refused(void **state)
 {
 	struct kho_abi_block *block;
 	struct folio *folio = kho_folio_alloc(0);
+	char place[48];
 	kho_pa_t pa;
 
 	kho_block_set_it_init(&it, &set);
@@ -265,6 +266,9 @@ static void chains_that_are_refused(void **state)
 	block->count = 51;
 	table->head = pa + 8;
 	assert_int_equal(kho_block_set_restore(&set), -KHO_E_ALIGN);
+	snprintf(place, sizeof(place),
+		 "block: head at %#llx:", (unsigned long long)kho_virt_to_phys(&table->head));
+	assert_non_null(strstr(kho_error(), place));
 	/* Not preserved; then preserved, as something else. */
 	table->head = kho_virt_to_phys(folio);
 	memset(folio, 0, KHO_PAGE_SIZE);

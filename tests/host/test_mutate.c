@@ -24,7 +24,6 @@
 #include "damage.h"
 #include "heap.h"
 
-#define TIMEOUT 20
 #define MAX_ROWS 64
 #define MAX_JOBS 8
 /* Mutations of one child. */
@@ -40,6 +39,39 @@ static __u64 below(__u64 n)
 	return test_random(&rng) % n;
 }
 
+/* ---- places ---- */
+
+/* A byte; what is left of its part from there on; where its part begins. */
+struct spot {
+	unsigned int row;
+	__u64 at, len, lo;
+};
+
+/* Each structure as often as each other, each of its parts by its size. */
+static struct spot spot_of(unsigned int row)
+{
+	__u64 total = 0, at;
+
+	for (unsigned int i = 0; i < damage_nr_parts; i++)
+		total += damage_parts[i].row == row ? damage_parts[i].hi - damage_parts[i].lo : 0;
+	at = below(total);
+	for (unsigned int i = 0;; i++) {
+		const struct damage_part *part = &damage_parts[i];
+
+		if (part->row != row)
+			continue;
+		if (at < part->hi - part->lo)
+			return (struct spot){row, part->lo + at, part->hi - part->lo - at,
+					     part->lo};
+		at -= part->hi - part->lo;
+	}
+}
+
+static struct spot random_spot(void)
+{
+	return spot_of((unsigned int)below(damage_nr_structures));
+}
+
 /* ---- values ---- */
 
 static __u64 random_page(void)
@@ -50,7 +82,7 @@ static __u64 random_page(void)
 /* Somewhere in the image, most often where a structure is. */
 static __u64 random_place(void)
 {
-	const struct damage_part *part = &damage_parts[below(damage_nr_parts)];
+	struct spot spot = random_spot();
 
 	switch (below(4)) {
 	case 0:
@@ -58,9 +90,9 @@ static __u64 random_place(void)
 	case 1:
 		return below(damage_size) & ~7ULL;
 	case 2:
-		return part->lo & ~(KHO_PAGE_SIZE - 1);
+		return spot.at & ~(KHO_PAGE_SIZE - 1);
 	default:
-		return part->lo;
+		return spot.lo;
 	}
 }
 
@@ -97,37 +129,6 @@ static __u64 random_edge(__u64 was)
 			       ~was};
 
 	return edges[below(sizeof(edges) / sizeof(*edges))];
-}
-
-/* ---- places ---- */
-
-struct spot {
-	unsigned int row;
-	__u64 at, len; /* what is left of the part from there on */
-};
-
-/* Each structure as often as each other, each of its parts by its size. */
-static struct spot spot_of(unsigned int row)
-{
-	__u64 total = 0, at;
-
-	for (unsigned int i = 0; i < damage_nr_parts; i++)
-		total += damage_parts[i].row == row ? damage_parts[i].hi - damage_parts[i].lo : 0;
-	at = below(total);
-	for (unsigned int i = 0;; i++) {
-		const struct damage_part *part = &damage_parts[i];
-
-		if (part->row != row)
-			continue;
-		if (at < part->hi - part->lo)
-			return (struct spot){row, part->lo + at, part->hi - part->lo - at};
-		at -= part->hi - part->lo;
-	}
-}
-
-static struct spot random_spot(void)
-{
-	return spot_of((unsigned int)below(damage_nr_structures));
 }
 
 /* An aligned word, one that is in use more often than not. */
@@ -249,7 +250,7 @@ static void forge_word(void)
 	unsigned int at = offsets[below(3)];
 	__u64 value = below(2) ? random_place() : random_edge(0);
 
-	put_word((struct spot){DAMAGE_WORDS, at, 8},
+	put_word((struct spot){.row = DAMAGE_WORDS, .at = at, .len = 8},
 		 khoc_cword(value & ((1ULL << 48) - 1), (__u16)at));
 }
 
@@ -264,7 +265,7 @@ static void forge_header(void)
 	value = below(2) ? random_edge(value) : random_place();
 	memcpy((char *)&header + at, &value, below(2) ? 8 : 4);
 	header.crc = khoc_crc32c(0, &header, crc_at);
-	put((struct spot){DAMAGE_HEADER, 0, crc_at + 4}, &header, crc_at + 4);
+	put((struct spot){.row = DAMAGE_HEADER, .len = crc_at + 4}, &header, crc_at + 4);
 }
 
 static void forge_slab(void)
@@ -386,6 +387,12 @@ static unsigned int told_of(void)
 		if (!strncmp(text, khoc_structure_text(s), len) && text[len] == ':')
 			return (unsigned int)s;
 	}
+	if (!strncmp(text, "root ", 5))
+		return KHOC_S_ROOT_FDT;
+	if (!strncmp(text, "cache ", 6))
+		return KHOC_S_CACHE;
+	if (!strncmp(text, "block at", 8) || !strncmp(text, "page descriptor", 15))
+		return KHOC_S_DESC;
 	return KHOC_S_MAX;
 }
 
@@ -438,7 +445,7 @@ static void child(uint64_t seed)
 	for (; record->number < record->last; record->number++) {
 		unsigned int kind;
 
-		alarm(TIMEOUT);
+		damage_watch();
 		kind = mutate(seed, record->number);
 		count(kind, damage_try(&damage, broken));
 	}
@@ -472,7 +479,7 @@ static void tell(uint64_t seed, unsigned long number, int status)
 	failures++;
 	if (WIFSIGNALED(status))
 		printf("mutation %lu: signal %d%s\n", number, WTERMSIG(status),
-		       WTERMSIG(status) == SIGALRM ? " (hang)" : "");
+		       WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGPROF ? " (hang)" : "");
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
@@ -572,11 +579,17 @@ static void print_all(const char *path)
 	}
 	print_count(json, "all", "all", &all);
 	printf("told of:");
-	for (int s = 0; s <= KHOC_S_MAX; s++)
-		if (sum.told[s])
-			printf(" %s %lu;",
-			       s < KHOC_S_MAX ? khoc_structure_text(s) : "in other words",
-			       sum.told[s]);
+	for (int k = 0; k <= KHOC_S_MAX; k++) {
+		const char *name = k < KHOC_S_MAX ? khoc_structure_text(k) : "in other words";
+
+		if (!sum.told[k])
+			continue;
+		printf(" %s %lu;", name, sum.told[k]);
+		if (json)
+			fprintf(json,
+				"  {\"by\": \"told of\", \"name\": \"%s\", \"tried\": %lu},\n",
+				name, sum.told[k]);
+	}
 	printf("\n");
 	if (json) {
 		fprintf(json,

@@ -151,6 +151,19 @@ static void metadata_is_kept_over_changes(void **state)
 	}
 }
 
+static void metadata_of_another_version_is_told_where_it_is(void **state)
+{
+	kho_pa_t at = slot_in_force() + KHO_ABI_FDT_MAX;
+	char release[65], place[60];
+	unsigned int count;
+
+	((struct kho_abi_metadata *)kho_phys_to_virt(at))->version = 9;
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), -KHO_E_VERSION);
+	snprintf(place, sizeof(place), "kexec-metadata: version at %#llx:", (unsigned long long)at);
+	assert_non_null(strstr(kho_error(), place));
+}
+
 /* An FDT that somebody else wrote, without the node; with @full no room for it. */
 static void without_metadata(bool full)
 {
@@ -540,6 +553,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_blob_ends_where_the_file_ends, fresh, drop),
 		cmocka_unit_test_setup_teardown(slots_take_turns, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_is_kept_over_changes, fresh, drop),
+		cmocka_unit_test_setup_teardown(metadata_of_another_version_is_told_where_it_is,
+						fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_of_a_foreign_arena, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_that_cannot_be_read, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_that_is_called_a_root, fresh, drop),

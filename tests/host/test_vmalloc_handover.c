@@ -102,7 +102,7 @@ static void it_outlives_a_killed_program(void **state)
 static void damage_is_refused_in_words(void **state)
 {
 	struct kho_vmalloc *v = keep(0), bad;
-	char *area = kho_vmalloc(3 * KHO_PAGE_SIZE);
+	char *area = kho_vmalloc(3 * KHO_PAGE_SIZE), place[40];
 	__u64 *chunk;
 
 	assert_int_equal(kho_preserve_vmalloc(area, v), 0);
@@ -112,7 +112,14 @@ static void damage_is_refused_in_words(void **state)
 	bad = *v;
 	bad.flags = 0x81;
 	assert_null(kho_restore_vmalloc(&bad));
-	assert_non_null(strstr(kho_error(), "vmalloc descriptor: flags"));
+	assert_non_null(strstr(kho_error(), "vmalloc descriptor: flags at 0xc:"));
+	/* Where it lies, if that is in the arena. */
+	v->flags ^= 0x80;
+	snprintf(place, sizeof(place),
+		 "flags at %#llx:", (unsigned long long)kho_virt_to_phys(&v->flags));
+	assert_null(kho_restore_vmalloc(v));
+	assert_non_null(strstr(kho_error(), place));
+	v->flags ^= 0x80;
 	bad = *v;
 	bad.order = 1;
 	assert_null(kho_restore_vmalloc(&bad));

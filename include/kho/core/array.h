@@ -193,7 +193,8 @@ struct khoc_array_check {
  * Return: 0, or a negative fault that @report, if not NULL, explains: KHO_E_ALIGN, KHO_E_RANGE, KHO_E_CYCLE
  * (a node's address), KHO_E_STATE (level, width, numbers of keys), KHO_E_FORMAT (keys that do not
  * ascend; a first separator that is not where the range begins; an entry; reserved fields),
- * KHO_E_DUPLICATE (a key twice), KHO_E_RANGE (counts; an entry's address).
+ * KHO_E_DUPLICATE (a key twice), KHO_E_RANGE (counts; an entry's address; the word of an update that is
+ * going on is of no leaf).
  */
 int khoc_array_validate(const struct khoc_array *array, struct khoc_array_check *check,
 			struct khoc_report *report);
