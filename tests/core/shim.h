@@ -45,7 +45,9 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* A test that hangs is a test that failed: seconds until the whole program is ended. */
+#ifndef TEST_SECONDS
 #define TEST_SECONDS 120
+#endif
 
 #define TEST(name) static void name(void **test_state_ __attribute__((unused)))
 #define TEST_CASE(name) cmocka_unit_test(name)

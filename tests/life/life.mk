@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # check-life: ownership, quiescing, preserved fds, messages, hand-over, supervision
 LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise test_system
-LIFE_TESTS += test_note test_versions test_parts
+LIFE_TESTS += test_note test_versions test_parts test_edges
 LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
 TEST_LIFE_SERVER := $(O)/tests/life/server
 LIFE_HELPERS := $(O)/tests/life/util.o
@@ -13,6 +13,9 @@ $(O)/tests/life/%.o: tests/life/%.c
 $(O)/tests/life/server: $(O)/tests/life/server.o $(O)/tests/life/store.o $(O)/tests/life/hold.o $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS)
 
+# Calls that fail when the test says so.
+$(O)/tests/life/test_edges: LIFE_LD := $(foreach f,memfd_create fcntl fstat ftruncate fallocate mmap eventfd \
+	pthread_create pread pwrite getrandom openat stat calloc realloc,-Wl,--wrap=$f)
 # A keeper without a thread.
 $(O)/tests/life/test_owner: LIFE_LD := -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 # The same with a note of its format, of version 1 or 9.
