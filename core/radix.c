@@ -282,7 +282,7 @@ khoc_inline void bit_change(u64 *leaf, u64 key, bool set, unsigned int shift)
 		khoc_atomic_andnot(word, bit);
 }
 
-/**
+/*
  * struct radix_way - the way to a block's bit
  * @leaf: where it ends; else @miss says how far it goes
  */

@@ -5,7 +5,7 @@
 
 #include "image.h"
 
-static const unsigned int array_shifts[] = {6, 12, 14, 16};
+static const unsigned int array_shifts[] __attribute__((unused)) = {6, 12, 14, 16};
 
 struct model_entry {
 	u64 index;
