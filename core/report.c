@@ -51,6 +51,7 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_CACHE] = "slab cache",
 	[KHOC_S_ARRAY] = "array",
 	[KHOC_S_ARRAY_NODE] = "array node",
+	[KHOC_S_SCRATCH] = "scratch table",
 };
 
 const char *khoc_fault_text(int fault)
