@@ -346,19 +346,22 @@ static int say_arrived(int luo)
 
 static int case_damaged(const struct stage *stage)
 {
-	struct stage first = {.hop = 0};
+	static const struct stage first = {.hop = 0};
 	int luo;
 
 	luo = open("/dev/liveupdate", O_RDWR);
 	if (stage->hop == 1)
 		say_arrived(luo);
-	if (luo < 0)
+	/* The kernel's own LUO stays closed for ever if it does not like what it reads. */
+	if (luo < 0 && stage->hop == 1)
+		printf("VM: made no session: %s\n", strerror(errno));
+	else if (luo < 0)
 		return failed("/dev/liveupdate: %s", strerror(errno));
-	if (stage->hop > 1 && check_session(luo, stage->hop) < 0)
-		return -1;
 	if (case_reserve_mem(stage->hop > 1 ? stage : &first) < 0)
 		return -1;
-	return stage->last ? 0 : make_session(luo, stage->hop);
+	if (stage->hop > 1 && check_session(luo, stage->hop) < 0)
+		return -1;
+	return stage->last || luo < 0 ? 0 : make_session(luo, stage->hop);
 }
 
 /* What the module does, as its parameters, with commas between: "vm.do=do=isolated,nr=65536". */

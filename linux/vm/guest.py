@@ -3,6 +3,7 @@
 
 The scripts beside it import this. A guest's directory has QEMU's sockets: gdb and qmp."""
 import json
+import mmap
 import os
 import re
 import shutil
@@ -118,15 +119,17 @@ class Monitor:
         self.ask("qmp_capabilities")
 
     def ask(self, command, **arguments):
-        json.dump({"execute": command, "arguments": arguments}, self.file)
-        self.file.write("\n")
-        self.file.flush()
-        while line := self.file.readline():
-            reply = json.loads(line)
-            if "error" in reply:
-                raise Failed(f"{command}: {reply['error']['desc']}")
-            if "return" in reply:
-                return reply["return"]
+        try:
+            self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+            self.file.flush()
+            while line := self.file.readline():
+                reply = json.loads(line)
+                if "error" in reply:
+                    raise Failed(f"{command}: {reply['error']['desc']}")
+                if "return" in reply:
+                    return reply["return"]
+        except ConnectionError:
+            pass
         raise Failed("the guest has ended")
 
     def dump(self, path):
@@ -138,6 +141,12 @@ class Monitor:
         self.ask("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         self.ask("migrate", uri=f"exec:cat >'{path}'")
         self._migrated()
+        # QEMU says why it was stopped (a field of 100 bytes), and takes "debug" from nobody.
+        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as state:
+            at = state.find(b"debug".ljust(100, b"\0"))
+            if at < 0:
+                raise Failed("the saved state is not as expected")
+            state[at:at + 7] = b"paused\0"
 
     def load(self, path):
         self.ask("migrate-incoming", uri=f"exec:cat '{path}'")
@@ -165,7 +174,7 @@ class Guest:
             [*command, "-S",
              "-gdb", f"unix:{self.directory}/gdb,server=on,wait=off",
              "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off", *more],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def __enter__(self):
         self.monitor = Monitor(f"{self.directory}/qmp")
@@ -182,7 +191,8 @@ class Guest:
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait()
+        _, said = self.process.communicate()
+        self.said = said.decode(errors="replace").strip()
         shutil.rmtree(self.directory)
 
 

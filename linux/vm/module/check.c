@@ -10,7 +10,7 @@ static unsigned long faults;
 #define fault(fmt, ...)                                                                            \
 	do {                                                                                       \
 		if (!faults++)                                                                     \
-			pr_err("kho_vm: " fmt "\n", ##__VA_ARGS__);                                \
+			pr_err("kho_vm: fault: " fmt "\n", ##__VA_ARGS__);                         \
 	} while (0)
 
 static void check_marks(const struct kho_vm_block *block)

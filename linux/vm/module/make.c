@@ -68,7 +68,8 @@ static int add_isolated(struct kho_vm_blocks *blocks, unsigned int order)
 {
 	struct page *page = alloc_pages(GFP_KERNEL, order + 1);
 
-	return page ? add(blocks, page_to_phys(page), 1 << order, 1, KHO_VM_PAGES) : -ENOMEM;
+	return page ? add(blocks, page_to_phys(page), 1 << order, 1 << order, KHO_VM_PAGES)
+		    : -ENOMEM;
 }
 
 static int make_isolated(struct kho_vm_blocks *blocks, const struct kho_vm_request *request)
