@@ -405,7 +405,8 @@ static const struct {
 } cases[] = {
 	{"boot", case_boot},	   {"chain", case_chain},
 	{"damaged", case_damaged}, {"kexec_count", case_kexec_count},
-	{"module", case_module},   {"reserve_mem", case_reserve_mem},
+	{"module", case_module},   {"orders", case_module},
+	{"range", case_module},	   {"reserve_mem", case_reserve_mem},
 	{"session", case_session},
 };
 

@@ -63,9 +63,10 @@ class Image:
         # The table of scratch areas is given to the next kernel as it is: it is the image's.
         table_at = int.from_bytes(machine.debugger.read(kernel.address("kho_scratch"), 8), "little")
         count = int.from_bytes(machine.debugger.read(kernel.address("kho_scratch_cnt"), 4), "little")
-        areas = struct.unpack(f"<{2 * count}Q", machine.debugger.read(table_at, 16 * count))[::2]
+        words = struct.unpack(f"<{2 * count}Q", machine.debugger.read(table_at, 16 * count))
+        areas = [f"{at:#x}:{size:#x}" for at, size in zip(words[::2], words[1::2])]
         self.scratch = table_at
-        text = subprocess.run([f"{OUT}/locate", self.core, *map(hex, areas)], text=True,
+        text = subprocess.run([f"{OUT}/locate", self.core, *areas], text=True,
                               stdout=subprocess.PIPE, check=False).stdout
         for line in text.splitlines():
             name, _, at = line.partition(" ")
@@ -233,7 +234,7 @@ def main(arguments):
     drawn = int(words.pop(0)) if "--random" in options else 0
     chain, *names = words
     plain = chain.replace(">", "-")
-    command, console = guest.command("damaged", chain, "nokaslr", "reserve_mem=2M:4096:kept",
+    command, console = guest.command("damaged", chain, "nokaslr", "reserve_mem=2M:2M:kept",
                                      KHO_QEMU="-m 512M")
     kernel = guest.Kernel(chain.split(">", maxsplit=1)[0])
     images = prepare(plain, command, kernel)

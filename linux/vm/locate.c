@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * locate CORE [SCRATCH...]: where everything of a handover is, from the memory of a guest that has
+ * locate CORE [ADDRESS:SIZE...]: where everything of a handover is, from the memory of a guest that has
  * been stopped at the jump, found by libkho's core: lines "NAME ADDRESS". linux/vm/damages uses the
- * names. SCRATCH: addresses of the scratch areas.
+ * names. ADDRESS:SIZE: the scratch areas.
  *
  *	root		the root FDT; root.compatible, root.map: the values of its properties
  *	root.S.name, root.S.data, root.S.size
@@ -24,7 +24,7 @@
  *	memfd1, memfd3	the headers of those files; .chunk: the first chunk of its list; .list: its
  *			first entry; .list2: its second page; .page: its first folio
  *	scratch.area	the first scratch area
- *	tree.scratch	where the first page of a scratch area has its bit, bit 0 of that byte
+ *	tree.scratch	where 2 MiB of a scratch area have their bit, bit 0 of that byte
  *	setup		the entry in the boot data that tells the next kernel
  *	free		a page that nobody has preserved and that is no node
  *	end		where memory ends
@@ -254,12 +254,12 @@ static void say_free(void)
 	free(node);
 }
 
-/* The byte of the leaf that has the bit of an order-0 page, if there is such a leaf. */
-static bool say_bit(kho_pa_t root, kho_pa_t pa)
+/* The byte of the leaf that has the bit of a block, if there is such a leaf. */
+static bool say_bit(kho_pa_t root, kho_pa_t pa, unsigned int order)
 {
 	unsigned int table = kho_abi_radix_table_log2(SHIFT),
 		     bits = kho_abi_radix_bitmap_log2(SHIFT);
-	__u64 key = 1ULL << kho_abi_radix_order0_log2(SHIFT) | pa >> SHIFT;
+	__u64 key = 1ULL << (kho_abi_radix_order0_log2(SHIFT) - order) | pa >> (SHIFT + order);
 	kho_pa_t node = root;
 	int level;
 
@@ -268,21 +268,35 @@ static bool say_bit(kho_pa_t root, kho_pa_t pa)
 
 		node = word ? word[key >> ((level - 1) * table + bits) & ((1 << table) - 1)] : 0;
 	}
-	if (!node || (key & 7))
+	if (!node)
 		return false;
 	say("tree.scratch", node + (key & ((1 << bits) - 1)) / 8);
 	return true;
 }
 
+/* A block of the region's order, and so with a leaf, that has bit 0 of its byte. */
+static bool say_area(kho_pa_t root, kho_pa_t pa, __u64 size)
+{
+	kho_pa_t at = (pa + (16 << 20) - 1) & ~((16ULL << 20) - 1);
+
+	return at + (2 << 20) <= pa + size && say_bit(root, at, 21 - SHIFT);
+}
+
 static void say_scratch(kho_pa_t root, int nr, char **areas)
 {
+	bool said = false;
+	kho_pa_t pa;
+	char *size;
 	int i;
 
-	if (nr)
-		say("scratch.area", strtoull(areas[0], NULL, 16));
-	for (i = 0; i < nr; i++)
-		if (say_bit(root, strtoull(areas[i], NULL, 16)))
-			return;
+	for (i = 0; i < nr; i++) {
+		pa = strtoull(areas[i], &size, 16);
+		if (*size != ':')
+			fail("%s is no ADDRESS:SIZE", areas[i]);
+		if (!i)
+			say("scratch.area", pa);
+		said = said || say_area(root, pa, strtoull(size + 1, NULL, 16));
+	}
 }
 
 int main(int argc, char **argv)
@@ -293,7 +307,7 @@ int main(int argc, char **argv)
 	int pos = 0;
 
 	if (argc < 2)
-		fail("usage: locate CORE [SCRATCH...]");
+		fail("usage: locate CORE [ADDRESS:SIZE...]");
 	dump_open(&dump, argv[1]);
 	pa = find_root(&dump);
 	root = dump_map(&dump, pa, PAGE);

@@ -38,19 +38,27 @@ static void restore_folio(const struct kho_vm_block *block)
 		folio_put(folio);
 }
 
-/* Restored pages have one reference each; the allocator takes them back. */
+/*
+ * Restored pages have one reference each, and are counted as memory that is in use; the allocator
+ * takes them back. A page that was passed over looks the same, but was not counted.
+ */
 static void restore_pages(u64 pa, unsigned long nr)
 {
+	unsigned long before = totalram_pages(), i;
 	struct page *page = kho_restore_pages(pa, nr);
-	unsigned long i;
 
 	if (!page) {
 		fault("%lu pages at %#llx: not restored", nr, pa);
 		return;
 	}
+	if (totalram_pages() - before != nr) {
+		fault("of %lu pages at %#llx %ld were skipped", nr, pa,
+		      (long)(nr - (totalram_pages() - before)));
+		return;
+	}
 	for (i = 0; i < nr; i++) {
 		if (page_count(page + i) != 1)
-			fault("%#llx, of %lu pages at %#llx, was skipped: %d references",
+			fault("%#llx, of %lu pages at %#llx: %d references",
 			      pa + ((u64)i << PAGE_SHIFT), nr, pa, page_count(page + i));
 		else
 			__free_page(page + i);

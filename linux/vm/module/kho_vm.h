@@ -15,7 +15,9 @@
 #ifndef KHO_VM_H
 #define KHO_VM_H
 
+#include <linux/io.h>
 #include <linux/kexec_handover.h>
+#include <linux/kho/abi/kexec_handover.h>
 #include <linux/mm.h>
 #include <linux/types.h>
 
