@@ -35,8 +35,7 @@ class Damage:
 
     def __init__(self, line):
         (self.name, self.when, self.place, self.width, self.value, self.expect,
-         structure, *more) = line.split()
-        self.structure = structure.replace("_", " ")
+         self.structure, *more) = line.split()
         self.long = more == ["long"]
         if self.when not in STOPS or self.expect not in ("refuse", "consumer", "accept"):
             raise guest.Failed(f"damages: {line}")
@@ -104,7 +103,8 @@ def new_value(image, damage, old):
 
 
 def write(machine, image, damage):
-    """Return: the damaged addresses, and how to undo it in the old kernel, or None."""
+    """Return: the addresses that are to be named, where the damage is and where it points, and how
+    to undo it in the old kernel, or None."""
     debugger, width = machine.debugger, int(damage.width, 0)
     if damage.place.startswith("scratch"):
         # By the kernel's own mapping: the table is the old kernel's as well, which goes on.
@@ -114,16 +114,17 @@ def write(machine, image, damage):
         return [], (at, old)
     debugger.physical(1)
     places = image.resolve(damage.place)
-    changed = False
+    changed, points = False, []
     for at in places:
         old = debugger.read(at, width)
         new = new_value(image, damage, old)
         debugger.write(at, new)
         changed |= new != old
+        points.append(int.from_bytes(new[:8], "little"))
     debugger.physical(0)
     if not changed:
         raise guest.Failed("the damage changes nothing")
-    return places, None
+    return places + points, None
 
 
 def jump(command, console, image, kernel, damage, keep):
@@ -178,8 +179,8 @@ def refused_wrong(damage, places, log):
         return ""
     if not re.search(damage.structure, line):
         return f"not about {damage.structure}: {line}"
-    pages = {int(number, 16) >> 12 for number in re.findall(r"0x[0-9a-f]+", line)}
-    if places and not pages & {at >> 12 for at in places}:
+    named = re.search(r" at (0x[0-9a-f]+)", line)
+    if places and (not named or int(named.group(1), 16) >> 12 not in {at >> 12 for at in places}):
         return f"does not name {places[0]:#x}: {line}"
     return ""
 
