@@ -403,11 +403,20 @@ static const struct {
 	const char *name;
 	int (*run)(const struct stage *stage);
 } cases[] = {
-	{"boot", case_boot},	   {"chain", case_chain},
-	{"damaged", case_damaged}, {"kexec_count", case_kexec_count},
-	{"module", case_module},   {"orders", case_module},
-	{"range", case_module},	   {"reserve_mem", case_reserve_mem},
+	{"boot", case_boot},
+	{"chain", case_chain},
+	{"damaged", case_damaged},
+	{"few", case_module},
+	{"isolated", case_module},
+	{"kexec_count", case_kexec_count},
+	{"many", case_module},
+	{"mixed", case_module},
+	{"orders", case_module},
+	{"range", case_module},
+	{"reserve_mem", case_reserve_mem},
+	{"runs", case_module},
 	{"session", case_session},
+	{"speed", case_module},
 };
 
 int run_case(const char *name, const struct stage *stage)
