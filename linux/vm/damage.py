@@ -210,7 +210,7 @@ def draw(images, count):
     seed = int(os.environ.get("KHO_SEED", "1"), 0)
     print(f"# KHO_SEED={seed}", flush=True)
     dice = random.Random(seed)
-    names = sorted(set(images["jump"].places) - {"end", "free", "setup"})
+    names = sorted(set(images["jump"].places) - {"end", "free", "setup", "scratch.area"})
     for number in range(count):
         width = dice.choice((1, 2, 4, 8))
         offset = dice.choice((0, 0, 8, 16, dice.randrange(0, 4096 - 8)))
