@@ -90,6 +90,12 @@ int kho_arena_create_(const char *name);
 /* Write header, empty tree and root FDT into an empty file of @fd. Return: 0 or negative. */
 int kho_arena_format_(int fd, __u64 max_size);
 
+/*
+ * Make the file longer. Beyond RLIMIT_FSIZE there would be a SIGXFSZ: a full arena is no death. Any thread.
+ * Return: 0; -EFBIG, -ENOMEM.
+ */
+int kho_arena_lengthen_(int fd, __u64 size);
+
 /* Is the file still empty (never formatted)? Return: 1, 0, or -errno. */
 int kho_arena_is_empty_(int fd);
 

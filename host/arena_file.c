@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -92,6 +94,25 @@ static int write_image(char *base, const struct kho_abi_arena_header *header)
 	return 0;
 }
 
+int kho_arena_lengthen_(int fd, __u64 size)
+{
+	const struct timespec at_once = {0};
+	sigset_t pending, old, one;
+	int r = 0;
+
+	sigemptyset(&one);
+	sigaddset(&one, SIGXFSZ);
+	pthread_sigmask(SIG_BLOCK, &one, &old);
+	sigpending(&pending);
+	if (ftruncate(fd, (off_t)size))
+		r = -errno;
+	/* Ours alone: one that was sent before is somebody else's. */
+	if (r == -EFBIG && !sigismember(&pending, SIGXFSZ))
+		sigtimedwait(&one, NULL, &at_once);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
 int kho_arena_format_(int fd, __u64 max_size)
 {
 	struct kho_abi_arena_header header = {0};
@@ -111,11 +132,14 @@ int kho_arena_format_(int fd, __u64 max_size)
 			"raise --arena-max",
 			(long long)st.st_size, (unsigned long long)header.max_size);
 	/* Everything below the nodes, and the tree's root, is written without further ado. */
-	if (((__u64)st.st_size < first_size(&header) &&
-	     ftruncate(fd, (off_t)first_size(&header))) ||
-	    fallocate(fd, 0, 0, (off_t)(header.nodes_pa + KHO_PAGE_SIZE)))
-		return kho_fail_(-errno, "arena: no memory for its first %llu bytes: %s",
-				 (unsigned long long)first_size(&header), strerror(errno));
+	if ((__u64)st.st_size < first_size(&header))
+		rc = kho_arena_lengthen_(fd, first_size(&header));
+	if (!rc && fallocate(fd, 0, 0, (off_t)(header.nodes_pa + KHO_PAGE_SIZE)))
+		rc = -errno;
+	if (rc)
+		return kho_fail_(rc, "arena: no memory for its first %llu bytes: %s%s",
+				 (unsigned long long)first_size(&header), strerror(-rc),
+				 rc == -EFBIG ? ": raise the limit (ulimit -f)" : "");
 	base = mmap(NULL, header.nodes_pa, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		return kho_fail_(-errno, "arena: mmap: %s", strerror(errno));

@@ -137,6 +137,17 @@ static int read_arena_max(struct kho_environ *env)
 	return 0;
 }
 
+static int read_realtime(struct kho_environ *env)
+{
+	const char *text = getenv(KHO_ENV_REALTIME);
+
+	if (text && (parse_number(&text, '\0', &env->realtime) || env->realtime < 1 ||
+		     env->realtime > KHO_REALTIME_MAX))
+		return kho_fail_(-EINVAL, KHO_ENV_REALTIME " is \"%.32s\", not from 1 to %d",
+				 getenv(KHO_ENV_REALTIME), KHO_REALTIME_MAX);
+	return 0;
+}
+
 int kho_environ_read_(struct kho_environ *env)
 {
 	const char *path = getenv(KHO_ENV_SUPERVISOR);
@@ -149,6 +160,7 @@ int kho_environ_read_(struct kho_environ *env)
 	r = r ?: read_socket(KHO_ENV_CHANNEL_FD, &env->channel);
 	r = r ?: read_listen(env);
 	r = r ?: read_arena_max(env);
+	r = r ?: read_realtime(env);
 	if (r)
 		return r;
 	if (env->channel >= 0 && env->arena < 0)

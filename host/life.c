@@ -14,6 +14,7 @@
 #include "life.h"
 #include "migrate.h"
 #include "owner.h"
+#include "proc.h"
 
 #define HEALTHY_SEND_MS 1000
 #define RETIRE_MS 1000 /* the predecessor, when it was told that we are healthy */
@@ -268,6 +269,7 @@ int kho_start(const struct kho_config *config)
 	}
 	kho_environ_forget_();
 	kho_life_.debug_freeze = getenv("KHO_DEBUG_FREEZE");
+	kho_life_.realtime = env.realtime;
 	kho_life_.server = env.server;
 	strcpy(kho_life_.supervisor, env.supervisor);
 	r = env.channel >= 0 ? kho_successor_start_(&env) : start_owner(&env);
@@ -283,14 +285,31 @@ int kho_start(const struct kho_config *config)
 
 /* ---- the others ------------------------------------------------------------- */
 
+int kho_life_end_way_(void)
+{
+	int r = kho_proc_end_way_(kho_life_.realtime);
+
+	if (!r)
+		return 0;
+	return kho_fail_(r,
+			 KHO_ENV_REALTIME "=%d: a thread may not have that priority: %s; it takes "
+					  "CAP_SYS_NICE, or RLIMIT_RTPRIO of %d (ulimit -r)",
+			 kho_life_.realtime, strerror(-r), kho_life_.realtime);
+}
+
 int kho_ready(void)
 {
+	int r;
+
 	if (kho_forked_())
 		return forked();
 	if (kho_life_.phase == KHO_PHASE_SUCCESSOR)
 		return kho_successor_ready_();
 	if (kho_life_.phase != KHO_PHASE_OWNER)
 		return kho_fail_(-EINVAL, "kho_ready() without kho_start()");
+	r = kho_life_.realtime ? kho_life_end_way_() : 0;
+	if (r)
+		return r;
 	kho_life_.ready = true;
 	kho_keeper_kick_();
 	return 0;

@@ -48,6 +48,7 @@ enum kho_reader {
  * @supervisor: path to connect to again, or ""
  * @channel: successor: socket to the predecessor until that is gone, or -1
  * @mask: signal mask of the thread that started us, for exec
+ * @realtime: priority of our threads from kho_ready() on, or 0 for an ordinary one
  * @debug_freeze: KHO_DEBUG_FREEZE is set: a granted arena is write-protected
  * @registered, @announced: the supervisor heard of us; that kho_ready() passed
  */
@@ -61,6 +62,7 @@ struct kho_life {
 	_Atomic bool closing;
 	_Atomic bool metadata_due;
 	bool debug_freeze;
+	int realtime;
 	_Atomic int reader;
 	pthread_mutex_t lock;
 	pthread_mutex_t busy;
@@ -104,6 +106,7 @@ struct kho_environ {
 	int listen_first;
 	int listen_count;
 	__u64 arena_max;
+	int realtime; /* priority while we serve; 0: an ordinary one */
 	char supervisor[108];
 };
 
@@ -155,6 +158,8 @@ void kho_life_mapped_(void);
  * predecessor go; one whose predecessor died before that may still be followed by the program of before.
  */
 bool kho_life_alone_(void);
+/* From now on our threads are as urgent as a server's are to be. Return: 0; -EPERM, kho_error() says why. */
+int kho_life_end_way_(void);
 /* Exit status 0 of a successor that was given up. */
 void kho_life_given_up_(void) __attribute__((noreturn));
 

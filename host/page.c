@@ -376,6 +376,7 @@ static int grow(__u64 end)
 	struct kho_arena *a = &kho_arena_;
 	__u64 step = kho_file_size_() / 8 > GROW_STEP ? kho_file_size_() / 8 : GROW_STEP;
 	__u64 size;
+	int r;
 
 	if (end <= kho_file_size_())
 		return 0;
@@ -384,11 +385,13 @@ static int grow(__u64 end)
 		size = end;
 	if (size > a->size)
 		size = a->size;
-	if (ftruncate(a->fd, (off_t)size)) {
+	r = kho_arena_lengthen_(a->fd, size);
+	if (r) {
 		size = end;
-		if (ftruncate(a->fd, (off_t)size))
-			return -errno;
+		r = kho_arena_lengthen_(a->fd, size);
 	}
+	if (r)
+		return r;
 	kho_set_file_size_(size);
 	return 0;
 }

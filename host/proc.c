@@ -275,28 +275,37 @@ struct sched_attributes {
 	__u64 period;
 };
 
+static bool is_ordinary(pid_t tid, struct sched_attributes *attr)
+{
+	*attr = (struct sched_attributes){.size = sizeof(*attr)};
+	return !syscall(SYS_sched_getattr, tid, attr, sizeof(*attr), 0) &&
+	       (attr->policy == SCHED_OTHER || attr->policy == SCHED_BATCH);
+}
+
 static void set_slice(pid_t tid, __u64 ns)
 {
-	struct sched_attributes attr = {.size = sizeof(attr)};
+	struct sched_attributes attr;
 
-	if (syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0) ||
-	    (attr.policy != SCHED_OTHER && attr.policy != SCHED_BATCH))
+	if (!is_ordinary(tid, &attr))
 		return;
 	attr.runtime = ns;
 	syscall(SYS_sched_setattr, tid, &attr, 0);
 }
 
-static void each_thread(void (*fn)(pid_t tid))
+/* Return: 0, or the first error of @fn. */
+static int each_thread(int (*fn)(pid_t tid, int arg), int arg)
 {
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *d;
+	int r = 0;
 
 	if (!dir)
-		return;
-	while ((d = readdir(dir)))
+		return -errno;
+	while (!r && (d = readdir(dir)))
 		if (d->d_name[0] != '.')
-			fn((pid_t)strtol(d->d_name, NULL, 10));
+			r = fn((pid_t)strtol(d->d_name, NULL, 10), arg);
 	closedir(dir);
+	return r;
 }
 
 void kho_proc_give_way_(void)
@@ -304,24 +313,36 @@ void kho_proc_give_way_(void)
 	set_slice(0, LONG_SLICE_NS);
 }
 
-static void default_slice(pid_t tid)
+static int default_slice(pid_t tid, int unused)
 {
 	set_slice(tid, 0);
+	return 0;
 }
 
-void kho_proc_end_way_(void)
+static int make_urgent(pid_t tid, int priority)
 {
-	each_thread(default_slice);
+	const struct sched_param param = {.sched_priority = priority};
+	struct sched_attributes attr;
+
+	if (is_ordinary(tid, &attr) && sched_setscheduler(tid, SCHED_RR, &param) && errno != ESRCH)
+		return -errno;
+	return 0;
 }
 
-static void make_idle(pid_t tid)
+int kho_proc_end_way_(int realtime)
 {
-	struct sched_param param = {0};
+	return each_thread(realtime ? make_urgent : default_slice, realtime);
+}
+
+static int make_idle(pid_t tid, int unused)
+{
+	const struct sched_param param = {0};
 
 	sched_setscheduler(tid, SCHED_IDLE, &param);
+	return 0;
 }
 
 void kho_proc_stand_back_(void)
 {
-	each_thread(make_idle);
+	each_thread(make_idle, 0);
 }

@@ -57,9 +57,12 @@ int kho_proc_task_named_(pid_t tid, const char *comm);
  * (sched_setattr(2), from Linux 6.12 on; without effect before), which needs no privilege either
  * way. Given to the calling thread, and to what it starts from then on; taken back from all threads. Only
  * system calls.
+ *
+ * Taken back, all threads of an ordinary policy get SCHED_RR with @realtime, where that is not 0.
+ * Return: 0; -EPERM without CAP_SYS_NICE and beyond RLIMIT_RTPRIO.
  */
 void kho_proc_give_way_(void);
-void kho_proc_end_way_(void);
+int kho_proc_end_way_(int realtime);
 
 /* Have every thread of ours run only when nothing else wants to: for a process about to end. */
 void kho_proc_stand_back_(void);

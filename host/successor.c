@@ -286,7 +286,7 @@ int kho_successor_ready_(void)
 	kho_life_.reader = KHO_READER_CALLER;
 	kho_keeper_kick_();
 	r = prefault_and_listen();
-	kho_proc_end_way_();
+	r = r ?: kho_life_end_way_();
 	kho_step_("successor-ready");
 	if (!r)
 		r = kho_msg_send_(kho_life_.channel, &ready, SEND_MS);

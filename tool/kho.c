@@ -2,7 +2,9 @@
 /*
  * kho(1): programs whose memory and files outlive them.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -27,8 +29,24 @@ static void usage(FILE *out)
 	fputs("\nkho COMMAND --help says more.\n", out);
 }
 
+/*
+ * Started with stdin, stdout or stderr closed, the next file that is opened would get its number, and our words
+ * or a server's with it.
+ */
+static bool fill_standard_fds(void)
+{
+	bool filled = true;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			filled = filled && open("/dev/null", O_RDWR) == fd;
+	return filled;
+}
+
 int main(int argc, char **argv)
 {
+	if (!fill_standard_fds())
+		return 2;
 	if (argc < 2) {
 		usage(stderr);
 		return 2;

@@ -6,12 +6,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <kho/abi/handover.h>
 
 #include "life.h"
 #include "tool.h"
@@ -67,6 +71,46 @@ int parse_restarts(const char *text, unsigned int *deaths, unsigned int *seconds
 	return -EINVAL;
 }
 
+/* Our own limit goes to the server, which may have dropped its privileges when it serves. */
+static int allow_realtime(int priority)
+{
+	const struct sched_param urgent = {.sched_priority = priority}, plain = {0};
+	struct rlimit limit;
+
+	if (!getrlimit(RLIMIT_RTPRIO, &limit) && limit.rlim_cur < (rlim_t)priority) {
+		limit.rlim_cur = (rlim_t)priority;
+		if (limit.rlim_max < limit.rlim_cur)
+			limit.rlim_max = limit.rlim_cur;
+		setrlimit(RLIMIT_RTPRIO, &limit);
+	}
+	if (sched_setscheduler(0, SCHED_RR, &urgent))
+		return -errno;
+	sched_setscheduler(0, SCHED_OTHER, &plain);
+	return 0;
+}
+
+int parse_realtime(const char *text, int *priority)
+{
+	unsigned int n;
+	char *end;
+	int r;
+
+	if (parse_number(text, &end, &n) || *end || n < 1 || n > KHO_REALTIME_MAX) {
+		complain("--realtime %s: a priority from 1 to %d is expected", text,
+			 KHO_REALTIME_MAX);
+		return -EINVAL;
+	}
+	r = allow_realtime((int)n);
+	if (r) {
+		complain("--realtime %u: %s. It takes CAP_SYS_NICE, or RLIMIT_RTPRIO of %u (ulimit "
+			 "-r)",
+			 n, strerror(-r), n);
+		return r;
+	}
+	*priority = (int)n;
+	return 0;
+}
+
 int parse_name(const char *text, char *name)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -117,6 +161,15 @@ static int listen_unix(const char *text)
 	return listen_on(fd, (struct sockaddr *)&addr, sizeof(addr), text);
 }
 
+/* getaddrinfo(3) takes 99999 for 34463. */
+static bool is_port(const char *text)
+{
+	char *end;
+	unsigned int n;
+
+	return *text && (parse_number(text, &end, &n) || *end || n <= 65535);
+}
+
 static int listen_inet(const char *text)
 {
 	const char *colon = strrchr(text, ':'), *port = colon ? colon + 1 : text;
@@ -130,7 +183,11 @@ static int listen_inet(const char *text)
 		host[strlen(host) - 1] = '\0';
 		memmove(host, host + 1, strlen(host));
 	}
-	r = getaddrinfo(*host ? host : colon ? NULL : "::", port, &hints, &res);
+	r = is_port(port) ? getaddrinfo(*host	? host
+					: colon ? NULL
+						: "::",
+					port, &hints, &res)
+			  : EAI_SERVICE;
 	if (r) {
 		complain("--listen %s: %s: [HOST:]PORT or unix:PATH is expected", text,
 			 gai_strerror(r));

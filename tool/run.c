@@ -21,6 +21,8 @@ static const char help[] =
 	"                         (default: SERVER's file name)\n"
 	"  --listen [HOST:]PORT   listen there for the server; may be repeated\n"
 	"  --listen unix:PATH\n"
+	"  --realtime PRIORITY    the server's threads get SCHED_RR with it, 1 to 99, when\n"
+	"                         they serve; a starting successor stays behind them\n"
 	"  --arena-max SIZE       largest size of the arena, as in 8G\n"
 	"                         (default: the server's choice, else half of the memory)\n"
 	"  --restarts N/SECONDS   give up after N deaths within SECONDS (default 5/10);\n"
@@ -41,6 +43,7 @@ enum {
 	OPT_NAME = 256,
 	OPT_LISTEN,
 	OPT_ARENA_MAX,
+	OPT_REALTIME,
 	OPT_RESTARTS,
 	OPT_FRESH,
 	OPT_ADOPT,
@@ -54,6 +57,7 @@ static const struct option options[] = {
 	{"name", required_argument, NULL, OPT_NAME},
 	{"listen", required_argument, NULL, OPT_LISTEN},
 	{"arena-max", required_argument, NULL, OPT_ARENA_MAX},
+	{"realtime", required_argument, NULL, OPT_REALTIME},
 	{"restarts", required_argument, NULL, OPT_RESTARTS},
 	{"fresh", no_argument, NULL, OPT_FRESH},
 	{"adopt", no_argument, NULL, OPT_ADOPT},
@@ -87,6 +91,8 @@ static int take_option(struct sup *s, struct request *req, int opt)
 		return 0;
 	case OPT_ARENA_MAX:
 		return parse_size("--arena-max", optarg, &s->arena_max);
+	case OPT_REALTIME:
+		return parse_realtime(optarg, &s->realtime);
 	case OPT_RESTARTS:
 		return parse_restarts(optarg, &s->max_deaths, &s->death_seconds);
 	case OPT_FRESH:

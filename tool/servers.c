@@ -95,7 +95,8 @@ int start_server(struct sup *s)
 				.listen = s->listen,
 				.nr_listen = s->nr_listen,
 				.supervisor = s->path,
-				.arena_max = s->arena_max};
+				.arena_max = s->arena_max,
+				.realtime = s->realtime};
 	int pair[2], r;
 
 	if ((s->arena < 0 || s->fresh) && new_arena(s))
@@ -108,7 +109,9 @@ int start_server(struct sup *s)
 	r = spawn(&launch, &s->cur.pid, &s->cur.pidfd);
 	close(launch.server);
 	if (r) {
-		complain("%s: %s cannot be started: %s", s->name, s->program.argv[0], strerror(-r));
+		complain("%s: %s cannot be started: %s%s", s->name, s->program.argv[0],
+			 strerror(-r),
+			 r == -EMFILE ? ": raise the limit of open files (ulimit -n)" : "");
 		close(pair[0]);
 		s->cur = (struct server){.pidfd = -1, .sock = -1};
 		return r;

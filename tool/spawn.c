@@ -20,9 +20,10 @@
 #include "tool.h"
 
 #define FIRST_FD 3
+#define NR_PASSED 4 /* arena, server, channel, and a script */
 #define HIGH_FD 150 /* below the usual limit of 256 to 1024, above what servers get */
 #define STACK_SIZE 65536
-#define NR_VARS 6
+#define NR_VARS 7
 #define VAR_SIZE 192
 
 extern char **environ;
@@ -43,7 +44,7 @@ int high_fd(int fd)
 		return fd;
 	high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
 	if (high < 0)
-		return fd;
+		return fd; /* few are allowed: spawn() sees whether it is in the way */
 	close(fd);
 	return high;
 }
@@ -115,6 +116,11 @@ static int child_main(void *ctx)
 	_exit(127);
 }
 
+static bool is_var(const char *var, const char *name)
+{
+	return !strncmp(var, name, strlen(name));
+}
+
 static bool is_ours(const char *var)
 {
 	static const char *const names[] = {
@@ -123,7 +129,7 @@ static bool is_ours(const char *var)
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (!strncmp(var, names[i], strlen(names[i])))
+		if (is_var(var, names[i]))
 			return true;
 	return false;
 }
@@ -150,14 +156,28 @@ static char **build_env(const struct launch *l, char (*vars)[VAR_SIZE])
 	if (l->arena_max)
 		snprintf(vars[var++], VAR_SIZE, KHO_ENV_ARENA_MAX "=%llu",
 			 (unsigned long long)l->arena_max);
+	if (l->realtime)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_REALTIME "=%d", l->realtime);
 	for (size_t i = 0; i < nr; i++)
 		if (!is_ours(environ[i]) &&
-		    !(l->arena_max &&
-		      !strncmp(environ[i], KHO_ENV_ARENA_MAX "=", strlen(KHO_ENV_ARENA_MAX "="))))
+		    !(l->arena_max && is_var(environ[i], KHO_ENV_ARENA_MAX "=")) &&
+		    !(l->realtime && is_var(environ[i], KHO_ENV_REALTIME "=")))
 			envp[at++] = environ[i];
 	for (int i = 0; i < var; i++)
 		envp[at++] = vars[i];
 	return envp;
+}
+
+/* Would one of ours be overwritten before it was passed on? */
+static bool in_the_way(const struct launch *l)
+{
+	int end = FIRST_FD + (int)l->nr_listen + NR_PASSED;
+	bool bad = l->program->binary < end || l->arena < end || l->server < end ||
+		   (l->channel >= 0 && l->channel < end);
+
+	for (unsigned int i = 0; i < l->nr_listen; i++)
+		bad = bad || l->listen[i] < end;
+	return bad;
 }
 
 int spawn(const struct launch *l, pid_t *pid, int *pidfd)
@@ -168,6 +188,8 @@ int spawn(const struct launch *l, pid_t *pid, int *pidfd)
 	sigset_t all, old;
 	int r = -ENOMEM;
 
+	if (in_the_way(l))
+		return -EMFILE;
 	c.envp = build_env(l, vars);
 	c.script = pread(c.binary, magic, 2, 0) == 2 && magic[0] == '#' && magic[1] == '!';
 	if (stack && c.envp) {

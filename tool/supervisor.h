@@ -68,6 +68,7 @@ struct sup {
 	/* options */
 	char name[NAME_SIZE];
 	__u64 arena_max;
+	int realtime; /* priority of the server's threads, or 0 */
 	unsigned int max_deaths, death_seconds;
 	unsigned int ready_ms, stop_ms, adopt_ms;
 	bool fresh;

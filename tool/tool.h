@@ -35,6 +35,8 @@ int cmd_status(int argc, char **argv);
 int parse_ms(const char *what, const char *text, unsigned int *ms);
 int parse_size(const char *what, const char *text, __u64 *size);
 int parse_restarts(const char *text, unsigned int *deaths, unsigned int *seconds);
+/* May it be had, too? For us and what we start. */
+int parse_realtime(const char *text, int *priority);
 int parse_name(const char *text, char *name);
 /* [HOST:]PORT or unix:PATH: a listening socket. Return: the fd or negative. */
 int open_listener(const char *text);
@@ -86,6 +88,7 @@ struct launch {
 	unsigned int nr_listen;
 	const char *supervisor;
 	__u64 arena_max;
+	int realtime;
 };
 
 /* Return: 0, or -errno of what failed, exec included. */

@@ -128,7 +128,8 @@ static int spawn_next(struct sup *s, int channel)
 				.arena = s->arena,
 				.channel = channel,
 				.supervisor = s->path,
-				.arena_max = s->arena_max};
+				.arena_max = s->arena_max,
+				.realtime = s->realtime};
 	int pair[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))

@@ -33,8 +33,9 @@
 
 static const struct subject *const subjects[] = {
 	/* The noise floor after libkho: it needs to know how long an upgrade takes. */
-	&subject_kho,  &subject_noise,	   &subject_kho_exec, &subject_spawn,
-	&subject_exec, &subject_memcached, &subject_redis,
+	&subject_kho,	   &subject_noise, &subject_kho_realtime, &subject_noise_realtime,
+	&subject_kho_exec, &subject_spawn, &subject_exec,	  &subject_memcached,
+	&subject_redis,
 };
 
 #define NR_SUBJECTS (sizeof(subjects) / sizeof(subjects[0]))
@@ -185,7 +186,7 @@ static void one(const struct subject *subject, uint64_t state, unsigned int n)
 		err = measure(&run, subject, n, &samples, &change, &took);
 	subject->stop(&run);
 	load_rmtree(run.dir);
-	if (subject == &subject_kho && took.nr)
+	if ((subject == &subject_kho || subject == &subject_kho_realtime) && took.nr)
 		upgrade_ns = (uint64_t)(load_quantile(&took, 0.5) * LOAD_MS);
 	if (err && !samples.nr) {
 		snprintf(why, sizeof(why), "failed: %s", strerror(-err));

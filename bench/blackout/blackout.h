@@ -42,7 +42,9 @@ struct subject {
 
 extern const struct subject subject_kho;
 extern const struct subject subject_kho_exec;
+extern const struct subject subject_kho_realtime;
 extern const struct subject subject_noise;
+extern const struct subject subject_noise_realtime;
 extern const struct subject subject_memcached;
 extern const struct subject subject_redis;
 extern const struct subject subject_spawn;

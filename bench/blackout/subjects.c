@@ -88,13 +88,20 @@ static char *const *server_args(struct run *run)
 	return args;
 }
 
-static int kho_start_server(struct run *run)
+static int start_kho(struct run *run, bool realtime)
 {
 	char kho[4096], server[4096], listen[32], max[32];
-	char *argv[20] = {kho, "run", "--name", "bench", "--listen", listen, "--", server};
-	unsigned int n = 8;
+	char *argv[20] = {kho, "run", "--name", "bench", "--listen", listen};
+	unsigned int n = 6;
 	char *const *arg;
 	int err;
+
+	if (realtime) {
+		argv[n++] = "--realtime";
+		argv[n++] = "1";
+	}
+	argv[n++] = "--";
+	argv[n++] = server;
 
 	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
 	snprintf(server, sizeof(server), "%s/cached-v1", run->bin);
@@ -106,6 +113,16 @@ static int kho_start_server(struct run *run)
 	setenv("KHO_ARENA_MAX", max, 1);
 	err = start(run, argv);
 	return err ? err : kho_pid(run);
+}
+
+static int kho_start_server(struct run *run)
+{
+	return start_kho(run, false);
+}
+
+static int kho_start_realtime(struct run *run)
+{
+	return start_kho(run, true);
 }
 
 static int kho_upgrade(struct run *run, bool in_place)
@@ -186,11 +203,23 @@ const struct subject subject_kho_exec = {.name = "libkho-exec",
 					 .start = kho_start_server,
 					 .event = kho_exec_event,
 					 .stop = kho_stop_server};
+/* Its threads at the prober's own priority, so that what else runs does not come before an answer. */
+const struct subject subject_kho_realtime = {.name = "libkho-realtime",
+					     .versions = true,
+					     .need = need_once,
+					     .start = kho_start_realtime,
+					     .event = kho_spawn_event,
+					     .stop = kho_stop_server};
 const struct subject subject_noise = {.name = "noise-floor",
 				      .need = need_once,
 				      .start = kho_start_server,
 				      .event = noise_event,
 				      .stop = kho_stop_server};
+const struct subject subject_noise_realtime = {.name = "noise-realtime",
+					       .need = need_once,
+					       .start = kho_start_realtime,
+					       .event = noise_event,
+					       .stop = kho_stop_server};
 
 /* ---- memcached -e: the cache in a file on tmpfs, and its index rebuilt ------------- */
 

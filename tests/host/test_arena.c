@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -371,6 +372,30 @@ static void words_survive(void **state)
 	arena_drop();
 }
 
+/* The file's size limit is one more way for an arena to be full. */
+static void a_limit_of_the_file_is_no_death(void **state)
+{
+	struct rlimit limit, tight;
+	struct page *first, *p = NULL;
+	unsigned int nr = 0;
+
+	arena_new(64 * MIB);
+	first = kho_alloc_pages(1);
+	assert_non_null(first);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	tight = (struct rlimit){kho_file_size_() + (4 << 20), limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	while (nr < 64 && (p = kho_alloc_pages(256)))
+		nr++;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	assert_null(p);
+	assert_in_range(nr, 3, 8);
+	assert_true(kho_file_size_() <= tight.rlim_cur);
+	assert_non_null(kho_alloc_pages(256)); /* the limit was lifted */
+	arena_crash();
+	arena_drop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +411,7 @@ int main(void)
 		cmocka_unit_test(what_an_unfinished_formatting_left),
 		cmocka_unit_test(the_file_grows_while_intents_are_checked),
 		cmocka_unit_test(words_survive),
+		cmocka_unit_test(a_limit_of_the_file_is_no_death),
 	};
 
 	return cmocka_run_group_tests_name("arena", tests, NULL, NULL);

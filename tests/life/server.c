@@ -14,7 +14,7 @@
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
  * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE;
  * late, healthy in a thread of its own while it serves.
- * crash-migrated, before it is healthy. Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
+ * drop, become nobody after kho_start(); crash-migrated, before it is healthy. Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
  * "none" otherwise.
  *
  * In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps; KHO_TEST_PAIRS=N, preserve so
@@ -23,6 +23,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,7 @@ static struct kho_format formats[2];
 KHO_FORMATS_NOTE({"counter", SERVER_NOTE, SERVER_NOTE, SERVER_NOTE, 0, 0});
 #endif
 static int epoll, stop_fd;
+static int policy_at_start;
 static struct counter {
 	__u64 count;
 	__u64 rogue;
@@ -331,6 +333,8 @@ static int special(char request)
 		return make_orphan();
 	case 'f':
 		return ask_child();
+	case 'i':
+		return policy_at_start;
 	case 'u':
 		return (int)geteuid();
 	case 'w':
@@ -467,13 +471,14 @@ static void start(void)
 	how = kho_start(&config);
 	if (how < 0)
 		die("start");
+	policy_at_start = sched_getscheduler(0);
 	if (faulty("crash-start"))
 		abort();
 	if (how != KHO_SUCCESSOR && !faulty("rogue"))
 		fault = "none";
 	if (faulty("hang"))
 		pause();
-	if (getenv("KHO_TEST_DROP") && (setgid(NOBODY) || setuid(NOBODY)))
+	if ((getenv("KHO_TEST_DROP") || faulty("drop")) && (setgid(NOBODY) || setuid(NOBODY)))
 		die("privileges");
 	while ((fd = kho_fd_next(&pos, &token)) >= 0)
 		on_fd(NULL, token, fd);

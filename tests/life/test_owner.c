@@ -607,6 +607,9 @@ static void hostile_environment(void **state)
 	environment("KHO_LISTEN_FDS", "1000:1", 0, -EBADF, "not open");
 	environment("KHO_ARENA_MAX", "1Q", 0, -EINVAL, "KHO_ARENA_MAX");
 	environment("KHO_ARENA_MAX", "99999999T", 0, -EINVAL, "KHO_ARENA_MAX");
+	environment("KHO_REALTIME", "0", 0, -EINVAL, "1 to 99");
+	environment("KHO_REALTIME", "100", 0, -EINVAL, "1 to 99");
+	environment("KHO_REALTIME", "5 ", 0, -EINVAL, "1 to 99");
 	assert_int_equal(ftruncate(plain, 1 << 20), 0);
 	assert_int_equal(pwrite(plain, "KO ARENAgarbage", 15, 0), 15);
 	environment("KHO_ARENA_FD", NULL, plain, -KHO_E_FORMAT, "seal");

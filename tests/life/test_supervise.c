@@ -416,9 +416,61 @@ static void words_for_mistakes(void **state)
 
 #define TEST(fn) cmocka_unit_test_teardown(fn, tear_down)
 
+static void addresses_that_are_none(void **state)
+{
+	static const char *const bad[] = {
+		"127.0.0.1:99999",	     "70000", "127.0.0.1:", "99999999999999999999",
+		"127.0.0.1:no-such-service", "[::1",  "unix:"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(kho("run", "--name", NAME, "--listen", bad[i], server_path, NULL),
+				 1);
+		if (!strstr(kho_out, "--listen"))
+			fail_msg("%s: %s", bad[i], kho_out);
+	}
+}
+
+/* Run kho(1) with stdin, stdout and stderr closed. */
+static pid_t run_closed(const char *const *argv)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	for (int i = 0; i < 3; i++)
+		close(i);
+	execv(tool_path, (char *const *)argv);
+	_exit(127);
+}
+
+/* The next file to be opened would be stdout: a client's connection, or an upgrade's program. */
+static void closed_standard_fds(void **state)
+{
+	char listen[128], path[64];
+	const char *const run[] = {"kho",  "run",	"--name", NAME, "--listen",
+				   listen, server_path, "1",	  NULL};
+	const char *const next[] = {"kho", "upgrade", "--exec", server_path, NAME, "--", "2", NULL};
+	struct answer a;
+	struct stat st;
+
+	snprintf(listen, sizeof(listen), "unix:%s/listen", test_dir);
+	run_closed(run);
+	assert_true(try_ask(&a, 5000));
+	assert_int_equal(await_child(run_closed(next)), 0);
+	a = ask(-1);
+	assert_string_equal(a.release, "2");
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", a.pid, i);
+		assert_int_equal(stat(path, &st), 0);
+		assert_true(S_ISCHR(st.st_mode));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(addresses_that_are_none),
+		TEST(closed_standard_fds),
 		TEST(dies_too_often),
 		TEST(stop_of_a_failed_one),
 		TEST(the_server_outlives_its_supervisor),

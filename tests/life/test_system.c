@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * kho run and a server in their surroundings: pid 1 of a container, several listening sockets,
- * many preserved fds and none that leaks, privileges dropped, children of fork().
+ * many preserved fds and none that leaks, privileges dropped, real-time priority, children of fork().
  */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -311,6 +313,68 @@ static void privileges_can_be_dropped(void **state)
 	assert_string_equal(ask(-1).release, "3");
 }
 
+/* ---- real-time priority ---- */
+
+/* Every thread of @pid: SCHED_RR with that priority? */
+static void assert_realtime(int pid, int priority)
+{
+	struct sched_param param;
+	struct dirent *d;
+	int nr = 0, tid;
+	char path[32];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		tid = atoi(d->d_name);
+		assert_int_equal(sched_getscheduler(tid), SCHED_RR);
+		assert_int_equal(sched_getparam(tid, &param), 0);
+		assert_int_equal(param.sched_priority, priority);
+		nr++;
+	}
+	closedir(dir);
+	assert_true(nr >= 2); /* the server's, and the library's */
+}
+
+static void only_who_serves_is_urgent(void **state)
+{
+	static const char *const urgent[] = {"--realtime", "2", NULL};
+	const struct sched_param param = {.sched_priority = 2}, ordinary = {0};
+	struct rlimit limit;
+	pid_t run;
+	int refused;
+
+	if (sched_setscheduler(0, SCHED_RR, &param)) {
+		print_message("no real-time priority may be had here (%s): not tested\n",
+			      strerror(errno));
+		skip();
+	}
+	sched_setscheduler(0, SCHED_OTHER, &ordinary);
+	run = start_run(NAME, urgent, plain);
+	assert_int_equal(ask_number('i'), SCHED_OTHER);
+	assert_realtime(ask(-1).pid, 2);
+	if (upgrade("2"))
+		fail_msg("%s", kho_out);
+	assert_int_equal(ask_number('i'), SCHED_OTHER); /* the predecessor served then */
+	assert_realtime(ask(-1).pid, 2);
+	assert_int_equal(sched_getscheduler(run), SCHED_OTHER);
+	if (!geteuid()) {
+		/* Who gives up its privileges goes by the limit: refused before the grant, or as ever. */
+		assert_int_equal(prlimit(run, RLIMIT_RTPRIO, NULL, &limit), 0);
+		refused = kho("upgrade", NAME, "--exec", server_path, "--", "3", "1", "drop", NULL);
+		assert_int_equal(refused, limit.rlim_cur < 2);
+		assert_string_equal(ask(-1).release, refused ? "2" : "3");
+		assert_true(!refused || strstr(kho_out, "KHO_REALTIME=2"));
+		assert_realtime(ask(-1).pid, 2);
+	}
+	kill_and_wait(ask(-1).pid);
+	assert_realtime(ask(-1).pid, 2);
+}
+
 static void a_child_of_fork_has_nothing(void **state)
 {
 	int line;
@@ -331,6 +395,7 @@ int main(int argc, char **argv)
 		TEST(pid_1_of_a_container),	 TEST(every_kind_of_listening_socket),
 		TEST(hundreds_of_preserved_fds), TEST(upgrades_leak_no_fd),
 		TEST(privileges_can_be_dropped), TEST(a_child_of_fork_has_nothing),
+		TEST(only_who_serves_is_urgent),
 	};
 	int failed;
 

@@ -49,6 +49,8 @@
 #define KHO_ENV_EXEC_FDS                                                                           \
 	"KHO_EXEC_FDS" /* memfd with struct kho_abi_exec_fd records (exec in place) */
 #define KHO_ENV_ARENA_MAX "KHO_ARENA_MAX" /* kept: limit of a new arena */
+#define KHO_ENV_REALTIME "KHO_REALTIME" /* kept: real-time priority of a server that serves */
+#define KHO_REALTIME_MAX 99
 #define KHO_ENV_RUNDIR "KHO_RUNDIR" /* kept: where control sockets are */
 
 enum kho_abi_msg_type {
