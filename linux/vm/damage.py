@@ -229,11 +229,37 @@ def prepare(chain, command, kernel):
     return images
 
 
+def one(damage, image, command, console, kernel, chain, options):
+    """A damaged handover, and what comes of it."""
+    began = time.time()
+    log, places, ended = "", [], False
+    keep = f"{OUT}/damage-{damage.name}-{chain.replace('>', '-')}.log"
+    try:
+        log, ended, places = jump(command, console, image, kernel, damage, keep)
+        why = judge(damage, places, log, ended)
+    except guest.Failed as error:
+        why = str(error)
+    happened = seen(log, ended) if log else why
+    what = damage.name
+    if "--random" in options:
+        what = f"{damage.place} {damage.width} {damage.value}"
+    if "--seen" in options:
+        print(f"{damage.name}: {happened}", flush=True)
+    else:
+        print(f"not ok damage {what} {chain} # {why}" if why else f"ok damage {what} {chain}",
+              flush=True)
+    print(f"# {time.time() - began:.1f} s: {happened}", file=sys.stderr, flush=True)
+
+
 def main(arguments):
     options = [word for word in arguments if word.startswith("--")]
     words = [word for word in arguments if not word.startswith("--")]
     drawn = int(words.pop(0)) if "--random" in options else 0
     chain, *names = words
+    damages = [damage for damage in table() if damage.name in names or
+               not names and (not damage.long or "--all" in options)]
+    if set(names) - {damage.name for damage in damages}:
+        raise guest.Failed(f"the table has not all of {names}")
     plain = chain.replace(">", "-")
     command, console = guest.command("damaged", chain, "nokaslr", "reserve_mem=2M:2M:kept",
                                      KHO_QEMU="-m 512M")
@@ -241,30 +267,8 @@ def main(arguments):
     images = prepare(plain, command, kernel)
     if drawn:
         damages = draw(images, drawn)
-    else:
-        damages = [damage for damage in table() if damage.name in names or
-                   not names and (not damage.long or "--all" in options)]
-        if not damages or set(names) - {damage.name for damage in damages}:
-            raise guest.Failed(f"the table has not all of {names}")
     for damage in damages:
-        began = time.time()
-        log, places, ended = "", [], False
-        try:
-            log, ended, places = jump(command, console, images[damage.when], kernel, damage,
-                                      f"{OUT}/damage-{damage.name}-{plain}.log")
-            why = judge(damage, places, log, ended)
-        except guest.Failed as error:
-            why = str(error)
-        if drawn:
-            what = f"{damage.place} {damage.width} {damage.value}"
-        else:
-            what = damage.name
-        if "--seen" in options:
-            print(f"{damage.name}: {seen(log, ended) if log else why}", flush=True)
-        else:
-            print(f"not ok damage {what} {chain} # {why}" if why else f"ok damage {what} {chain}",
-                  flush=True)
-        print(f"# {time.time() - began:.1f} s: {seen(log, ended)}", file=sys.stderr, flush=True)
+        one(damage, images[damage.when], command, console, kernel, chain, options)
     for image in images.values():
         os.unlink(image.state)
     os.unlink(command[command.index("-initrd") + 1])

@@ -114,32 +114,36 @@ static int make_runs(struct kho_vm_blocks *blocks, const struct kho_vm_request *
 	return 0;
 }
 
-/* A block of every order: above the allocator's largest as a run of pages, up to it as folio too. */
-static int make_orders(struct kho_vm_blocks *blocks, const struct kho_vm_request *request)
+/* As a run of pages; and, up to the allocator's largest order, as a folio, too. */
+static int add_order(struct kho_vm_blocks *blocks, unsigned int order)
 {
 	struct folio *folio;
 	struct page *page;
-	unsigned int order;
 	int err;
 
-	for (order = request->orders; order + 1 > 0; order--) {
-		page = alloc_contig_pages(1UL << order, GFP_KERNEL, numa_node_id(), NULL);
-		if (!page) {
-			pr_err("kho_vm: no block of order %u\n", order);
-			return -ENOMEM;
-		}
-		err = add(blocks, page_to_phys(page), 1U << order, 1, KHO_VM_PAGES);
-		if (err || order > MAX_PAGE_ORDER)
-			goto next;
-		folio = folio_alloc(GFP_KERNEL, order);
-		if (!folio)
-			return -ENOMEM;
-		err = add(blocks, folio_pfn(folio) << PAGE_SHIFT, 1U << order, 1, KHO_VM_FOLIO);
-	next:
-		if (err)
-			return err;
+	page = alloc_contig_pages(1UL << order, GFP_KERNEL, numa_node_id(), NULL);
+	if (!page) {
+		pr_err("kho_vm: no block of order %u\n", order);
+		return -ENOMEM;
 	}
-	return 0;
+	err = add(blocks, page_to_phys(page), 1U << order, 1, KHO_VM_PAGES);
+	if (err || order > MAX_PAGE_ORDER)
+		return err;
+	folio = folio_alloc(GFP_KERNEL, order);
+	if (!folio)
+		return -ENOMEM;
+	return add(blocks, PFN_PHYS(folio_pfn(folio)), 1U << order, 1, KHO_VM_FOLIO);
+}
+
+/* The largest first, while there is room for it. */
+static int make_orders(struct kho_vm_blocks *blocks, const struct kho_vm_request *request)
+{
+	unsigned int left;
+	int err = 0;
+
+	for (left = request->orders + 1; left && !err; left--)
+		err = add_order(blocks, left - 1);
+	return err;
 }
 
 /*
