@@ -85,13 +85,13 @@ class Image:
 
 
 def new_value(image, damage, old):
-    """VALUE: a number; +N, ^N: of what is there; @PLACE: its address, pfn:PLACE: as a memfd's list
-    has it; fill:B: that byte throughout."""
+    """VALUE: a number; +N, ^N: of what is there; @PLACE: its address, %PLACE: of its page,
+    pfn:PLACE: as a memfd's list has it; fill:B: that byte throughout."""
     width, value = len(old), damage.value
     if value.startswith("fill:"):
         return bytes([int(value[5:], 0)]) * width
-    if value.startswith("@"):
-        number = image.resolve(value[1:])[0]
+    if value[0] in "@%":
+        number = image.resolve(value.removeprefix("@"))[0]
     elif value.startswith("pfn:"):
         number = image.resolve(value[4:])[0] >> 12 | 3 << 52
     elif value[0] in "+^":
