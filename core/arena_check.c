@@ -10,7 +10,7 @@
 #define MIN_DATA (64ULL << 10)
 
 /* @align is a power of two */
-static u64 round_up(u64 x, u64 align)
+static u64 align_up(u64 x, u64 align)
 {
 	return (x + align - 1) & ~(align - 1);
 }
@@ -26,9 +26,9 @@ int khoc_arena_geometry(u64 max_size, struct kho_abi_arena_header *header)
 	leaves = (max_size + LEAF_COVERS - 1) / LEAF_COVERS;
 	nodes = 2 * leaves + KHO_ABI_ARENA_NODES_EXTRA;
 	descs = max_size / KHO_ABI_ARENA_PAGE_SIZE * sizeof(kho_abi_desc_t);
-	header->nodes_pa = round_up(KHO_ABI_FIXED_END, 0x10000);
+	header->nodes_pa = align_up(KHO_ABI_FIXED_END, 0x10000);
 	header->descs_pa = header->nodes_pa + nodes * KHO_ABI_ARENA_PAGE_SIZE;
-	header->data_pa = round_up(header->descs_pa + descs, small ? 0x10000 : 0x200000);
+	header->data_pa = align_up(header->descs_pa + descs, small ? 0x10000 : 0x200000);
 	header->tree_root_pa = header->nodes_pa;
 	header->max_size = max_size;
 	return max_size < header->data_pa + MIN_DATA ? -EINVAL : 0;

@@ -101,6 +101,30 @@ static int entry_fault(const struct check *c, u64 entry)
 	return entry < khoc_load(&c->array->mem->size) ? 0 : KHO_E_RANGE;
 }
 
+/*
+ * A key of the tail that is there before it? The walk down looks at the first, whether or not it is
+ * dead; a walk through all would give the other.
+ */
+static int check_tail(struct check *c, const array_node *leaf, kho_pa_t pa, u64 lo, u64 last)
+{
+	unsigned int width = leaf->width, sorted = leaf->nr_sorted;
+	const void *keys = array_keys(leaf, width, c->array->shift);
+
+	for (unsigned int i = sorted; i < leaf->nr_used; i++) {
+		u64 delta = array_key(keys, i, width);
+		unsigned int rank = array_rank(keys, sorted, delta, width);
+		bool twice = rank && array_key(keys, rank - 1, width) == delta;
+
+		if (delta > last - leaf->base || last < leaf->base || delta + leaf->base < lo)
+			continue; /* a ghost */
+		for (unsigned int j = sorted; j < i; j++)
+			twice |= array_key(keys, j, width) == delta;
+		if (twice)
+			return node_fault(c, KHO_E_DUPLICATE, 0, pa, "key", leaf->base + delta, i);
+	}
+	return 0;
+}
+
 /* The entries of a leaf of the range [@lo, @last]. */
 static int check_leaf(struct check *c, const array_node *leaf, kho_pa_t pa, u64 lo, u64 last)
 {
@@ -119,7 +143,7 @@ static int check_leaf(struct check *c, const array_node *leaf, kho_pa_t pa, u64 
 	}
 	if (!c->doomed)
 		c->entries += nr;
-	return 0;
+	return leaf->width ? check_tail(c, leaf, pa, lo, last) : 0;
 }
 
 /* ---- a tree ------------------------------------------------------------- */

@@ -196,7 +196,7 @@ static int page_new(const struct khoc_array *array, kho_pa_t *pa, array_node **n
 	return fault ? -fault : -KHO_E_RANGE;
 }
 
-/**
+/*
  * build() - write the keys of a window in [@from, @to] to a new page, which nothing leads to yet
  * @from, @to: its range
  * @spare: one in so many words is to be free afterwards
@@ -395,7 +395,7 @@ static u64 sep_of_trend(const struct khoc_array *array, const struct array_place
 	return key < second ? second : 0;
 }
 
-/**
+/*
  * struct window - a node that is full, and its neighbours below the same parent
  * @place: in order
  * @stats: of each

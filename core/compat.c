@@ -18,13 +18,9 @@ static bool name_ok(const char *name, size_t len)
 {
 	if (!len || len > KHO_ABI_COMPAT_NAME_MAX)
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		char c = name[i];
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-
-		if (!letter && !is_digit(c) && c != '_' && c != '-' && c != ',' && c != '+')
+	for (size_t i = 0; i < len; i++)
+		if (!name_char_ok(name[i]) && name[i] != ',')
 			return false;
-	}
 	return true;
 }
 

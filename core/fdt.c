@@ -36,8 +36,8 @@ static u32 be32(const u8 *p)
 	return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
 }
 
-static int fault(const struct khoc_fdt *fdt, struct khoc_report *report, int code, u32 at,
-		 u64 value, u64 limit, const char *field)
+khoc_noinline int fault(const struct khoc_fdt *fdt, struct khoc_report *report, int code, u32 at,
+			u64 value, u64 limit, const char *field)
 {
 	return report_fault(report, code, fdt->structure, -1, fdt->addr + at, value, limit, field);
 }
@@ -106,6 +106,7 @@ int khoc_fdt_init(struct khoc_fdt *fdt, const void *bytes, size_t size, kho_pa_t
 	size_struct = be32(fdt->bytes + SIZE_STRUCT);
 	fdt->at = be32(fdt->bytes + OFF_STRUCT);
 	fdt->end = fdt->at + size_struct;
+	fdt->reserved = be32(fdt->bytes + OFF_RESERVED);
 	fdt->strings = be32(fdt->bytes + OFF_STRINGS);
 	fdt->strings_size = be32(fdt->bytes + SIZE_STRINGS);
 	err = check_block(fdt, report, OFF_RESERVED, 8, 0, 0, "off_mem_rsvmap", "");
@@ -115,76 +116,115 @@ int khoc_fdt_init(struct khoc_fdt *fdt, const void *bytes, size_t size, kho_pa_t
 	if (!err)
 		err = check_block(fdt, report, OFF_STRINGS, 1, SIZE_STRINGS, fdt->strings_size,
 				  "off_dt_strings", "size_dt_strings");
+	if (!err && fdt->strings_size)
+		fdt->strings_end = !fdt->bytes[fdt->strings + fdt->strings_size - 1];
 	return err;
 }
 
-/* A property at fdt->at, behind its token. */
-static int next_prop(struct khoc_fdt *fdt, struct khoc_fdt_item *item, struct khoc_report *report)
+/* Pairs of 8 bytes up to one that is 0, 0. */
+int khoc_fdt_check_reserved(const struct khoc_fdt *fdt, struct khoc_report *report)
 {
-	u32 left = fdt->end - fdt->at, name;
-	const char *end;
+	for (u32 at = fdt->reserved;; at += 16) {
+		u8 any = 0;
+
+		if (fdt->total - at < 16)
+			return fault(fdt, report, KHO_E_TRUNCATED, at, 16, fdt->total - at,
+				     "mem_rsvmap");
+		for (int i = 0; i < 16; i++)
+			any |= fdt->bytes[at + i];
+		if (!any)
+			return 0;
+	}
+}
+
+/* A property at @at, behind its token. */
+static int next_prop(struct khoc_fdt *fdt, struct khoc_fdt_item *item, u32 at,
+		     struct khoc_report *report)
+{
+	u32 left = fdt->end - at, name, len;
 
 	if (left < 8)
-		return fault(fdt, report, KHO_E_TRUNCATED, fdt->at, 8, left, "property");
-	item->len = be32(fdt->bytes + fdt->at);
-	name = be32(fdt->bytes + fdt->at + 4);
+		return fault(fdt, report, KHO_E_TRUNCATED, at, 8, left, "property");
+	len = be32(fdt->bytes + at);
+	name = be32(fdt->bytes + at + 4);
 	left -= 8;
 	/* The value is padded to 4 bytes; @left is a number below 2^31. */
-	if (item->len > left || ((item->len + 3) & ~3U) > left)
-		return fault(fdt, report, KHO_E_TRUNCATED, fdt->at, item->len, left,
-			     "property length");
+	if (len > left || ((len + 3) & ~3U) > left)
+		return fault(fdt, report, KHO_E_TRUNCATED, at, len, left, "property length");
 	if (name >= fdt->strings_size)
-		return fault(fdt, report, KHO_E_RANGE, fdt->at + 4, name, fdt->strings_size,
+		return fault(fdt, report, KHO_E_RANGE, at + 4, name, fdt->strings_size,
 			     "property name");
 	item->name = (const char *)fdt->bytes + fdt->strings + name;
-	end = memchr(item->name, 0, fdt->strings_size - name);
-	if (!end)
-		return fault(fdt, report, KHO_E_TRUNCATED, fdt->at + 4, name, fdt->strings_size,
+	if (!fdt->strings_end && !memchr(item->name, 0, fdt->strings_size - name))
+		return fault(fdt, report, KHO_E_TRUNCATED, at + 4, name, fdt->strings_size,
 			     "property name");
-	item->name_len = (u32)(end - item->name);
-	item->value_at = fdt->at + 8;
-	fdt->at = item->value_at + ((item->len + 3) & ~3U);
+	item->value_at = at + 8;
+	item->len = len;
+	fdt->at = at + 8 + ((len + 3) & ~3U);
 	return 0;
 }
 
-/* A node at fdt->at, behind its token. */
-static int next_begin(struct khoc_fdt *fdt, struct khoc_fdt_item *item, struct khoc_report *report)
+/* A node at @at, behind its token. */
+static int next_begin(struct khoc_fdt *fdt, struct khoc_fdt_item *item, u32 at,
+		      struct khoc_report *report)
 {
-	u32 left = fdt->end - fdt->at, len;
+	u32 left = fdt->end - at, len;
 
-	item->name = (const char *)fdt->bytes + fdt->at;
+	item->name = (const char *)fdt->bytes + at;
 	len = (u32)strnlen(item->name, left);
 	/* The name with its NUL, which is not there if @len is @left, is padded to 4 bytes. */
 	if (((len + 4) & ~3U) > left)
-		return fault(fdt, report, KHO_E_TRUNCATED, fdt->at, len, left, "name");
+		return fault(fdt, report, KHO_E_TRUNCATED, at, len, left, "name");
 	item->name_len = len;
-	fdt->at += (len + 4) & ~3U;
+	fdt->at = at + ((len + 4) & ~3U);
 	return 0;
 }
 
 int khoc_fdt_next(struct khoc_fdt *fdt, struct khoc_fdt_item *item, struct khoc_report *report)
 {
-	report_clear(report);
+	u32 at = fdt->at, token;
+
+	item->name = "";
+	item->name_len = item->value_at = item->len = 0;
 	do {
-		*item = (struct khoc_fdt_item){.at = fdt->at, .name = ""};
-		if (fdt->end - fdt->at < 4)
-			return fault(fdt, report, KHO_E_TRUNCATED, fdt->at, 4, fdt->end - fdt->at,
-				     "token");
-		item->token = be32(fdt->bytes + fdt->at);
-		fdt->at += 4;
-	} while (item->token == KHOC_FDT_NOP);
-	if (item->token == KHOC_FDT_BEGIN)
-		return next_begin(fdt, item, report);
-	if (item->token == KHOC_FDT_PROP)
-		return next_prop(fdt, item, report);
-	if (item->token == KHOC_FDT_END_NODE || item->token == KHOC_FDT_END)
+		item->at = at;
+		if (fdt->end - at < 4)
+			return fault(fdt, report, KHO_E_TRUNCATED, at, 4, fdt->end - at, "token");
+		item->token = token = be32(fdt->bytes + at);
+		at += 4;
+	} while (token == KHOC_FDT_NOP);
+	fdt->at = at;
+	if (token == KHOC_FDT_PROP)
+		return next_prop(fdt, item, at, report);
+	if (token == KHOC_FDT_BEGIN)
+		return next_begin(fdt, item, at, report);
+	if (token == KHOC_FDT_END_NODE || token == KHOC_FDT_END)
 		return 0;
-	return fault(fdt, report, KHO_E_FORMAT, item->at, item->token, 0, "token");
+	return fault(fdt, report, KHO_E_FORMAT, item->at, token, 0, "token");
+}
+
+bool khoc_fdt_has_node(const struct khoc_fdt *fdt, u32 from, u32 to, const char *name)
+{
+	while (from < to) {
+		u32 token = be32(fdt->bytes + from);
+
+		from += 4;
+		if (token == KHOC_FDT_PROP) {
+			from += 8 + ((be32(fdt->bytes + from) + 3) & ~3U);
+		} else if (token == KHOC_FDT_BEGIN) {
+			const char *other = (const char *)fdt->bytes + from;
+
+			if (!strcmp(other, name))
+				return true;
+			from += ((u32)strlen(other) + 4) & ~3U;
+		}
+	}
+	return false;
 }
 
 bool khoc_fdt_named(const struct khoc_fdt_item *item, const char *name)
 {
-	return strlen(name) == item->name_len && !memcmp(item->name, name, item->name_len);
+	return !strcmp(item->name, name); /* no further than @name */
 }
 
 __u64 khoc_fdt_u64(const struct khoc_fdt *fdt, const struct khoc_fdt_item *item)

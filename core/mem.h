@@ -13,6 +13,13 @@ khoc_inline bool mem_inside(u64 size, kho_pa_t pa, u64 len)
 	return len <= size && pa <= size - len;
 }
 
+/* A letter, a digit, or one of "_+-": what every kind of name may have. */
+khoc_inline bool name_char_ok(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '+' || c == '-';
+}
+
 /**
  * khoc_map() - address of @len bytes at @pa; @len is not 0
  * Return: NULL if they are not all in the image.

@@ -282,26 +282,40 @@ khoc_inline void bit_change(u64 *leaf, u64 key, bool set, unsigned int shift)
 		khoc_atomic_andnot(word, bit);
 }
 
-/* All page sizes, all images, and every reason to refuse. */
+/**
+ * struct radix_way - the way to a block's bit
+ * @leaf: where it ends; else @miss says how far it goes
+ */
+struct radix_way {
+	u64 key;
+	u64 *leaf;
+	struct radix_miss miss;
+};
+
+/* All page sizes, all images, and every reason to refuse. Return: 1: there is a leaf, 0: none, -EINVAL. */
+khoc_inline int radix_long(const struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
+			   unsigned int shift, struct radix_way *way)
+{
+	struct radix_view view = radix_view(tree->mem, shift);
+
+	if (!blocks_ok(tree->mem, pa, 1, order, shift))
+		return -EINVAL;
+	way->key = geom_key(shift, pa, order);
+	return radix_descend(&view, tree->root, way->key, shift, &way->leaf, &way->miss);
+}
+
 khoc_noinline int radix_add_long(struct khoc_radix *tree, kho_pa_t pa, unsigned int order,
 				 struct khoc_radix_reserve *reserve)
 {
 	unsigned int shift = khoc_pin_shift(tree->shift);
-	struct radix_view view = radix_view(tree->mem, shift);
-	struct radix_miss miss;
-	u64 *leaf;
-	u64 key;
+	struct radix_way way;
+	int r = radix_long(tree, pa, order, shift, &way);
 
-	if (!blocks_ok(tree->mem, pa, 1, order, shift))
-		return -EINVAL;
-	key = geom_key(shift, pa, order);
-	if (!radix_descend(&view, tree->root, key, shift, &leaf, &miss)) {
-		int err = radix_grow(tree, key, miss, reserve, &leaf);
-
-		if (err)
-			return err;
-	}
-	bit_change(leaf, key, true, shift);
+	if (!r)
+		r = radix_grow(tree, way.key, way.miss, reserve, &way.leaf);
+	if (r < 0)
+		return r;
+	bit_change(way.leaf, way.key, true, shift);
 	tops_renew(tree, order, order);
 	return 0;
 }
@@ -309,34 +323,24 @@ khoc_noinline int radix_add_long(struct khoc_radix *tree, kho_pa_t pa, unsigned 
 khoc_noinline int radix_del_long(struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
 {
 	unsigned int shift = khoc_pin_shift(tree->shift);
-	struct radix_view view = radix_view(tree->mem, shift);
-	struct radix_miss miss;
-	u64 *leaf;
-	u64 key;
+	struct radix_way way;
+	int r = radix_long(tree, pa, order, shift, &way);
 
-	if (!blocks_ok(tree->mem, pa, 1, order, shift))
-		return -EINVAL;
-	key = geom_key(shift, pa, order);
-	if (!radix_descend(&view, tree->root, key, shift, &leaf, &miss))
-		return miss.child ? radix_node_fault(miss.child, shift) : 0;
-	bit_change(leaf, key, false, shift);
-	return 0;
+	if (!r && way.miss.child)
+		return radix_node_fault(way.miss.child, shift);
+	if (r > 0)
+		bit_change(way.leaf, way.key, false, shift);
+	return r < 0 ? r : 0;
 }
 
 khoc_noinline bool radix_test_long(const struct khoc_radix *tree, kho_pa_t pa, unsigned int order)
 {
 	unsigned int shift = khoc_pin_shift(tree->shift);
-	struct radix_view view = radix_view(tree->mem, shift);
-	struct radix_miss miss;
-	u64 *leaf;
-	u64 key;
+	struct radix_way way;
 
-	if (!blocks_ok(tree->mem, pa, 1, order, shift))
+	if (radix_long(tree, pa, order, shift, &way) <= 0)
 		return false;
-	key = geom_key(shift, pa, order);
-	if (!radix_descend(&view, tree->root, key, shift, &leaf, &miss))
-		return false;
-	return khoc_load_acquire(leaf_word(leaf, key, shift)) >> (key & 63) & 1;
+	return khoc_load_acquire(leaf_word(way.leaf, way.key, shift)) >> (way.key & 63) & 1;
 }
 
 int khoc_radix_add(struct khoc_radix *tree, kho_pa_t pa, unsigned int order)

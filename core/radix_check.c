@@ -9,7 +9,7 @@
  */
 #include "geom.h"
 
-/**
+/*
  * struct table_frame - a table on the way from the root
  * @words: its words
  * @pa: its address

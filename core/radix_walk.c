@@ -43,7 +43,7 @@ khoc_inline u64 table_skip(const struct radix_miss *miss, u64 key, u64 last, uns
 	return key;
 }
 
-/**
+/*
  * radix_run() - the first run of set keys in [@key, @last]
  * @one: do not look where it ends
  * @first, @end: the run is [@first, @end)
@@ -183,7 +183,7 @@ bool khoc_radix_iter_next(struct khoc_radix_iter *iter, struct khoc_run *run)
  * calls. A walk goes down once per leaf and takes the runs out of words that it has in hand.
  */
 
-/**
+/*
  * struct run_sink - who is told of the runs of one order
  * @order_bit: its key of address 0
  * @log2: of the size of its blocks
@@ -372,7 +372,7 @@ bool khoc_radix_next(const struct khoc_radix *tree, kho_pa_t pa, kho_pa_t end,
 }
 
 /* Bits [@lo, @hi) of a bitmap; @lo < @hi */
-static void bitmap_set(u64 *bitmap, u64 lo, u64 hi)
+static void union_set(u64 *bitmap, u64 lo, u64 hi)
 {
 	u64 word = lo >> 6, end = (hi - 1) >> 6;
 
@@ -427,8 +427,8 @@ static int union_run(void *ctx, const struct khoc_run *run)
 	const struct union_part *part = ctx;
 	u64 lo = run->pa >> part->shift, hi = lo + (run->nr << run->order);
 
-	bitmap_set(part->bitmap, (lo > part->from ? lo : part->from) - part->from,
-		   (hi < part->to ? hi : part->to) - part->from);
+	union_set(part->bitmap, (lo > part->from ? lo : part->from) - part->from,
+		  (hi < part->to ? hi : part->to) - part->from);
 	return 0;
 }
 

@@ -13,14 +13,9 @@ khoc_inline bool root_name_ok(const char *name, size_t len)
 {
 	if (!len || len > KHO_ABI_ROOT_NAME_MAX)
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		char c = name[i];
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-		bool digit = c >= '0' && c <= '9';
-
-		if (!letter && !digit && c != ',' && c != '.' && c != '_' && c != '+' && c != '-')
+	for (size_t i = 0; i < len; i++)
+		if (!name_char_ok(name[i]) && name[i] != ',' && name[i] != '.')
 			return false;
-	}
 	return true;
 }
 

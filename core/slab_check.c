@@ -16,7 +16,7 @@ unsigned int khoc_slab_order(unsigned int shift, u32 object_size)
 	return (object_size > BIG_OBJECT ? UNIT_SHIFT + 2 : UNIT_SHIFT) - shift;
 }
 
-static u32 round_up(u32 x, u32 align)
+static u32 align_up(u32 x, u32 align)
 {
 	return (x + align - 1) & ~(align - 1);
 }
@@ -31,7 +31,7 @@ void khoc_slab_geometry(unsigned int shift, u32 object_size, u32 *nr, u32 *off)
 	*nr = (bytes - (u32)sizeof(struct kho_abi_slab)) / (object_size + 1);
 	/* Few rounds: rounding up costs less than a page. */
 	for (;; (*nr)--) {
-		*off = round_up((u32)sizeof(struct kho_abi_slab) + *nr, align);
+		*off = align_up((u32)sizeof(struct kho_abi_slab) + *nr, align);
 		if (*off + *nr * object_size <= bytes)
 			return;
 	}
@@ -225,14 +225,8 @@ u32 khoc_cache_object_size(unsigned int shift, u32 size, u32 align)
 	if (!size || size > KHO_ABI_SLAB_OBJECT_MAX || !align || align & (align - 1) ||
 	    align > 1U << shift || align > KHO_ABI_SLAB_OBJECT_MAX)
 		return 0;
-	size = round_up(size, align > OBJECT_ALIGN ? align : OBJECT_ALIGN);
+	size = align_up(size, align > OBJECT_ALIGN ? align : OBJECT_ALIGN);
 	return size <= KHO_ABI_SLAB_OBJECT_MAX ? size : 0;
-}
-
-static bool name_char_ok(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '.' || c == '_' || c == '+' || c == '-';
 }
 
 bool khoc_cache_name_ok(const char *name, size_t max)
@@ -240,7 +234,7 @@ bool khoc_cache_name_ok(const char *name, size_t max)
 	size_t len = strnlen(name, max + 1);
 
 	for (size_t i = 0; i < len; i++)
-		if (!name_char_ok(name[i]))
+		if (!name_char_ok(name[i]) && name[i] != '.')
 			return false;
 	return len && len <= max;
 }

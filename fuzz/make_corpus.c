@@ -4,13 +4,13 @@
  * thing wrong. make_corpus DIRECTORY
  */
 #include "fuzz.h"
+#include "make_corpus.h"
 
 #include <libfdt.h>
 #include <elf.h>
 #include <kho/abi/note.h>
 
-static void write_file(const char *dir, const char *kind, const char *name, const void *data,
-		       size_t size)
+void write_file(const char *dir, const char *kind, const char *name, const void *data, size_t size)
 {
 	char path[4096];
 	FILE *file;
@@ -583,7 +583,7 @@ static void array_updates(const char *dir, unsigned int shift, unsigned int less
 static void arrays(const char *dir)
 {
 	array_of(dir, 6, "dense", 40, 1);
-	array_of(dir, 6, "sparse", 40, 0x123456789abcdULL);
+	array_of(dir, 6, "sparse", 18, 0x123456789abcdULL);
 	array_of(dir, 12, "few", 20, 1000003);
 	array_updates(dir, 6, 0, "updates-6-wide");
 	array_updates(dir, 6, 56, "updates-6-dense");
@@ -609,5 +609,6 @@ int main(int argc, char **argv)
 	reserve_mem(argv[1]);
 	slabs(argv[1]);
 	arrays(argv[1]);
+	make_life(argv[1]);
 	return 0;
 }

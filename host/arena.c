@@ -211,6 +211,7 @@ void kho_arena_disown_(void)
 	kho_arena_.writer = false;
 	prepared = false;
 	kho_migrate_forget_();
+	kho_parts_forget_();
 	kho_vmalloc_forget_();
 	kho_heap_destroy_();
 	kho_claims_destroy_();

@@ -11,6 +11,7 @@
 
 #include "heap.h"
 #include "preserve.h"
+#include "subtree.h"
 
 _Static_assert(sizeof(struct kho_array_desc) == sizeof(struct kho_abi_array), "descriptor");
 
@@ -40,7 +41,9 @@ int kho_array_init(struct kho_array_desc *desc)
 		return rc;
 	if (!in_arena(desc, sizeof(*desc)) || (uintptr_t)desc & 7)
 		return bad_desc(desc, "not aligned memory in the arena");
-	return khoc_array_init(&array, &kho_arena_.mem, KHO_PAGE_SHIFT, kho_virt_to_phys(desc));
+	return kho_part_use_(KHO_PART_ARRAY)
+		       ?: khoc_array_init(&array, &kho_arena_.mem, KHO_PAGE_SHIFT,
+					  kho_virt_to_phys(desc));
 }
 
 struct kho_array_desc *kho_array_create(void)

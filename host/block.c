@@ -10,6 +10,7 @@
 #include "arena.h"
 #include "heap.h"
 #include "preserve.h"
+#include "subtree.h"
 
 _Static_assert(sizeof(struct khoc_block_set) <= sizeof(struct kho_block_set), "a set fits");
 _Static_assert(sizeof(struct khoc_block_it) <= sizeof(struct kho_block_set_it), "a position fits");
@@ -86,7 +87,8 @@ static int told(int rc, const char *what)
 
 int kho_block_set_grow(struct kho_block_set *bs, __u64 count)
 {
-	return kho_writer_error_() ?: told(khoc_block_set_grow(core_set(bs), count), "grow");
+	return kho_writer_error_() ?: kho_part_use_(KHO_PART_BLOCK)
+		       ?: told(khoc_block_set_grow(core_set(bs), count), "grow");
 }
 
 int kho_block_set_shrink(struct kho_block_set *bs, __u64 count)
@@ -146,7 +148,7 @@ static int not_at_end(int rc)
 
 int kho_block_set_it_append(struct kho_block_set_it *it, const void *entry)
 {
-	return kho_writer_error_()
+	return kho_writer_error_() ?: kho_part_use_(KHO_PART_BLOCK)
 		       ?: told(not_at_end(khoc_block_it_append(core_it(it), entry)), "append");
 }
 

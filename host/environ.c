@@ -148,6 +148,42 @@ static int read_realtime(struct kho_environ *env)
 	return 0;
 }
 
+/* The variable that names @fd for us, or NULL. */
+static const char *named(const struct kho_environ *env, int fd)
+{
+	if (fd < 0)
+		return NULL;
+	if (fd == env->arena)
+		return KHO_ENV_ARENA_FD;
+	if (fd == env->server)
+		return KHO_ENV_SERVER_FD;
+	if (fd == env->channel)
+		return KHO_ENV_CHANNEL_FD;
+	return fd == env->exec_fds ? KHO_ENV_EXEC_FDS : NULL;
+}
+
+/* Each fd has one owner here: who closes it must not close somebody else's. */
+static int check_distinct(const struct kho_environ *env)
+{
+	const int fds[] = {env->server, env->channel, env->exec_fds};
+	const char *const names[] = {KHO_ENV_SERVER_FD, KHO_ENV_CHANNEL_FD, KHO_ENV_EXEC_FDS};
+	const char *other;
+
+	for (int i = 0; i < 3; i++) {
+		other = named(env, fds[i]);
+		if (other && strcmp(other, names[i]))
+			return kho_fail_(-EINVAL, "%s names fd %d, as %s does", names[i], fds[i],
+					 other);
+	}
+	for (int i = 0; i < env->listen_count; i++) {
+		other = named(env, env->listen_first + i);
+		if (other)
+			return kho_fail_(-EINVAL, KHO_ENV_LISTEN_FDS " names fd %d, as %s does",
+					 env->listen_first + i, other);
+	}
+	return 0;
+}
+
 int kho_environ_read_(struct kho_environ *env)
 {
 	const char *path = getenv(KHO_ENV_SUPERVISOR);
@@ -161,6 +197,7 @@ int kho_environ_read_(struct kho_environ *env)
 	r = r ?: read_listen(env);
 	r = r ?: read_arena_max(env);
 	r = r ?: read_realtime(env);
+	r = r ?: check_distinct(env);
 	if (r)
 		return r;
 	if (env->channel >= 0 && env->arena < 0)
@@ -172,16 +209,17 @@ int kho_environ_read_(struct kho_environ *env)
 	return 0;
 }
 
-static int take_exec_fd(const struct kho_abi_exec_fd *rec)
+static int take_exec_fd(const struct kho_environ *env, const struct kho_abi_exec_fd *rec)
 {
-	if (rec->pad || rec->fd < 0)
+	if (rec->pad || rec->fd < 0 || named(env, rec->fd))
 		return kho_fail_(-KHO_E_FORMAT, KHO_ENV_EXEC_FDS ": token %#llx with fd %d",
 				 (unsigned long long)rec->token, rec->fd);
 	return close_on_exec(KHO_ENV_EXEC_FDS, rec->fd) ?: kho_fdtable_add_(rec->token, rec->fd);
 }
 
-static int take_exec_fds(int memfd)
+static int take_exec_fds(const struct kho_environ *env)
 {
+	int memfd = env->exec_fds;
 	struct kho_abi_exec_fd recs[256];
 	struct stat st;
 	off_t at = 0;
@@ -198,7 +236,7 @@ static int take_exec_fds(int memfd)
 			return kho_fail_(-KHO_E_TRUNCATED, KHO_ENV_EXEC_FDS ": fd %d ends early",
 					 memfd);
 		for (size_t i = 0; i < n / sizeof(recs[0]) && !r; i++)
-			r = take_exec_fd(&recs[i]);
+			r = take_exec_fd(env, &recs[i]);
 		at += n;
 	}
 	close(memfd);
@@ -212,6 +250,6 @@ int kho_environ_take_fds_(const struct kho_environ *env)
 	for (int i = 0; i < env->listen_count && !r; i++)
 		r = kho_fdtable_add_(KHO_FD_LISTEN + i, env->listen_first + i);
 	if (!r && env->exec_fds >= 0)
-		r = take_exec_fds(env->exec_fds);
+		r = take_exec_fds(env);
 	return r;
 }

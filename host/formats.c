@@ -12,14 +12,23 @@
 #include "life.h"
 #include "migrate.h"
 #include "note.h"
+#include "subtree.h"
 
 /* From the one list of the library's formats. */
-#define FORMAT(name, min, max, writes) {name, min, max, writes, 0, 0},
+#define FORMAT(name, min, max, writes, flags) {name, min, max, writes, 0, flags},
 static const struct kho_format own[] = {KHO_ABI_LIBRARY_FORMATS(FORMAT)};
 /* The same in the file that contains this: one without it does not hand over. */
 KHO_NOTE_SECTION_(KHO_ABI_NOTE_LIBRARY, kho_note_library, KHO_ABI_LIBRARY_FORMATS(FORMAT));
 
 #define NR_OWN (sizeof(own) / sizeof(own[0]))
+
+static bool is_own(const char *name)
+{
+	for (size_t i = 0; i < NR_OWN; i++)
+		if (!strcmp(own[i].name, name))
+			return true;
+	return false;
+}
 
 int kho_formats_valid_(const struct kho_config *config)
 {
@@ -34,11 +43,13 @@ int kho_formats_valid_(const struct kho_config *config)
 					 "format %u: its name must have 1 to 31 bytes and "
 					 "no '.' or ';'",
 					 i);
+		if (is_own(f->name))
+			return kho_fail_(-EINVAL, "format %s: the name is the library's", f->name);
 		if (f->reads_min > f->reads_max || f->writes_min > f->writes)
 			return kho_fail_(-EINVAL, "format %s reads %u to %u, writes %u to %u",
 					 f->name, f->reads_min, f->reads_max, f->writes_min,
 					 f->writes);
-		if (f->flags & ~KHO_ABI_FORMAT_FLAGS)
+		if (f->flags & ~(KHO_FORMAT_OPTIONAL | KHO_FORMAT_LATER))
 			return kho_fail_(-EINVAL, "format %s: unknown flags %#x", f->name,
 					 f->flags);
 	}
@@ -131,7 +142,15 @@ static bool perhaps(const struct kho_abi_format *writer, const struct kho_abi_fo
 	return common(writer, reader);
 }
 
-/* Does the successor read all that is there? What we wrote is there in one version each. */
+static bool reads(const struct kho_abi_format *reader, __u32 version)
+{
+	return reader && version >= reader->reads_min && version <= reader->reads_max;
+}
+
+/*
+ * Does the successor read all that is there? What we wrote is there in one version each; which parts
+ * there are, and in which version, the arena says.
+ */
 static int check_theirs_read(const struct kho_abi_format *ours, unsigned int nr_ours,
 			     const struct kho_abi_format *theirs, unsigned int nr_theirs,
 			     can_fn can)
@@ -140,11 +159,9 @@ static int check_theirs_read(const struct kho_abi_format *ours, unsigned int nr_
 		const struct kho_abi_format *w = &ours[i];
 		const struct kho_abi_format *r = find(theirs, nr_theirs, w->name);
 
-		if (!w->writes || w->flags & KHO_ABI_FORMAT_OPTIONAL)
+		if (!w->writes || w->flags & (KHO_ABI_FORMAT_OPTIONAL | KHO_ABI_FORMAT_PART))
 			continue;
-		if (r && w->writes >= r->reads_min && w->writes <= r->reads_max)
-			continue;
-		if (!can(w, r))
+		if (!reads(r, w->writes) && !can(w, r))
 			return refuse(w, r, w->writes, "we");
 	}
 	return 0;
@@ -172,6 +189,37 @@ int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours
 	return r ? r : check_theirs_write(theirs, nr_theirs, ours, nr_ours);
 }
 
+/* ---- parts of the arena ------------------------------------------------------- */
+
+struct readers {
+	const struct kho_abi_format *list;
+	unsigned int nr;
+};
+
+static int check_part(void *ctx, const struct khoc_compat_part *part)
+{
+	const struct readers *readers = ctx;
+	char name[KHO_ABI_COMPAT_NAME_MAX + 1] = "", read[40] = "none";
+	const struct kho_abi_format *reader;
+
+	memcpy(name, part->name, part->name_len);
+	reader = find(readers->list, readers->nr, name);
+	if (part->optional || reads(reader, part->version))
+		return 0;
+	if (reader)
+		range(read, sizeof(read), reader->reads_min, reader->reads_max);
+	return kho_fail_(-KHO_E_INCOMPATIBLE,
+			 "part %s: the arena has version %u, the successor reads %s", name,
+			 part->version, read);
+}
+
+int kho_formats_parts_(const struct kho_abi_format *theirs, unsigned int nr)
+{
+	struct readers readers = {theirs, nr};
+
+	return kho_root_parts_(check_part, &readers);
+}
+
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs)
 {
 	static struct kho_abi_format ours[KHO_ABI_FORMATS_MAX]; /* only the keeper comes here */
@@ -183,6 +231,7 @@ int kho_formats_check_(const struct kho_abi_msg_hello *theirs)
 	kho_formats_hello_(&hello, ours);
 	r = check_theirs_read(ours, hello.nr_formats, formats, nr, by_hook);
 	r = r ? r : check_theirs_write(formats, nr, ours, hello.nr_formats);
+	r = r ? r : kho_formats_parts_(formats, nr);
 	return r ? r : kho_migrate_check_(formats, nr);
 }
 
@@ -190,6 +239,7 @@ int kho_formats_check_(const struct kho_abi_msg_hello *theirs)
 
 /* By number of kho_config.formats; written before kho_start() returns. */
 static __u32 until_healthy[KHO_ABI_FORMATS_MAX];
+static bool may_use[NR_OWN]; /* the library's own: does the predecessor read what we write? */
 static bool negotiated;
 
 void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs)
@@ -206,7 +256,25 @@ void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs)
 		if (!until_healthy[i] && !f->flags)
 			until_healthy[i] = f->writes; /* forced */
 	}
+	for (size_t i = 0; i < NR_OWN; i++)
+		may_use[i] = reads(find(readers, theirs->nr_formats, own[i].name), own[i].writes);
 	negotiated = true;
+}
+
+int kho_formats_may_use_(const struct khoc_compat_part *part)
+{
+	if (!negotiated || part->optional || kho_life_alone_())
+		return 0;
+	for (size_t i = 0; i < NR_OWN; i++) {
+		if (strlen(own[i].name) != part->name_len ||
+		    memcmp(own[i].name, part->name, part->name_len) || may_use[i])
+			continue;
+		return kho_fail_(-KHO_E_INCOMPATIBLE,
+				 "part %s: the predecessor, which may have to go on with this "
+				 "arena, does not read version %u: not before kho_healthy()",
+				 own[i].name, part->version);
+	}
+	return 0;
 }
 
 int kho_format_writes(const char *name)

@@ -163,7 +163,7 @@ void kho_heap_forked_(void)
 
 /* ---- lists of slabs ---- */
 
-void kho_heap_add_partial_(struct heap *heap, struct slab *slab)
+static void add_partial(struct heap *heap, struct slab *slab)
 {
 	kho_slab_set_full_(slab, false);
 	slab->prev = NULL;
@@ -184,12 +184,14 @@ static void remove_partial(struct heap *heap, struct slab *slab)
 	slab->next = slab->prev = NULL;
 }
 
-/* A full slab was freed into by another thread: have its owner look. */
+/* A full slab was freed into by another thread: have its owner look, or whoever wants memory of its class. */
 static void tell_owner(struct slab *slab)
 {
 	struct heap *owner = kho_slab_owner_(slab);
 	struct slab *head;
 
+	if (!owner)
+		kho_slab_offer_(slab);
 	if (!owner || __atomic_exchange_n(&slab->pending, true, __ATOMIC_ACQ_REL))
 		return;
 	head = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
@@ -205,7 +207,7 @@ static void take_one_pending(struct heap *heap, struct slab *slab)
 	if (kho_slab_owner_(slab) != heap)
 		tell_owner(slab); /* taken over, or another slab by now */
 	else if (kho_slab_collect_(slab) && kho_slab_is_full_(slab))
-		kho_heap_add_partial_(heap, slab);
+		add_partial(heap, slab);
 }
 
 /* Full slabs that other threads freed objects of have something to hand out again. */
@@ -492,7 +494,7 @@ static void free_remote(struct slab *slab, void *ptr, long index)
 static void free_moves_slab(struct heap *heap, struct slab *slab)
 {
 	if (kho_slab_is_full_(slab)) {
-		kho_heap_add_partial_(heap, slab);
+		add_partial(heap, slab);
 	} else if (!slab->used && slab != heap->current[slab->class] && slab->next) {
 		/* Empty, and not the last of its class. Nobody else can hold an object of it. */
 		remove_partial(heap, slab);
@@ -653,18 +655,13 @@ void *kho_realloc(void *ptr, size_t size)
 
 /* ---- figures ---- */
 
-static void count_slab(kho_pa_t pa, struct kho_heap_stats *stats)
+/* Not adopted: what is only looked at stays for the threads that allocate. */
+static void count_slab(kho_pa_t pa, unsigned int order, struct kho_heap_stats *stats)
 {
-	struct slab *slab = kho_slab_of_(kho_phys_to_virt(pa));
+	__u32 size, nr = kho_slab_count_(pa, order, &size);
 
-	if (!slab)
-		return;
-	for (__u32 i = 0; i < slab->nr; i++) {
-		if (kho_slab_state_(slab, i) != KHO_ABI_OBJECT_LIVE)
-			continue;
-		stats->live_objects++;
-		stats->live_bytes += slab->size;
-	}
+	stats->live_objects += nr;
+	stats->live_bytes += nr ? (__u64)nr * size : 0;
 }
 
 static void count_block(kho_pa_t pa, struct kho_heap_stats *stats)
@@ -675,7 +672,7 @@ static void count_block(kho_pa_t pa, struct kho_heap_stats *stats)
 	if (kho_block_desc_(pa, &type, &order))
 		return;
 	if (type == KHO_ABI_DESC_SLAB)
-		count_slab(pa, stats);
+		count_slab(pa, order, stats);
 	if (type == KHO_ABI_DESC_LARGE) {
 		stats->live_objects++;
 		stats->live_bytes += large->size;

@@ -213,6 +213,8 @@ struct slab *kho_slab_new_(struct heap *heap, unsigned int class);
 void kho_slab_delete_(struct slab *slab);
 /* A slab of @class that came with the arena, has free objects and is nobody's yet; NULL: none at hand. */
 struct slab *kho_slab_inherited_(struct heap *heap, unsigned int class);
+/* A slab that came in, is nobody's, and was full got something to hand out: kho_slab_inherited_() may find it. */
+void kho_slab_offer_(struct slab *slab);
 /*
  * The state byte of an object, found without private memory: for recovery. NULL: no object of a
  * slab starts there, or one that is not published but preserved singly.
@@ -222,6 +224,8 @@ unsigned char *kho_slab_state_of_(const void *ptr);
 bool kho_slabs_give_back_(struct heap *heap);
 /* The next object never looked at that is free, or NULL. */
 void *kho_slab_scan_(struct slab *slab);
+/* Live objects of a preserved slab, and their size, without adopting it. Return: 0 as well if it is damaged. */
+__u32 kho_slab_count_(kho_pa_t pa, unsigned int order, __u32 *object_size);
 /* Take the objects that other threads freed. By the owner. Return: whether there is something to hand out. */
 bool kho_slab_collect_(struct slab *slab);
 /* Free an object of a single-object slab that @heap owns, or make it ready to go to its owner. Return: 0, or -EINVAL. */
@@ -273,8 +277,6 @@ void kho_caches_forget_(void);
 int kho_heap_drop_class_(unsigned int class, kho_pa_t cache);
 
 void *kho_heap_alloc_slow_(struct heap *heap, unsigned int class);
-/* Put a slab that @heap owns, and that has free objects, where allocations find it. */
-void kho_heap_add_partial_(struct heap *heap, struct slab *slab);
 
 /* Hand an object back to its slab. Its state byte is settled by the caller but for @live. */
 void kho_heap_free_object_(struct heap *heap, struct slab *slab, void *ptr, long index, bool live);

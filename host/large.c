@@ -98,11 +98,17 @@ const struct kho_abi_large *kho_large_find_(const void *ptr)
 {
 	const struct kho_abi_large *large = kho_large_of_(ptr);
 
-	if (!large || kho_pages_kind_(large->run_pa) == PAGE_KIND_LARGE ||
-	    kho_large_is_live_(large))
+	if (!large || kho_pages_kind_(large->run_pa) == PAGE_KIND_LARGE)
 		return large;
-	kho_fail_(-EINVAL, "%p: a large object that was freed", ptr);
-	return NULL;
+	if (!kho_large_is_live_(large)) {
+		kho_fail_(-EINVAL, "%p: a large object that was freed", ptr);
+		return NULL;
+	}
+	/* It came in: pages of it that the tree has lost count as free already. */
+	if (kho_run_check_(large->run_pa, large->nr_pages, KHO_ABI_DESC_LARGE,
+			   KHO_ABI_DESC_LARGE_PART))
+		return NULL;
+	return large;
 }
 
 bool kho_large_is_live_(const struct kho_abi_large *large)

@@ -128,11 +128,16 @@ int kho_formats_valid_(const struct kho_config *config);
 /* May @theirs follow us, and be rolled back to us? Return: 0, -KHO_E_INCOMPATIBLE; kho_error() names the part. */
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs);
 
+/* Is every part that the arena has by now among what @theirs read? Return: as kho_formats_check_(). */
+int kho_formats_parts_(const struct kho_abi_format *theirs, unsigned int nr);
+
 /* The same as far as two lists alone tell: @ours, of who goes. */
 int kho_formats_compare_(const struct kho_abi_format *ours, unsigned int nr_ours,
 			 const struct kho_abi_format *theirs, unsigned int nr_theirs);
 /* Successor: @theirs, a WELCOME, says what the predecessor reads. */
 void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs);
+/* May the arena get a part that it does not have? A predecessor that could not read it must have gone. */
+int kho_formats_may_use_(const struct khoc_compat_part *part);
 
 /* ---- keeper.c ---- */
 

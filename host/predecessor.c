@@ -146,6 +146,11 @@ static int welcome(struct kho_handover *h)
 	return kho_msg_send_(h->channel, &out, SEND_MS);
 }
 
+static int check_formats(const struct kho_handover *h)
+{
+	return h->up.flags & KHO_UPGRADE_FORCE ? 0 : kho_formats_check_((const void *)h->msg.body);
+}
+
 static int meet(struct kho_handover *h, __u64 deadline)
 {
 	int r;
@@ -157,14 +162,13 @@ static int meet(struct kho_handover *h, __u64 deadline)
 	kho_step_("predecessor-hello");
 	r = identify(h);
 	if (r)
-		return r;
+		/* Gone already? What it does not read is a better reason than that. */
+		return r == -ESRCH ? check_formats(h) ?: kho_fail_(r, "the successor exited") : r;
 	h->step = KHO_STEP_CHECK;
 	h->nr_formats = ((const struct kho_abi_msg_hello *)h->msg.body)->nr_formats;
 	memcpy(h->formats, h->msg.body + sizeof(struct kho_abi_msg_hello),
 	       h->nr_formats * sizeof(h->formats[0]));
-	if (!(h->up.flags & KHO_UPGRADE_FORCE))
-		r = kho_formats_check_((const void *)h->msg.body);
-	return r ?: welcome(h);
+	return check_formats(h) ?: welcome(h);
 }
 
 static int send_batch(void *ctx, const __u64 *tokens, const int *fds, unsigned int nr)
@@ -203,6 +207,12 @@ static int send_fds(struct kho_handover *h, __u64 deadline)
 	return 0;
 }
 
+/* The first array, say, may have come since HELLO. */
+static int check_new_parts(const struct kho_handover *h)
+{
+	return h->up.flags & KHO_UPGRADE_FORCE ? 0 : kho_formats_parts_(h->formats, h->nr_formats);
+}
+
 static int rehearse(struct kho_handover *h, __u64 deadline)
 {
 	int r;
@@ -219,6 +229,9 @@ static int rehearse(struct kho_handover *h, __u64 deadline)
 	if (r)
 		return r;
 	kho_step_("predecessor-ready");
+	r = check_new_parts(h);
+	if (r)
+		return r;
 	/* What changed so far goes now, so that little is left for the blackout. */
 	return send_fds(h, deadline);
 }
@@ -235,6 +248,9 @@ int kho_predecessor_freeze_(struct kho_handover *h)
 	h->frozen = true;
 	if (config->frozen)
 		config->frozen(config->ctx);
+	r = check_new_parts(h);
+	if (r)
+		return r;
 	/* Only for a successor that could not read what is there: its clients wait for it. */
 	r = kho_migrate_down_(h->formats, h->nr_formats);
 	h->migrated = r > 0;
@@ -467,6 +483,19 @@ static int hand_over(struct kho_handover *h)
 	return r;
 }
 
+/* Before the grant: who cannot be talked to any more may have said why. */
+static int last_words(struct kho_handover *h, int error)
+{
+	int r = 0;
+
+	if (error != -EPIPE && error != -ESRCH)
+		return error;
+	because(h, error);
+	while (!r)
+		r = next_msg(h, kho_now_ms_());
+	return r == -ECANCELED ? r : kho_fail_(error, "%s", h->why);
+}
+
 static unsigned int or_default(unsigned int value, unsigned int fallback)
 {
 	return value ? value : fallback;
@@ -513,6 +542,8 @@ void kho_predecessor_run_(struct kho_msg *up)
 		r = kho_inplace_exec_(h);
 	else if (!r)
 		r = hand_over(h);
+	if (kho_life_.phase != KHO_PHASE_GRANTED)
+		r = last_words(h, r);
 	because(h, r);
 	if (kho_life_.phase == KHO_PHASE_GRANTED)
 		roll_back(h);

@@ -24,6 +24,7 @@
 #define FIELD_FLAGS 9
 #define FIELD_START_TIME 22
 #define LONG_SLICE_NS 100000000 /* the longest there is */
+#define SHORT_SLICE_NS 100000 /* the shortest */
 
 __u64 kho_now_us_(void)
 {
@@ -47,8 +48,7 @@ int kho_left_ms_(__u64 deadline)
 	return deadline - now > 1000000 ? 1000000 : (int)(deadline - now);
 }
 
-/* Read a small file relative to @dir. Return: bytes (NUL-terminated), or -errno. */
-static int read_text(int dir, const char *path, char *buf, size_t size)
+int kho_proc_text_(int dir, const char *path, char *buf, size_t size)
 {
 	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -90,7 +90,7 @@ static int stat_field(const char *stat, int nr, __u64 *value)
 static int read_field(int dir, const char *path, int nr, __u64 *value)
 {
 	char buf[1024];
-	int r = read_text(dir, path, buf, sizeof(buf));
+	int r = kho_proc_text_(dir, path, buf, sizeof(buf));
 
 	if (r < 0)
 		return r == -ENOENT ? -ESRCH : r;
@@ -130,7 +130,7 @@ static int hex_digit(char c)
 static int read_boot_id(__u8 *id)
 {
 	char buf[64];
-	int r = read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", buf, sizeof(buf));
+	int r = kho_proc_text_(AT_FDCWD, "/proc/sys/kernel/random/boot_id", buf, sizeof(buf));
 	int n = 0;
 
 	if (r < 0)
@@ -257,7 +257,7 @@ int kho_proc_task_named_(pid_t tid, const char *comm)
 	char path[48], buf[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
-	if (read_text(AT_FDCWD, path, buf, sizeof(buf)) < 0)
+	if (kho_proc_text_(AT_FDCWD, path, buf, sizeof(buf)) < 0)
 		return 0;
 	buf[strcspn(buf, "\n")] = '\0';
 	return !strcmp(buf, comm);
@@ -306,6 +306,16 @@ static int each_thread(int (*fn)(pid_t tid, int arg), int arg)
 			r = fn((pid_t)strtol(d->d_name, NULL, 10), arg);
 	closedir(dir);
 	return r;
+}
+
+void kho_proc_hurry_(void)
+{
+	set_slice(0, SHORT_SLICE_NS);
+}
+
+void kho_proc_end_hurry_(pid_t tid)
+{
+	set_slice(tid, 0);
 }
 
 void kho_proc_give_way_(void)

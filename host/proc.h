@@ -29,6 +29,8 @@ __u64 kho_now_us_(void);
 /* Milliseconds until @deadline, 0 when it has passed; for poll(). */
 int kho_left_ms_(__u64 deadline);
 
+/* Read a small file, relative to @dir, up to @size - 1 bytes. Return: bytes (NUL-terminated), or -errno. */
+int kho_proc_text_(int dir, const char *path, char *buf, size_t size);
 /* Who we are; reads /proc. Return: 0 or -errno. */
 int kho_proc_self_(struct kho_proc_id *id);
 /*
@@ -63,6 +65,13 @@ int kho_proc_task_named_(pid_t tid, const char *comm);
  */
 void kho_proc_give_way_(void);
 int kho_proc_end_way_(int realtime);
+
+/*
+ * The opposite, for what takes a fraction of a millisecond while others wait for it: the calling thread, and
+ * what it starts, run next when they can. Taken back from thread @tid, 0: the calling one.
+ */
+void kho_proc_hurry_(void);
+void kho_proc_end_hurry_(pid_t tid);
 
 /* Have every thread of ours run only when nothing else wants to: for a process about to end. */
 void kho_proc_stand_back_(void);

@@ -3,7 +3,7 @@
  * Slabs: made, found again in an arena that came in, and given back.
  *
  * A slab that came in is adopted when it is first touched, by a free or by an allocation
- * of its class; until then it costs nothing. Its header is not trusted: magic, CRC (which
+ * of its class; until then it costs nothing. Only the latter makes it the thread's own. Its header is not trusted: magic, CRC (which
  * covers its address), version and geometry are checked, and no state byte is
  * followed anywhere.
  */
@@ -239,7 +239,21 @@ static void settle_states(struct slab *slab)
 	}
 }
 
-/* Under adopt_lock: make the slab at @pa ours, owned by @heap. */
+__u32 kho_slab_count_(kho_pa_t pa, unsigned int order, __u32 *object_size)
+{
+	const struct kho_abi_slab *header = kho_phys_to_virt(pa);
+	const unsigned char *state = (const unsigned char *)(header + 1);
+	__u32 nr = 0;
+
+	if (header_check(header, pa, order))
+		return 0;
+	*object_size = header->object_size;
+	for (__u32 i = 0; i < header->nr_objects; i++)
+		nr += __atomic_load_n(state + i, __ATOMIC_RELAXED) == KHO_ABI_OBJECT_LIVE;
+	return nr;
+}
+
+/* Under adopt_lock: make the slab at @pa ours, owned by @heap, if not NULL. */
 static struct slab *adopt(kho_pa_t pa, unsigned int order, struct heap *heap)
 {
 	struct kho_abi_slab *header = kho_phys_to_virt(pa);
@@ -289,6 +303,31 @@ unsigned char *kho_slab_state_of_(const void *ptr)
 	return (unsigned char *)(uintptr_t)(header + 1) + off / header->object_size;
 }
 
+/* Under adopt_lock: whoever wants memory of the class may have it. */
+static void offer(struct slab *slab)
+{
+	kho_slab_set_full_(slab, false);
+	slab->next = inherited.found[slab->class];
+	inherited.found[slab->class] = slab;
+}
+
+/* It may have been given back meanwhile, and be a structure for reuse: then no unit is its own. */
+void kho_slab_offer_(struct slab *slab)
+{
+	kho_pa_t pa;
+
+	pthread_mutex_lock(&adopt_lock);
+	pa = kho_virt_to_phys(slab->state);
+	if (pa && kho_units_[pa >> HEAP_UNIT_SHIFT] == slab && !kho_slab_owner_(slab) &&
+	    kho_slab_is_full_(slab))
+		offer(slab);
+	pthread_mutex_unlock(&adopt_lock);
+}
+
+/*
+ * Who touches an object is not its slab's owner: often that is a thread which looks at everything once, and
+ * which allocates nothing. A slab is somebody's when memory of its class is wanted.
+ */
 struct slab *kho_slab_of_slow_(const void *ptr)
 {
 	kho_pa_t pa = kho_virt_to_phys(ptr);
@@ -305,9 +344,9 @@ struct slab *kho_slab_of_slow_(const void *ptr)
 	pthread_mutex_lock(&adopt_lock);
 	slab = kho_units_[block.pa >> HEAP_UNIT_SHIFT];
 	if (!slab) {
-		slab = adopt(block.pa, order, heap);
+		slab = adopt(block.pa, order, NULL);
 		if (slab && slab->used < slab->nr)
-			kho_heap_add_partial_(heap, slab);
+			offer(slab);
 	}
 	pthread_mutex_unlock(&adopt_lock);
 	return slab;
@@ -338,10 +377,8 @@ static bool inherit_next(struct heap *heap, unsigned int class)
 		delete_slab(slab);
 		inherited.given_back++;
 	} else if (slab && slab->used < slab->nr) {
-		kho_slab_set_full_(slab, false);
 		kho_slab_set_owner_(slab, NULL);
-		slab->next = inherited.found[slab->class];
-		inherited.found[slab->class] = slab;
+		offer(slab);
 	}
 	return true;
 }

@@ -10,14 +10,23 @@
 #include <libfdt.h>
 #include <string.h>
 
+#include <kho/abi/array.h>
+#include <kho/abi/block.h>
 #include <kho/abi/format.h>
 #include <kho/abi/migration.h>
+#include <kho/abi/vmalloc.h>
 
 #include "arena.h"
+#include "life.h"
 #include "subtree.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct kho_abi_metadata incoming; /* as it was when the arena was attached */
+
+/* What "kexec-metadata" said when the arena was attached. */
+static struct {
+	struct khoc_metadata said;
+	struct khoc_report report; /* its fault is 0 if that could be read */
+} incoming;
 
 /* Where a change is put together: under the lock. */
 static struct {
@@ -132,7 +141,7 @@ static int check_subtrees(const void *fdt, kho_pa_t slot)
 /* Linux 7.2 does not say what lies in its images: what says nothing is taken as before. */
 static int check_composite(const void *fdt, kho_pa_t slot)
 {
-#define FORMAT(name, min, max, writes) {name, min, max, false},
+#define FORMAT(name, min, max, writes, flags) {name, min, max, false},
 	static const struct khoc_compat_reads own[] = {{"kho", 4, 4, true},
 						       KHO_ABI_LIBRARY_FORMATS(FORMAT)};
 #undef FORMAT
@@ -283,6 +292,9 @@ static int add_part(const struct khoc_compat_part *part)
 		return kho_fail_(rc, "root FDT: compatible has no room for another part");
 	if (!strcmp(was, composite) && khoc_root_composite(current_fdt()))
 		return 0;
+	rc = kho_formats_may_use_(part);
+	if (rc)
+		return rc;
 	rc = khoc_root_set_composite(current_fdt(), scratch.edited, sizeof(scratch.edited),
 				     composite);
 	return rc ? kho_fail_(rc, "root FDT is full: remove subtrees or roots") : take_effect(NULL);
@@ -298,6 +310,44 @@ int kho_root_part_(const char *part)
 		return kho_fail_(-EINVAL, "\"%s\" is not NAME-vNUMBER", part);
 	pthread_mutex_lock(&lock);
 	rc = add_part(&parsed);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+unsigned int kho_parts_listed_;
+
+int kho_part_list_(enum kho_part part)
+{
+	static const char *const names[] = {
+		[KHO_PART_ARRAY] = KHO_ABI_ARRAY_COMPATIBLE,
+		[KHO_PART_BLOCK] = KHO_ABI_BLOCK_COMPATIBLE,
+		[KHO_PART_VMALLOC] = KHO_ABI_VMALLOC_COMPATIBLE,
+	};
+	int rc = kho_root_part_(names[part]);
+
+	if (!rc)
+		__atomic_fetch_or(&kho_parts_listed_, 1u << part, __ATOMIC_RELEASE);
+	return rc;
+}
+
+void kho_parts_forget_(void)
+{
+	__atomic_store_n(&kho_parts_listed_, 0, __ATOMIC_RELAXED);
+}
+
+int kho_root_parts_(int (*fn)(void *ctx, const struct khoc_compat_part *part), void *ctx)
+{
+	struct khoc_compat_part part;
+	const char *composite;
+	size_t pos = 0;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	composite = khoc_root_composite(current_fdt());
+	if (composite)
+		khoc_compat_next(composite, KHO_ABI_COMPAT_MAX, &pos, &part); /* the base */
+	while (composite && !rc && !khoc_compat_next(composite, KHO_ABI_COMPAT_MAX, &pos, &part))
+		rc = fn(ctx, &part);
 	pthread_mutex_unlock(&lock);
 	return rc;
 }
@@ -319,7 +369,6 @@ int kho_arena_set_metadata_(const char *release, unsigned int count)
 /* The owner may be at work: a slot that is in force before and after was not written meanwhile. */
 void kho_metadata_take_(void)
 {
-	static const struct kho_abi_metadata none = {.version = KHO_ABI_METADATA_VERSION};
 	static unsigned int order;
 	struct khoc_subtree node;
 	kho_pa_t slot;
@@ -329,12 +378,13 @@ void kho_metadata_take_(void)
 	do {
 		slot = current_slot();
 		copy_fdt(slot);
-		memcpy(&incoming, kho_arena_.base + slot + KHO_ABI_FDT_MAX, sizeof(incoming));
+		khoc_metadata_read(&incoming.said, &kho_arena_.mem, slot + KHO_ABI_FDT_MAX,
+				   sizeof(struct kho_abi_metadata), &incoming.report);
 		/* As good as a fence, which the thread sanitizer does not have. */
 		__atomic_fetch_add(&order, 1, __ATOMIC_ACQ_REL);
 	} while (current_slot() != slot && ++tries < 8);
 	if (khoc_root_find(scratch.check, KHO_ABI_METADATA_NODE, &node))
-		incoming = none;
+		memset(&incoming, 0, sizeof(incoming));
 	pthread_mutex_unlock(&lock);
 }
 
@@ -342,12 +392,10 @@ int kho_metadata(char *release, unsigned int *count)
 {
 	if (kho_reader_error_())
 		return kho_reader_error_();
-	if (incoming.version != KHO_ABI_METADATA_VERSION)
-		return kho_fail_(-KHO_E_VERSION, "kexec-metadata: version %u, not %u",
-				 incoming.version, KHO_ABI_METADATA_VERSION);
-	memcpy(release, incoming.previous_release, sizeof(incoming.previous_release));
-	release[sizeof(incoming.previous_release) - 1] = 0;
-	*count = incoming.kexec_count;
+	if (incoming.report.fault)
+		return kho_fail_report_(&incoming.report);
+	memcpy(release, incoming.said.release, KHO_ABI_METADATA_RELEASE_LEN);
+	*count = incoming.said.count;
 	return 0;
 }
 

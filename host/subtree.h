@@ -3,6 +3,7 @@
 #ifndef KHO_HOST_SUBTREE_H
 #define KHO_HOST_SUBTREE_H
 
+#include <kho/kho.h>
 #include <kho/types.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,9 +19,31 @@ int kho_root_check_(void);
  * @part: "NAME-vNUMBER", "?" behind it if a reader may do without
  *
  * Before the first one of its kind is reachable. Costs a look if it is said already. Parts of another
- * version of that name are replaced. Return: 0 or negative.
+ * version of that name are replaced. Return: 0; -ENOSPC; -KHO_E_INCOMPATIBLE: not yet, see
+ * kho_formats_may_use_().
  */
 int kho_root_part_(const char *part);
+
+/* Structures of ours that not every arena has. */
+enum kho_part { KHO_PART_ARRAY, KHO_PART_BLOCK, KHO_PART_VMALLOC };
+
+extern unsigned int kho_parts_listed_; /* by 1 << enum kho_part: those that are known to be said */
+
+int kho_part_list_(enum kho_part part);
+
+/* The writer, before it makes something of a structure: kho_root_part_() of it, the first time. */
+static inline int kho_part_use_(enum kho_part part)
+{
+	if (__atomic_load_n(&kho_parts_listed_, __ATOMIC_ACQUIRE) & 1u << part)
+		return 0;
+	return kho_part_list_(part);
+}
+
+/* Another arena, or one that somebody else wrote to. */
+void kho_parts_forget_(void);
+
+/* Each part that is said, in order, until @fn does not return 0. @fn calls nothing of this file. Return: its. */
+int kho_root_parts_(int (*fn)(void *ctx, const struct khoc_compat_part *part), void *ctx);
 
 /* ---- for migrations ---- */
 

@@ -20,6 +20,8 @@
 #include "life.h"
 #include "page.h"
 #include "preserve.h"
+#include "proc.h"
+#include "subtree.h"
 #include "vmalloc.h"
 
 #define PER_CHUNK kho_abi_vmalloc_per_chunk(KHO_PAGE_SHIFT)
@@ -207,13 +209,10 @@ static void area_destroy(struct area *area)
 
 static __u64 read_number(const char *path, __u64 otherwise)
 {
-	char text[32] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	char text[32];
 
-	if (fd >= 0)
-		close(fd);
-	return n > 0 ? strtoull(text, NULL, 10) : otherwise;
+	return kho_proc_text_(AT_FDCWD, path, text, sizeof(text)) > 0 ? strtoull(text, NULL, 10)
+								      : otherwise;
 }
 
 static __u64 count_lines(const char *path)
@@ -611,7 +610,7 @@ int kho_preserve_vmalloc(void *ptr, struct kho_vmalloc *preservation)
 
 	if (!area)
 		return rc ?: -EINVAL;
-	rc = area->desc.first ? 0 : make_chain(area);
+	rc = area->desc.first ? 0 : kho_part_use_(KHO_PART_VMALLOC) ?: make_chain(area);
 	if (!rc)
 		store_desc(preservation, &area->desc);
 	return rc;

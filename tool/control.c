@@ -390,9 +390,10 @@ struct view {
 	int nr;
 };
 
+/* One of JSON: without zeroes in front. */
 static bool is_number(const char *text)
 {
-	return *text && strspn(text, "0123456789") == strlen(text);
+	return *text && strspn(text, "0123456789") == strlen(text) && (*text != '0' || !text[1]);
 }
 
 static bool is_text_key(const char *key)

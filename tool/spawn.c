@@ -2,6 +2,9 @@
 /*
  * Starting a server: vfork-style, by the fd of its binary, with exactly the fds it is to have.
  *
+ * The supervisor stands still until the exec, so both make haste up to there: on a busy machine a process that
+ * is new waits for a round of all others. A successor gives way to those who serve in kho_start().
+ *
  * The numbers from FIRST_FD on are the server's: listening sockets, arena, supervisor's
  * socket, channel. Ours stay above HIGH_FD, so that none is in the way.
  */
@@ -107,8 +110,6 @@ static int child_main(void *ctx)
 	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (l->channel >= 0)
-		kho_proc_give_way_(); /* its predecessor serves; it takes that back itself */
 	if (!c->error) {
 		syscall(SYS_execveat, c->binary, "", l->program->argv, c->envp, AT_EMPTY_PATH);
 		c->error = errno;
@@ -184,21 +185,26 @@ int spawn(const struct launch *l, pid_t *pid, int *pidfd)
 {
 	struct child c = {.launch = l, .binary = l->program->binary};
 	char vars[NR_VARS][VAR_SIZE], magic[2];
-	char *stack = malloc(STACK_SIZE);
+	char *stack;
 	sigset_t all, old;
 	int r = -ENOMEM;
 
 	if (in_the_way(l))
 		return -EMFILE;
+	stack = malloc(STACK_SIZE);
 	c.envp = build_env(l, vars);
 	c.script = pread(c.binary, magic, 2, 0) == 2 && magic[0] == '#' && magic[1] == '!';
 	if (stack && c.envp) {
 		/* No handler of ours may run in the child on our memory. */
 		sigfillset(&all);
 		sigprocmask(SIG_SETMASK, &all, &old);
+		kho_proc_hurry_();
 		*pid = clone(child_main, stack + STACK_SIZE,
 			     CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &c, pidfd);
 		r = *pid < 0 ? -errno : -c.error;
+		if (*pid > 0)
+			kho_proc_end_hurry_(*pid);
+		kho_proc_end_hurry_(0);
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		if (r && *pid > 0)
 			close(*pidfd); /* the dead child is reaped like any other */

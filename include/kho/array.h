@@ -56,10 +56,17 @@ static inline __u64 kho_array_to_value(const void *entry)
 	return (uintptr_t)entry >> 1;
 }
 
-/* An empty array's descriptor, reserved: publish it. Return: NULL on failure. */
+/*
+ * An empty array's descriptor, reserved: publish it. The first one in an arena makes "array-v1" a part of
+ * that. Return: NULL on failure, as kho_array_init().
+ */
 struct kho_array_desc *kho_array_create(void);
 
-/* Make @desc, a part of a larger object, that of an empty array. Return: 0, -EINVAL, -EPERM, -EOWNERDEAD. */
+/*
+ * Make @desc, a part of a larger object, that of an empty array. Return: 0, -EINVAL, -EPERM, -EOWNERDEAD;
+ * of the first in an arena: -ENOSPC (the root FDT is full), -KHO_E_INCOMPATIBLE (the predecessor, which may
+ * have to go on with the arena, reads no arrays: not before kho_healthy()).
+ */
 int kho_array_init(struct kho_array_desc *desc);
 
 /**

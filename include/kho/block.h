@@ -67,7 +67,11 @@ int kho_block_set_restore(struct kho_block_set *bs);
 
 /**
  * kho_block_set_grow() - have room for @count records in all
- * Return: 0, -ENOMEM, -ENOSPC (more than 10,000 blocks), -EPERM, -EOWNERDEAD: nothing changed.
+ * The first block in an arena, by this or by kho_block_set_it_append(), makes "block-v1" a part of that.
+ *
+ * Return: 0, -ENOMEM, -ENOSPC (more than 10,000 blocks; the root FDT has no room for the part), -EPERM,
+ * -EOWNERDEAD, -KHO_E_INCOMPATIBLE (the part is not there, and the predecessor, which may have to go on
+ * with the arena, does not read it: not before kho_healthy()): nothing changed.
  */
 int kho_block_set_grow(struct kho_block_set *bs, __u64 count);
 
@@ -106,8 +110,7 @@ void *kho_block_set_it_prev(struct kho_block_set_it *it);
  * kho_block_set_it_append() - add a record at the end, as one step to any crash
  * @it: at the end: read up to it, or made by kho_block_set_it_end(), or moved by this since
  *
- * Return: 0, -ENOMEM, -ENOSPC (10,000 blocks), -EINVAL (not at the end), -EPERM, -EOWNERDEAD, or a
- * fault.
+ * Return: as kho_block_set_grow(); -EINVAL (not at the end); or a fault.
  */
 int kho_block_set_it_append(struct kho_block_set_it *it, const void *entry);
 

@@ -50,7 +50,7 @@ extern "C" {
 
 /**
  * struct kho_format - one format of the application's own that lies in the arena
- * @name: at most 31 bytes; "." and ";" are not allowed
+ * @name: at most 31 bytes; "." and ";" are not allowed, nor a name of the library's own formats
  * @reads_min, @reads_max: versions that this program reads
  * @writes: the version that it writes; 0: none yet
  * @writes_min: the oldest version that it can write as well; 0: @writes alone
@@ -345,7 +345,7 @@ int kho_retrieve_subtree(const char *name, kho_pa_t *phys, size_t *size);
  * Who handed over to us, and how often that has happened to this arena; as it was when
  * kho_start() attached it. An arena that came from nobody: "" and 0. Crashes and restarts count, too: the
  * program that ended is the one that handed over.
- * @release: 65 bytes. Return: 0, -ENODEV, -KHO_E_VERSION.
+ * @release: 65 bytes. Return: 0, -ENODEV, -KHO_E_VERSION, -KHO_E_FORMAT (a release that does not end).
  */
 int kho_metadata(char *release, unsigned int *count);
 

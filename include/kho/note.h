@@ -88,9 +88,10 @@ int kho_note_check(int predecessor, int successor);
  * The library's formats as these headers have them: once in a program, however many files include
  * this (hence the group). A program with a shared library has no other note of them.
  */
-#define KHO_NOTE_RECORD_(name, min, max, writes)                                                   \
+#define KHO_NOTE_RECORD_(name, min, max, writes, flags)                                            \
 	"771:\n\t.ascii " #name "\n\t.zero 32-(.-771b)\n\t.4byte " #min "," #max "," #writes       \
-	",0,0\n\t"
+	",0," KHO_NOTE_TEXT_(flags) "\n\t"
+#define KHO_NOTE_TEXT_(macro) #macro
 
 __asm__(".pushsection .note.kho,\"aG\",%note,kho_note_built_with,comdat\n\t"
 	".balign 4\n\t"

@@ -75,7 +75,11 @@ void kho_kvfree(void *ptr);
  *
  * After a crash before @preservation is written, its pages are among the unclaimed.
  *
- * Return: 0; -EINVAL (not an area's start); -ENOMEM (nothing changed).
+ * The first one in an arena makes "vmalloc-v1" a part of that.
+ *
+ * Return: 0; -EINVAL (not an area's start); -ENOMEM; -ENOSPC (the root FDT has no room for the part);
+ * -KHO_E_INCOMPATIBLE (the part is not there, and the predecessor, which may have to go on with the
+ * arena, does not read it: not before kho_healthy()). Nothing changed then.
  */
 int kho_preserve_vmalloc(void *ptr, struct kho_vmalloc *preservation);
 

@@ -2,20 +2,16 @@
 /* Images for tests: see image.h. */
 #include "image.h"
 
-#include <assert.h>
-#include <sched.h>
-#include <sys/mman.h>
-
 /* Held for some instructions, by threads that allocate at the same time. */
 static void image_lock(struct image *image)
 {
-	while (__atomic_exchange_n(&image->locked, true, __ATOMIC_ACQUIRE))
-		sched_yield();
+	while (khoc_cmpxchg(&image->locked, 0, 1))
+		shim_yield();
 }
 
 static void image_unlock(struct image *image)
 {
-	__atomic_store_n(&image->locked, false, __ATOMIC_RELEASE);
+	khoc_store_release(&image->locked, 0);
 }
 
 static void *image_map(void *ctx, kho_pa_t pa, size_t len)
@@ -24,7 +20,7 @@ static void *image_map(void *ctx, kho_pa_t pa, size_t len)
 
 	bool there = pa >= image->mem.node_lo && pa + len <= image->mem.node_hi;
 
-	assert(len && (there || image->anywhere));
+	EXPECT_IN_THREAD(len && (there || image->anywhere));
 	return there ? image->bytes + pa : NULL;
 }
 
@@ -59,8 +55,8 @@ static void image_free(void *ctx, kho_pa_t pa)
 	u64 at = (pa - image->mem.node_lo) >> image->shift;
 
 	image_lock(image);
-	assert(pa >= image->mem.node_lo && at < image->nr_nodes);
-	assert(image->used[at] == IMAGE_RESERVED);
+	EXPECT_IN_THREAD(pa >= image->mem.node_lo && at < image->nr_nodes);
+	EXPECT_IN_THREAD(image->used[at] == IMAGE_RESERVED);
 	image->used[at] = 0;
 	image->live--;
 	memset(image->bytes + pa, 0xdb, 1UL << image->shift);
@@ -72,8 +68,8 @@ static u8 *image_state(struct image *image, kho_pa_t pa)
 {
 	u64 at = (pa - image->mem.node_lo) >> image->shift;
 
-	assert(pa >= image->mem.node_lo && at < image->nr_nodes);
-	assert(!(pa & ((1UL << image->shift) - 1)));
+	EXPECT_IN_THREAD(pa >= image->mem.node_lo && at < image->nr_nodes);
+	EXPECT_IN_THREAD(!(pa & ((1UL << image->shift) - 1)));
 	return &image->used[at];
 }
 
@@ -81,16 +77,16 @@ static int image_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kh
 {
 	struct image *image = ctx;
 
-	assert(*slot != value);
+	EXPECT_IN_THREAD(*slot != value);
 	if (image->fail_publish)
 		return -ENOMEM;
 	if (fresh) {
-		assert(*image_state(image, fresh) == IMAGE_RESERVED);
+		EXPECT_IN_THREAD(*image_state(image, fresh) == IMAGE_RESERVED);
 		*image_state(image, fresh) = IMAGE_PUBLISHED;
 	}
-	__atomic_store_n(slot, value, __ATOMIC_RELEASE);
+	khoc_store_release(slot, value);
 	if (stale) {
-		assert(*image_state(image, stale) == IMAGE_PUBLISHED);
+		EXPECT_IN_THREAD(*image_state(image, stale) == IMAGE_PUBLISHED);
 		*image_state(image, stale) = IMAGE_RESERVED;
 		image_free(image, stale);
 	}
@@ -111,10 +107,9 @@ void image_make(struct image *image, unsigned int shift, u64 size, kho_pa_t node
 	image->shift = shift;
 	image->nr_nodes = nr_nodes;
 	image->mapped = node_hi;
-	image->bytes = mmap(NULL, node_hi, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	image->used = calloc(nr_nodes, 1);
-	assert(image->bytes != MAP_FAILED && image->used && node_lo && size >= node_hi);
+	image->bytes = shim_map(node_hi);
+	image->used = shim_alloc(nr_nodes);
+	EXPECT(node_lo && size >= node_hi);
 	image->rng.state = 0x9e3779b97f4a7c15ULL;
 	image->ops = (struct khoc_mem_ops){image_map,	image_alloc, image_free,
 					   image_alloc, image_free,  image_publish};
@@ -124,13 +119,13 @@ void image_make(struct image *image, unsigned int shift, u64 size, kho_pa_t node
 
 void image_destroy(struct image *image)
 {
-	munmap(image->bytes, image->mapped);
-	free(image->used);
+	shim_unmap(image->bytes, image->mapped);
+	shim_free(image->used);
 }
 
 u64 *image_word(struct image *image, kho_pa_t pa)
 {
-	assert(pa + 8 <= image->mem.node_hi);
+	EXPECT_IN_THREAD(pa + 8 <= image->mem.node_hi);
 	return (u64 *)(image->bytes + pa);
 }
 
@@ -138,7 +133,7 @@ kho_pa_t image_node(struct image *image)
 {
 	kho_pa_t pa = image_alloc(image);
 
-	assert(pa);
+	EXPECT_IN_THREAD(pa);
 	return pa;
 }
 

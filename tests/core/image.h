@@ -48,7 +48,7 @@ struct image {
 	bool fail_publish;
 	bool anywhere;
 	struct rng rng;
-	bool locked;
+	u64 locked;
 };
 
 /**

@@ -3,6 +3,7 @@
 #include "shim.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -32,19 +33,31 @@ u64 rng_below(struct rng *rng, u64 n)
 	return (rng_next(rng) >> 16) % n;
 }
 
+void *shim_map(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	EXPECT(memory != MAP_FAILED);
+	return memory;
+}
+
+void shim_unmap(void *memory, size_t size)
+{
+	munmap(memory, size);
+}
+
 struct shim_guard shim_guard_make(void)
 {
-	unsigned char *base = mmap(NULL, SHIM_GUARD_SIZE + 4096, PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *base = shim_map(SHIM_GUARD_SIZE + 4096);
 
-	EXPECT(base != MAP_FAILED);
 	EXPECT_EQ(mprotect(base + SHIM_GUARD_SIZE, 4096, PROT_NONE), 0);
 	return (struct shim_guard){base + SHIM_GUARD_SIZE};
 }
 
 void shim_guard_destroy(struct shim_guard guard)
 {
-	munmap(guard.end - SHIM_GUARD_SIZE, SHIM_GUARD_SIZE + 4096);
+	shim_unmap(guard.end - SHIM_GUARD_SIZE, SHIM_GUARD_SIZE + 4096);
 }
 
 struct shim_thread {
@@ -77,8 +90,18 @@ void shim_thread_join(struct shim_thread *thread)
 	shim_free(thread);
 }
 
+void shim_yield(void)
+{
+	sched_yield();
+}
+
 void shim_die(const char *what, const char *file, int line)
 {
 	fprintf(stderr, "%s:%d: not so: %s\n", file, line, what);
 	abort();
+}
+
+bool shim_fdt_sound(const void *fdt, size_t size)
+{
+	return !fdt_check_full(fdt, size);
 }

@@ -45,7 +45,9 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* A test that hangs is a test that failed: seconds until the whole program is ended. */
+#ifndef TEST_SECONDS
 #define TEST_SECONDS 120
+#endif
 
 #define TEST(name) static void name(void **test_state_ __attribute__((unused)))
 #define TEST_CASE(name) cmocka_unit_test(name)
@@ -73,6 +75,10 @@ static inline void shim_free(void *memory)
 	free(memory);
 }
 
+/* The same for much memory, of which little may be touched. */
+void *shim_map(size_t size);
+void shim_unmap(void *memory, size_t size);
+
 /**
  * struct shim_guard - bytes that end where a page begins that nobody may touch
  * @end: that page
@@ -97,9 +103,14 @@ static inline unsigned char *shim_guard_copy(struct shim_guard guard, const void
 struct shim_thread;
 struct shim_thread *shim_thread_start(void (*fn)(void *arg), void *arg);
 void shim_thread_join(struct shim_thread *thread);
+/* Let another thread run. */
+void shim_yield(void);
 #define EXPECT_IN_THREAD(condition)                                                                \
 	((condition) ? (void)0 : shim_die(#condition, __FILE__, __LINE__))
 void shim_die(const char *what, const char *file, int line) __attribute__((noreturn));
+
+/* Is it well-formed, as a library says that is not ours? */
+bool shim_fdt_sound(const void *fdt, size_t size);
 
 /* A generator of 64-bit numbers: xorshift64*. */
 struct rng {

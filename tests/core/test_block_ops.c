@@ -9,7 +9,7 @@
 #define NR_PAGES 512ULL
 #define MAX_RECORDS 4096
 
-/**
+/*
  * struct subject - a set, its image, and what it should contain
  * @model: a number for each record
  * @nr: records
@@ -22,7 +22,7 @@ struct subject {
 	struct khoc_mem_ops inner;
 	struct khoc_block_set set;
 	u64 slot;
-	u64 model[MAX_RECORDS];
+	u64 *model;
 	u64 nr;
 	u64 lo;
 	u64 hi;
@@ -88,6 +88,7 @@ static int looking_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, 
 static void subject_make(struct subject *s, unsigned int shift, u64 entry_size, bool linear)
 {
 	memset(s, 0, sizeof(*s));
+	s->model = shim_alloc(MAX_RECORDS * sizeof(*s->model));
 	image_make(&s->image, shift, BASE + (NR_PAGES << shift), BASE, NR_PAGES, linear);
 	s->inner = s->image.ops;
 	s->image.ops.publish_page = looking_publish;
@@ -123,6 +124,7 @@ static void subject_destroy(struct subject *s)
 	EXPECT_EQ(s->image.live, 0);
 	EXPECT(khoc_block_set_is_empty(&s->set));
 	image_destroy(&s->image);
+	shim_free(s->model);
 }
 
 static int append(struct subject *s, struct khoc_block_it *it, u64 number)
@@ -527,6 +529,7 @@ TEST(an_allocator_that_is_broken)
 	EXPECT_EQ(append(&s, &it, 0), -ENOMEM);
 	EXPECT_EQ(s.slot, 0);
 	image_destroy(&s.image);
+	shim_free(s.model);
 }
 
 /* ---- against a model ------------------------------------------------------------ */

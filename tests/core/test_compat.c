@@ -24,7 +24,7 @@ TEST(all_composites_are_sorted_and_unique)
 			char a[64] = {0}, b[64] = {0};
 
 			memcpy(a, part + 1, (size_t)(next - part - 1));
-			strncpy(b, next + 1, strcspn(next + 1, ";"));
+			memcpy(b, next + 1, strcspn(next + 1, ";"));
 			EXPECT(strcmp(a, b) < 0);
 		}
 	}

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The tree, operation by operation: format against worked examples, errors, ranges,
- * splitting, running out of nodes, damaged nodes, images that grow.
+ * The tree, operation by operation: format against worked examples, errors, blocks, walks,
+ * running out of nodes, images that grow.
  */
-#include "image.h"
-
-#define NODE_LO(shift) (16ULL << (shift))
+#include "radix_fixture.h"
 
 struct example {
 	unsigned int shift;
@@ -32,37 +30,6 @@ static const struct example examples[] = {
 	{14, 0x40000000, 0, 0x4000000010000, 4, {1, 0, 0, 0}, 65536},
 	{16, 0x4000000, 10, 0x4000000001, 3, {0, 64, 0}, 1},
 };
-
-static unsigned int depth_of(unsigned int shift)
-{
-	return kho_abi_radix_depth(shift);
-}
-
-static void *make(struct image *image, struct khoc_radix *tree, unsigned int shift, u64 size)
-{
-	image_make(image, shift, size, NODE_LO(shift), 4096, true);
-	EXPECT_EQ(khoc_radix_init(tree, &image->mem, shift), 0);
-	return image;
-}
-
-/* Destroy, and see that every node came back. */
-static void unmake(struct image *image, struct khoc_radix *tree)
-{
-	khoc_radix_destroy(tree);
-	EXPECT_EQ(image->live, 0);
-	image_destroy(image);
-}
-
-static u64 count_blocks(const struct khoc_radix *tree)
-{
-	struct khoc_radix_counts counts;
-	u64 sum = 0;
-
-	EXPECT_EQ(khoc_radix_count(tree, 0, ~0ULL, &counts), 0);
-	for (int i = 0; i < 64; i++)
-		sum += counts.blocks[i];
-	return sum;
-}
 
 TEST(levels_of_each_page_size)
 {
@@ -299,162 +266,6 @@ TEST(reserve_is_enough_for_any_key)
 	}
 }
 
-TEST(ranges_across_leaves)
-{
-	static const u64 starts[] = {0, 1, 63, 64, 65, 32704, 32767, 32768};
-	static const u64 lengths[] = {0, 1, 2, 63, 64, 65, 128, 32767, 32768, 32769, 70000};
-
-	for (size_t i = 0; i < ARRAY_LEN(starts); i++) {
-		for (size_t j = 0; j < ARRAY_LEN(lengths); j++) {
-			kho_pa_t pa = starts[i] << 12;
-			u64 nr = lengths[j];
-			struct khoc_radix_counts counts;
-			struct khoc_radix tree;
-			struct image image;
-
-			make(&image, &tree, 12, 1ULL << 30);
-			EXPECT_EQ(khoc_radix_add_range(&tree, pa, nr, 0), 0);
-			EXPECT_EQ(count_blocks(&tree), nr);
-			EXPECT_EQ(khoc_radix_count(&tree, pa, pa + (nr << 12), &counts), 0);
-			EXPECT_EQ(counts.blocks[0], nr);
-			EXPECT(!khoc_radix_test(&tree, pa + (nr << 12), 0));
-			EXPECT_EQ(khoc_radix_add_range(&tree, pa, nr, 0), 0);
-			/* Punch out the middle, then all, holes included. */
-			if (nr > 2) {
-				EXPECT_EQ(khoc_radix_del_range(&tree, pa + 4096, nr - 2, 0), 0);
-				EXPECT_EQ(count_blocks(&tree), 2);
-				EXPECT(khoc_radix_test(&tree, pa, 0));
-				EXPECT(khoc_radix_test(&tree, pa + ((nr - 1) << 12), 0));
-			}
-			EXPECT_EQ(khoc_radix_del_range(&tree, 0, 1ULL << 18, 0), 0);
-			EXPECT_EQ(count_blocks(&tree), 0);
-			unmake(&image, &tree);
-		}
-	}
-}
-
-TEST(range_without_memory)
-{
-	/* Three leaves: 5 tables and leaves for the first, one more for each other. */
-	for (u64 nth = 1; nth <= 7; nth++) {
-		u64 marked = nth <= 5 ? 0 : nth == 6 ? 1 : 32769;
-		struct khoc_radix tree;
-		struct image image;
-
-		make(&image, &tree, 12, 1ULL << 30);
-		image.fail_at = 1 + nth;
-		EXPECT_EQ(khoc_radix_add_range(&tree, 32767 << 12, 32770, 0), -ENOMEM);
-		EXPECT_EQ(count_blocks(&tree), marked);
-		EXPECT_EQ(khoc_radix_del_range(&tree, 32767 << 12, 32770, 0), 0);
-		EXPECT_EQ(count_blocks(&tree), 0);
-		unmake(&image, &tree);
-	}
-}
-
-TEST(split_takes_the_largest_aligned_order)
-{
-	static const struct {
-		unsigned int shift;
-		kho_pa_t pa;
-		u64 nr;
-		unsigned int order;
-	} want[] = {
-		{12, 0x1000, 1, 0},	{12, 0x1000, 100, 0},
-		{12, 0x2000, 1, 0},	{12, 0x2000, 2, 1},
-		{12, 0x2000, 3, 1},	{12, 0x4000, 3, 1},
-		{12, 0x4000, 4, 2},	{12, 0x200000, 511, 8},
-		{12, 0x200000, 512, 9}, {12, 0, 1, 0},
-		{12, 0, 1023, 9},	{12, 0, 1ULL << 40, 40},
-		{12, 0, ~0ULL, 51},	{12, 1ULL << 63, ~0ULL, 51},
-		{16, 0x30000, 100, 0},	{16, 0x40000, 100, 2},
-		{6, 0x40, 7, 0},	{6, 0x200, 8, 3},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(want); i++)
-		EXPECT_EQ(khoc_radix_split(want[i].shift, want[i].pa, want[i].nr), want[i].order);
-}
-
-TEST(pages_are_marked_as_split)
-{
-	/* Pages 3 to 20: 3, 4-7, 8-15, 16-19, 20 */
-	static const struct khoc_block want[] = {
-		{8 << 12, 3}, {4 << 12, 2}, {16 << 12, 2}, {3 << 12, 0}, {20 << 12, 0}};
-	struct khoc_radix_iter iter;
-	struct khoc_radix tree;
-	struct khoc_run run;
-	struct image image;
-
-	make(&image, &tree, 12, 1ULL << 30);
-	EXPECT_EQ(khoc_radix_add_pages(&tree, 3 << 12, 18), 0);
-	khoc_radix_iter_init(&iter, &tree, 0, ~0ULL, 0, 63);
-	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
-		EXPECT(khoc_radix_iter_next(&iter, &run));
-		EXPECT_EQ(run.pa, want[i].pa);
-		EXPECT_EQ(run.order, want[i].order);
-		EXPECT_EQ(run.nr, 1);
-	}
-	EXPECT(!khoc_radix_iter_next(&iter, &run));
-	EXPECT_EQ(khoc_radix_iter_error(&iter), 0);
-	EXPECT_EQ(khoc_radix_del_pages(&tree, 3 << 12, 18), 0);
-	EXPECT_EQ(count_blocks(&tree), 0);
-	EXPECT_EQ(khoc_radix_add_pages(&tree, 0, 0), 0);
-	unmake(&image, &tree);
-}
-
-TEST(pages_without_memory_leave_no_mark)
-{
-	bool done = false;
-
-	for (u64 nth = 1; !done; nth++) {
-		struct khoc_radix tree;
-		struct image image;
-		int err;
-
-		make(&image, &tree, 12, 1ULL << 30);
-		/* What was marked before stays marked. */
-		EXPECT_EQ(khoc_radix_add(&tree, 4 << 12, 2), 0);
-		image.fail_at = image.allocs + nth;
-		err = khoc_radix_add_pages(&tree, 3 << 12, 100000);
-		done = !err;
-		if (err)
-			EXPECT_EQ(err, -ENOMEM);
-		if (err)
-			EXPECT_EQ(count_blocks(&tree), 1);
-		EXPECT(khoc_radix_test(&tree, 4 << 12, 2));
-		EXPECT(nth < 100);
-		unmake(&image, &tree);
-	}
-}
-
-TEST(reorder_both_ways)
-{
-	struct khoc_radix_counts counts;
-	struct khoc_radix tree;
-	struct image image;
-
-	make(&image, &tree, 12, 1ULL << 30);
-	EXPECT_EQ(khoc_radix_add_range(&tree, 1 << 20, 1024, 0), 0);
-	EXPECT_EQ(khoc_radix_reorder(&tree, 1 << 20, 1024, 0, 0), 0);
-	EXPECT_EQ(count_blocks(&tree), 1024);
-	EXPECT_EQ(khoc_radix_reorder(&tree, 1 << 20, 1024, 0, 5), 0);
-	EXPECT_EQ(khoc_radix_count(&tree, 0, ~0ULL, &counts), 0);
-	EXPECT_EQ(counts.blocks[5], 32);
-	EXPECT_EQ(counts.pages, 1024);
-	EXPECT_EQ(khoc_radix_reorder(&tree, 1 << 20, 512, 5, 1), 0);
-	EXPECT_EQ(khoc_radix_count(&tree, 0, ~0ULL, &counts), 0);
-	EXPECT_EQ(counts.blocks[5], 16);
-	EXPECT_EQ(counts.blocks[1], 256);
-	EXPECT_EQ(counts.pages, 1024);
-	/* Without room for the new keys the old ones stay. */
-	image.fail_at = image.allocs + 1;
-	image.fail_all = true;
-	EXPECT_EQ(khoc_radix_reorder(&tree, 1 << 20, 512, 1, 8), -ENOMEM);
-	EXPECT_EQ(khoc_radix_count(&tree, 0, ~0ULL, &counts), 0);
-	EXPECT_EQ(counts.blocks[1], 256);
-	EXPECT_EQ(counts.blocks[8], 0);
-	unmake(&image, &tree);
-}
-
 TEST(lookup_and_next)
 {
 	struct khoc_radix tree;
@@ -613,103 +424,6 @@ TEST(loser_frees_its_node)
 	unmake(&image, &tree);
 }
 
-static int count_node(void *ctx, kho_pa_t pa, int level)
-{
-	++*(u64 *)ctx;
-	return 0;
-}
-
-/* A word of the way to one block is replaced: every operation says so and none goes there. */
-TEST(damaged_child)
-{
-	static const u64 bad[] = {1, 8, 0x10008, 0xffff000, 0x7fffffffffff0000, ~0ULL, ~4095ULL};
-
-	for (unsigned int level = 1; level <= 5; level++) {
-		for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-			int want = bad[i] & 4095 ? -KHO_E_ALIGN : -KHO_E_RANGE;
-			struct khoc_radix_counts counts;
-			struct khoc_radix tree;
-			struct khoc_block block;
-			struct image image;
-			u64 bitmap[1], nodes = 0;
-			kho_pa_t pa, root;
-			u64 *word = NULL;
-
-			image_make(&image, 12, 1ULL << 28, NODE_LO(12), 64, true);
-			EXPECT_EQ(khoc_radix_init(&tree, &image.mem, 12), 0);
-			EXPECT_EQ(khoc_radix_add(&tree, 0x5000, 0), 0);
-			root = pa = tree.root_pa;
-			for (unsigned int l = 5; l >= level; l--) {
-				word = image_word(&image, pa + (l == 5 ? 16 : 0));
-				pa = *word;
-			}
-			*word = bad[i];
-			EXPECT_EQ(khoc_radix_attach(&tree, &image.mem, 12, root), 0);
-			EXPECT_EQ(khoc_radix_add(&tree, 0x6000, 0), want);
-			EXPECT_EQ(khoc_radix_del(&tree, 0x5000, 0), want);
-			EXPECT(!khoc_radix_test(&tree, 0x5000, 0));
-			EXPECT_EQ(khoc_radix_add_range(&tree, 0x5000, 2, 0), want);
-			EXPECT_EQ(khoc_radix_del_range(&tree, 0x5000, 2, 0), want);
-			EXPECT_EQ(khoc_radix_add_pages(&tree, 0x5000, 1), want);
-			EXPECT_EQ(khoc_radix_union(&tree, 0, 64, bitmap), want);
-			EXPECT_EQ(khoc_radix_count(&tree, 0, ~0ULL, &counts), want);
-			EXPECT_EQ(khoc_radix_nodes(&tree, count_node, &nodes), want);
-			EXPECT(!khoc_radix_lookup(&tree, 0x5000, &block));
-			EXPECT(!khoc_radix_next(&tree, 0, ~0ULL, &block));
-			EXPECT_EQ(khoc_radix_walk(&tree, 0, ~0ULL, NULL, NULL), want);
-			/* Nothing behind the damage is freed. */
-			khoc_radix_destroy(&tree);
-			EXPECT_EQ(image.live, level);
-			image_destroy(&image);
-		}
-	}
-}
-
-static int count_run(void *ctx, const struct khoc_run *run)
-{
-	((u64 *)ctx)[run->order] += run->nr;
-	return 0;
-}
-
-/*
- * One table whose words all name the next, down to one full leaf: 2^45 keys and more. The
- * walk sees no more than the image can hold.
- */
-TEST(aliased_nodes_end)
-{
-	struct khoc_radix tree;
-	u64 runs[64] = {0}, nodes = 0;
-	struct khoc_block block;
-	struct image image;
-	kho_pa_t pa[6];
-
-	image_make(&image, 12, 1ULL << 34, NODE_LO(12), 64, true);
-	for (int i = 0; i < 6; i++)
-		pa[i] = image_node(&image);
-	memset(image.bytes + pa[0], 0xff, 4096);
-	for (int i = 1; i < 6; i++)
-		for (int j = 0; j < 512; j++)
-			*image_word(&image, pa[i] + 8 * (u64)j) = pa[i - 1];
-	EXPECT_EQ(khoc_radix_attach(&tree, &image.mem, 12, pa[5]), 0);
-	EXPECT_EQ(khoc_radix_walk(&tree, 0, ~0ULL, count_run, runs), 0);
-	for (int order = 0; order < 64; order++)
-		EXPECT_EQ(runs[order], order > 22 ? 0 : 1ULL << (22 - order));
-	EXPECT(khoc_radix_next(&tree, 0x1234, ~0ULL, &block));
-	EXPECT_EQ(block.pa, 0x2000);
-	EXPECT_EQ(block.order, 1);
-	/* Nodes are visited at most once per page of the region. */
-	EXPECT_EQ(khoc_radix_nodes(&tree, count_node, &nodes), -KHO_E_CYCLE);
-	EXPECT(nodes <= 64);
-	/* A loop: the root below itself. */
-	for (int j = 0; j < 512; j++)
-		*image_word(&image, pa[5] + 8 * (u64)j) = pa[5];
-	nodes = 0;
-	EXPECT_EQ(khoc_radix_nodes(&tree, count_node, &nodes), -KHO_E_CYCLE);
-	EXPECT(nodes <= 64);
-	EXPECT_EQ(khoc_radix_prune(&tree), 0);
-	image_destroy(&image);
-}
-
 TEST(a_growing_image)
 {
 	/* Each step moves the lowest table that covers order 0 up, or past the short cuts. */
@@ -807,11 +521,8 @@ TEST_SUITE(radix, TEST_CASE(levels_of_each_page_size), TEST_CASE(keys_as_worked_
 	   TEST_CASE(bits_lie_as_worked_by_hand), TEST_CASE(decode_refuses_what_is_no_key),
 	   TEST_CASE(init_and_attach_errors), TEST_CASE(add_del_test_every_page_size),
 	   TEST_CASE(operands_that_are_no_block), TEST_CASE(add_without_memory),
-	   TEST_CASE(reserve_is_enough_for_any_key), TEST_CASE(ranges_across_leaves),
-	   TEST_CASE(range_without_memory), TEST_CASE(split_takes_the_largest_aligned_order),
-	   TEST_CASE(pages_are_marked_as_split), TEST_CASE(pages_without_memory_leave_no_mark),
-	   TEST_CASE(reorder_both_ways), TEST_CASE(lookup_and_next), TEST_CASE(walk_yields_runs),
-	   TEST_CASE(prune_frees_what_is_empty), TEST_CASE(loser_frees_its_node),
-	   TEST_CASE(damaged_child), TEST_CASE(aliased_nodes_end), TEST_CASE(a_growing_image),
+	   TEST_CASE(reserve_is_enough_for_any_key), TEST_CASE(lookup_and_next),
+	   TEST_CASE(walk_yields_runs), TEST_CASE(prune_frees_what_is_empty),
+	   TEST_CASE(loser_frees_its_node), TEST_CASE(a_growing_image),
 	   TEST_CASE(the_end_inside_a_leaf), TEST_CASE(pruned_tables_are_forgotten),
 	   TEST_CASE(two_images_at_once));

@@ -8,7 +8,7 @@
 
 #define NODE_LO(shift) (16ULL << (shift))
 
-/**
+/*
  * struct pair - a walk and an iterator beside it
  * @left: runs until the walk is to be stopped
  */

@@ -17,7 +17,7 @@ static void sound(const struct fdt *fdt)
 {
 	struct khoc_report report;
 
-	EXPECT_EQ(fdt_check_full(fdt->bytes, SIZE), 0);
+	EXPECT(shim_fdt_sound(fdt->bytes, SIZE));
 	EXPECT_EQ(khoc_root_check(fdt->bytes, SIZE, 0, IMAGE, &report), 0);
 	EXPECT_EQ(report.fault, 0);
 }
@@ -89,7 +89,7 @@ TEST(find_next_remove)
 {
 	static const char *const names[] = {"a", "bb", "a-much.longer+name,of_29-bytes"};
 	struct khoc_subtree subtree;
-	struct fdt fdt, to;
+	static struct fdt fdt, to; /* together too large for a kernel's stack */
 	int pos = 0;
 
 	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
@@ -131,7 +131,7 @@ TEST(names_that_are_refused)
 	char longest[65];
 	const char *bad[] = {"", "a b", "a/b", "a@1", "\xc3\xa9", "a\n", "a:b", longest};
 	struct khoc_subtree subtree = {.data = 0x1000, .size = 1};
-	struct fdt fdt, to;
+	static struct fdt fdt, to;
 
 	memset(longest, 'x', 64);
 	longest[64] = 0;
@@ -151,7 +151,7 @@ TEST(names_that_are_refused)
 TEST(too_small)
 {
 	struct khoc_subtree subtree = {"name", 0x1000, 1, NULL, 0};
-	struct fdt fdt, to;
+	static struct fdt fdt, to;
 	size_t size;
 
 	for (size = 0; khoc_root_create(fdt.bytes, size, 0x5000); size++)
@@ -198,7 +198,7 @@ TEST(edited_in_place)
 {
 	u64 tree = 0x5000, data = 0x7000, size = 100;
 	struct khoc_subtree subtree;
-	struct fdt fdt, to;
+	static struct fdt fdt, to;
 	int node, pos = 0;
 
 	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, tree), 0);
@@ -231,7 +231,7 @@ TEST(edited_in_place)
 TEST(compatible_list_is_kept)
 {
 	static const char list[] = "kho-v4;radix-v1;x-v1\0kho-v4";
-	struct fdt fdt, to;
+	static struct fdt fdt, to;
 	const void *prop;
 	int len;
 
@@ -263,7 +263,7 @@ static bool edit(void *ctx, struct khoc_subtree *subtree)
 TEST(edited_on_the_way)
 {
 	struct khoc_subtree subtree;
-	struct fdt fdt, to;
+	static struct fdt fdt, to;
 	int pos = 0;
 
 	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
@@ -305,7 +305,7 @@ static void as_linux_asks(const struct fdt *fdt, const char *first)
 
 TEST(composites)
 {
-	struct fdt fdt, to;
+	static struct fdt fdt, to;
 	char many[600] = "kho-v4";
 
 	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);

@@ -3,6 +3,7 @@
  * Prints every example of docs/abi.md as a fenced block, made by the code that makes the
  * real thing. check_abi.py holds the document against it.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <libfdt.h>
 
 #include <kho/abi/handover.h>
+#include <kho/abi/migration.h>
 #include <kho/abi/slab.h>
 #include <kho/slab.h>
 
@@ -188,6 +190,20 @@ static int array_publish(void *ctx, __u64 *slot, __u64 value, kho_pa_t fresh, kh
 	return 0;
 }
 
+/* The descriptor before the last store of an update. */
+static void array_death(struct khoc_array *array)
+{
+	struct kho_abi_array died;
+
+	need(!khoc_array_set(array, 9, 11), "set");
+	died = *array->desc;
+	died.count--;
+	hexdump("array-died", &died, sizeof(died));
+	printf("```values array-died-word\nat word\n%#llx %#llx\n```\n",
+	       (unsigned long long)died.slot_pa,
+	       (unsigned long long)*(__u64 *)(array_image + died.slot_pa));
+}
+
 static void array_example(void)
 {
 	static const struct khoc_mem_ops ops = {
@@ -215,6 +231,7 @@ static void array_example(void)
 	while (khoc_array_iter_next(&iter, &index, &entry) == 1)
 		printf("%#llx %#llx\n", (unsigned long long)index, (unsigned long long)entry);
 	printf("```\n");
+	array_death(&array);
 }
 
 static void compat_strings(void)
@@ -614,6 +631,61 @@ static void messages(void)
 	hexdump("msg-grant", &grant, sizeof(grant));
 }
 
+#define BODY(message) (sizeof(message) - sizeof((message).head))
+
+static void more_messages(void)
+{
+	struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_fds body;
+		__u64 token[2];
+	} fds = {{KHO_ABI_MSG_MAGIC, KHO_MSG_FD, BODY(fds)}, {2, 0}, {7, 0xffffffff00000000}};
+	struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_upgrade body;
+		char argv[12];
+	} upgrade = {{KHO_ABI_MSG_MAGIC, KHO_MSG_CTL_UPGRADE, BODY(upgrade)},
+		     {.ready_ms = 30000, .flags = KHO_UPGRADE_OLD_ARGS, .alive_ms = 500},
+		     "cached\0-p80"};
+	struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_result body;
+		char text[12];
+	} result = {{KHO_ABI_MSG_MAGIC, KHO_MSG_UPGRADED, BODY(result)},
+		    {-ETIMEDOUT, KHO_STEP_READY},
+		    "time is over"};
+	struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_register body;
+	} registration = {{KHO_ABI_MSG_MAGIC, KHO_MSG_REGISTER, BODY(registration)},
+			  {4711, 0, 3, "mycache", "1.4"}};
+	static const struct kho_abi_exec_fd exec[] = {{7, 12, 0}, {0xffffffff00000000, 5, 0}};
+
+	hexdump("msg-fds", &fds, sizeof(fds));
+	hexdump("msg-upgrade", &upgrade, sizeof(upgrade));
+	hexdump("msg-result", &result, sizeof(result));
+	hexdump("msg-register", &registration, sizeof(registration));
+	hexdump("exec-fds", exec, sizeof(exec));
+}
+
+/* What stands in an arena beside what slab() and arena_header() show. */
+static void owner_and_journal(void)
+{
+	struct kho_abi_owner owner = {.futex = 4713 | 1U << 31,
+				      .pid = 4711,
+				      .start_time = 123456,
+				      .comm = "mycache",
+				      .pid_ns = 4026531836,
+				      .heir = 0};
+	static const struct kho_abi_journal journal = {.next = 0,
+						       .object = {0x550000201000, 0x550000204000}};
+
+	for (unsigned int i = 0; i < sizeof(owner.boot_id); i++)
+		owner.boot_id[i] = (__u8)(0xb0 + i);
+	hexdump("owner", &owner, sizeof(owner));
+	hexdump("journal", &journal, sizeof(journal));
+}
+
 int main(void)
 {
 	radix_geometry();
@@ -632,7 +704,9 @@ int main(void)
 	geometry();
 	arena_header();
 	heap();
+	owner_and_journal();
 	note();
 	messages();
+	more_messages();
 	return 0;
 }

@@ -20,8 +20,12 @@ import subprocess
 import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../reader")
-from arena_reader import crc6, crc16, crc32c  # noqa: E402
 import luo_reader  # noqa: E402  (another directory's)
+from core_reader import (Image, array_cap, key_of, read_array, read_blocks, read_tree,  # noqa: E402
+                         read_vmalloc, tree_shape)
+from fdt_reader import Fdt, compat_parts, read_memblock  # noqa: E402
+from kho_bytes import Refused, crc6, crc16, crc32c  # noqa: E402
+from slab_reader import CLASSES, Slab, read_cache, read_large, slab_geometry, slab_order  # noqa: E402
 
 failures = []
 
@@ -91,6 +95,9 @@ def check_layouts(top, text):
         for field, off in fields.get(name, {}).items():
             expect(f"struct {name}.{field}: offset", doc.get(field), off)
     expect("structures without a table in docs/abi.md", sorted(set(sizes) - seen), [])
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+        if "### struct" in section and "```hexdump" not in section:
+            failures.append(f"section {section.splitlines()[0]}: no worked example")
 
 
 def check_numbers(top, text):
@@ -123,142 +130,48 @@ def check_versions(top):
             expect(f"{path}: version string", string, versions[string.rpartition("-v")[0]])
     text = open(f"{top}/docs/abi.md").read()
     for string in versions.values():
-        if string not in text:
-            failures.append(f"docs/abi.md: {string} is not mentioned")
+        section = re.search(rf"^## {string}\n(.*?)(?=^## |\Z)", text, re.S | re.M)
+        if not section or "```hexdump" not in section[1]:
+            failures.append(f"docs/abi.md: no section {string} with a worked example")
 
 
 # ---- the second reader: bit by bit, as docs/abi.md has it ------------------------
-
-def tree_shape(shift):
-    order0, table, bitmap = 64 - shift, shift - 3, shift + 3
-    return order0, table, bitmap, -(-(order0 - bitmap + 1) // table) + 1
-
-
-def tree_blocks(data, root, shift):
-    """All blocks of a tree, from the bytes."""
-    order0, table, bitmap, levels = tree_shape(shift)
-    found, todo = [], [(root, levels - 1, 0)]
-    while todo:
-        pa, level, key = todo.pop()
-        if level:
-            words = struct.unpack_from(f"<{1 << table}Q", data, pa)
-            for i, child in enumerate(words):
-                if child:
-                    todo.append((child, level - 1, key | i << (bitmap + (level - 1) * table)))
-            continue
-        for bit in range(1 << bitmap):
-            if data[pa + bit // 8] >> bit % 8 & 1:
-                order = order0 - ((key | bit).bit_length() - 1)
-                found.append((((key | bit) ^ 1 << order0 - order) << shift + order, order))
-    return sorted(found)
-
 
 def check_radix(doc):
     for shift, order0, table, bitmap, levels in (map(int, r) for r in rows(doc["radix-geometry"])):
         expect(f"geometry of shift {shift}", (order0, table, bitmap, levels), tree_shape(shift))
     for row in rows(doc["radix-keys"]):
         shift, order, pa, key = (int(x, 0) for x in row)
-        expect(f"key of {row}", key, 1 << 64 - shift - order | pa >> shift + order)
+        expect(f"key of {row}", key, key_of(shift, pa, order))
     data = image(doc["radix-tree"])
-    expect("blocks of the tree", tree_blocks(data, 0x400, 6),
+    expect("blocks of the tree", read_tree(Image(data, 6, 0x2000, 0x1000), 0x400, 0x400, 0x1000),
            [(0x1000, 0), (0x1040, 0), (0x1200, 3)])
 
 
-def array_cap(shift, width):
-    return ((1 << shift) - 16) // (8 + width)
-
-
-def array_node(data, pa, shift, level, lo, last):
-    """What counts of a node: (key, word), ascending."""
-    base, width, has_level, nr_sorted, nr_used, _ = struct.unpack_from("<QBBHHH", data, pa)
-    expect(f"node at {pa:#x}: level", has_level, level)
-    cap = array_cap(shift, width)
-    words = struct.unpack_from(f"<{cap}Q", data, pa + 16)
-    if width:
-        letter = {2: "H", 4: "I", 8: "Q"}[width]
-        keys = struct.unpack_from(f"<{nr_used}{letter}", data, pa + 16 + 8 * cap)
-        expect(f"node at {pa:#x}: order", list(keys[:nr_sorted]), sorted(set(keys[:nr_sorted])))
-        expect(f"node at {pa:#x}: tail", 0 <= nr_used - nr_sorted <= 32 and nr_used <= cap, True)
-    else:
-        keys = range(cap)
-    found = [(key + (0 if level else base), word) for key, word in zip(keys, words)]
-    return sorted((key, word) for key, word in found if word and lo <= key <= last)
-
-
-def array_entries(data, pa, shift):
-    """All entries, and the number that the descriptor says, from the bytes."""
-    magic, version, has_shift, zero, root, count, following, slot, doomed = struct.unpack_from(
-        "<IHBBQQQQQ", data, pa)
-    expect("array", (magic, version, has_shift, zero), (0x4B415252, 1, shift, 0))
-    if following != count:
-        word, = struct.unpack_from("<Q", data, slot)
-        if bool(word) == (following > count):
-            count = following
-    found, todo = [], [(root & ~63, root & 63, 0, 2**64 - 1)] if root else []
-    while todo:
-        pa, level, lo, last = todo.pop()
-        keys = array_node(data, pa, shift, level, lo, last)
-        if not level:
-            found += keys
-            continue
-        expect(f"node at {pa:#x}: first separator", keys[0][0], lo)
-        ends = [key - 1 for key, _ in keys[1:]] + [last]
-        todo += [(word, level - 1, key, end) for (key, word), end in zip(keys, ends)]
-    return sorted(found), count if root else 0
+def check_death(doc):
+    """The same array with index 9 set, as a death before the last store leaves it."""
+    data = bytearray(image(doc["array"]))
+    at, word = (int(x, 0) for x in rows(doc["array-died-word"])[0])
+    data[0x40:0x80] = image(doc["array-died"])
+    struct.pack_into("<Q", data, at, word)
+    node = at & ~63  # the leaf of 7, 8 and 1000000, to which a fourth key was written behind the others
+    struct.pack_into("<HH", data, node + 10, 3, 4)
+    struct.pack_into("<I", data, node + 16 + 8 * array_cap(6, 4) + 4 * 3, 9)
+    array = read_array(Image(data, 6), 0x40)
+    expect("array after a death", (array.count, array.entries.get(9)), (7, word))
 
 
 def check_array(doc):
     for shift, *caps in (map(int, r) for r in rows(doc["array-capacity"])):
         expect(f"capacities of shift {shift}", caps, [array_cap(shift, w) for w in (0, 2, 4, 8)])
     entries = [tuple(int(x, 0) for x in r) for r in rows(doc["array-entries"])]
-    expect("entries of the array", array_entries(image(doc["array"]), 0x40, 6),
-           (entries, len(entries)))
+    array = read_array(Image(image(doc["array"]), 6), 0x40)
+    expect("entries of the array", (list(array.entries.items()), array.count), (entries, len(entries)))
+    expect("pages of the array", sorted(array.pages), [0x80, 0x100, 0x140])
+    check_death(doc)
     expect("entries", entries,
            [(7, 42 << 1 | 1), (8, 0x3C0), (1000000, 3), (1000100, 7), (1 << 40, 9),
             (2**64 - 1, 0x3C8)])
-
-
-def read_fdt(data):
-    magic, total, structure, strings, reserved, version, last, _, _, size = struct.unpack_from(
-        ">10I", data)
-    expect("FDT header", (magic, total, version, last <= 17), (0xD00DFEED, len(data), 17, True))
-    expect("FDT reservations", data[reserved:reserved + 16], bytes(16))
-    at, path, props = structure, [], {}
-    while True:
-        token, = struct.unpack_from(">I", data, at)
-        at += 4
-        if token == 1:
-            name = data[at:data.index(0, at)].decode()
-            path.append(name)
-            at += len(name) + 4 & ~3
-        elif token == 2:
-            path.pop()
-        elif token == 3:
-            length, off = struct.unpack_from(">II", data, at)
-            at += 8
-            name = data[strings + off:data.index(0, strings + off)].decode()
-            props["/".join(path[1:] + [name])] = data[at:at + length]
-            at += length + 3 & ~3
-        else:
-            expect("last token", token, 9)
-            expect("end of the structure", at, structure + size)
-            return props
-
-
-def compat_parts(string):
-    """Base and parts of a compatibility string as (name, version, optional), or None."""
-    parts = []
-    if not 0 < len(string) < 512:
-        return None
-    for i, text in enumerate(string.split(b";")):
-        match = re.fullmatch(rb"([A-Za-z0-9_,+-]{1,31})-v([1-9][0-9]{0,9})(\??)", text)
-        if not match or int(match[2]) >= 1 << 32 or (not i and match[3]):
-            return None
-        parts.append((match[1], int(match[2]), bool(match[3])))
-    order = string.split(b";")[1:]
-    if len(order) > 32 or order != sorted(order) or len({p[0] for p in parts[1:]}) != len(order):
-        return None
-    return parts
 
 
 def check_compat(doc):
@@ -269,62 +182,27 @@ def check_compat(doc):
     for string in b"", b"kho", b"kho-v0", b"kho-v4;", b"kho-v4;b-v1;a-v1", b"kho-v4;a-v1;a-v2", b"kho-v4?":
         expect(f"parts of {string}", compat_parts(string), None)
     expect("parts", compat_parts(b"kho-v4;a-b-v2?;c-v1"), [(b"kho", 4, False), (b"a-b", 2, True), (b"c", 1, False)])
-    first = read_fdt(image(doc["root-fdt"]))["compatible"].split(b"\0")[0]
+    first = Fdt(image(doc["root-fdt"]), 1 << 30).compatible[0]
     expect("what the arena is made of", compat_parts(first),
            [(b"kho", 4, False), (b"arena", 1, False), (b"radix", 1, False), (b"slab", 1, False)])
 
 
 def check_root(doc):
-    props = read_fdt(image(doc["root-fdt"]))
-    want = {
-        "compatible": b"kho-v4;arena-v1;radix-v1;slab-v1\0kho-v4\0",
-        "preserved-memory-map": struct.pack("<Q", 0x40000),
-        "kexec-metadata/preserved-data": struct.pack("<Q", 0x11000),
-        "kexec-metadata/blob-size": struct.pack("<Q", 73),
-        "table/preserved-data": struct.pack("<Q", 0x2A000),
-        "table/blob-size": struct.pack("<Q", 64),
-        "table/kho,type": b"mycache-table\0",
-        "table/kho,type-version": struct.pack("<I", 1),
-    }
-    expect("properties of the root FDT", props, want)
-    version, release, count = struct.unpack("<I65sI", image(doc["metadata"]))
-    expect("metadata", (version, release.rstrip(b"\0"), count), (1, b"mycache 1.4", 3))
+    data = image(doc["root-fdt"])
+    fdt = Fdt(data, 1 << 30)
+    expect("compatible", fdt.compatible, [b"kho-v4;arena-v1;radix-v1;slab-v1", b"kho-v4"])
+    expect("size, tree", (struct.unpack_from(">I", data, 4)[0], fdt.tree_root), (len(data), 0x40000))
+    expect("subtrees", [(s.name, s.data, s.size, s.type, s.version) for s in fdt.subtrees],
+           [("kexec-metadata", 0x11000, 73, None, None), ("table", 0x2A000, 64, b"mycache-table", 1)])
+    expect("metadata", luo_reader.read_metadata(image(doc["metadata"])), (b"mycache 1.4", 3))
 
 
-def vmalloc_blocks(data, desc, shift, image_size):
+def vmalloc_blocks(data, desc):
     """The addresses that a descriptor stands for, or the name of the fault."""
-    first, total, flags, order = struct.unpack("<QIHH", desc)
-    page, per = 1 << shift, (1 << shift - 3) - 1
-    if flags & ~3:
-        return "VERSION"
-    if order > 31 or total % (1 << order):
-        return "ORDER"
-    if not total or total > image_size >> shift:
-        return "RANGE"
-    found, chunk, seen = [], first, set()
-    while True:
-        if chunk % page:
-            return "ALIGN"
-        if not chunk or chunk + page > image_size:
-            return "RANGE"
-        if chunk in seen:
-            return "CYCLE"
-        seen.add(chunk)
-        following, *words = struct.unpack_from(f"<{per + 1}Q", data, chunk)
-        nr = (words + [0]).index(0)
-        if any(words[nr:]) or following and nr < per:
-            return "FORMAT"
-        for pa in words[:nr]:
-            if pa % (page << order):
-                return "ALIGN"
-            if pa + (page << order) > image_size:
-                return "RANGE"
-            found.append(pa)
-        if len(found) > total >> order:
-            return "RANGE"
-        if not following:
-            return found if len(found) == total >> order else "RANGE"
-        chunk = following
+    try:
+        return read_vmalloc(Image(data, 6, 0x2000), bytes(desc))[0]
+    except Refused as why:
+        return str(why).partition(":")[0]
 
 
 def check_vmalloc(doc):
@@ -332,18 +210,18 @@ def check_vmalloc(doc):
            [[s, (1 << s - 3) - 1] for s in (6, 12, 14, 16)])
     desc, data = image(doc["vmalloc-desc"]), image(doc["vmalloc-chunks"])
     want = [0x1000 + i * 3 % 10 * 128 for i in range(10)]
-    expect("blocks of the area", vmalloc_blocks(data, desc, 6, 8192), want)
+    expect("blocks of the area", vmalloc_blocks(data, desc), want)
     for fault, at, value in (("VERSION", 12, 7), ("ORDER", 8, 19), ("RANGE", 8, 18),
                              ("RANGE", 8, 22), ("ALIGN", 0, desc[0] + 8)):
         bad = bytearray(desc)
         bad[at] = value
-        expect(f"descriptor with {value} at {at}", vmalloc_blocks(data, bytes(bad), 6, 8192), fault)
+        expect(f"descriptor with {value} at {at}", vmalloc_blocks(data, bad), fault)
     first = struct.unpack_from("<Q", desc)[0]
     for fault, at, value in (("CYCLE", 0, first), ("FORMAT", 8 * 4, 0), ("ALIGN", 8, 0x1040),
                              ("RANGE", 8, 0x2000), ("RANGE", 0, 0)):
         bad = bytearray(data)
         struct.pack_into("<Q", bad, first + at, value)
-        expect(f"chunk with {value:#x} at {at}", vmalloc_blocks(bytes(bad), desc, 6, 8192), fault)
+        expect(f"chunk with {value:#x} at {at}", vmalloc_blocks(bytes(bad), desc), fault)
 
 
 def geometry(max_size):
@@ -374,136 +252,61 @@ def check_arena(doc):
                value << 16 | crc16(value, offset))
 
 
-def slab_geometry(size, order):
-    total, align = 4096 << order, min(size & -size, 4096)
-    nr = (total - 64) // (size + 1)
-    while True:
-        off = -(-(64 + nr) // align) * align
-        if off + nr * size <= total:
-            return nr, off
-        nr -= 1
-
-
-def read_slab(data, pa):
-    """Header and states, as a reader has to check them."""
-    magic, version, order, size, nr, off, flags, cache = struct.unpack_from("<4sHHIIIIQ", data)
-    expect("slab", (magic, version, order), (b"SLAB", 1, 4 if size <= 4096 else 6))
-    expect("slab's geometry", (nr, off), slab_geometry(size, order))
-    expect("slab's flags", flags & ~1 or flags and not cache, 0)
-    expect("slab's sizes", (size % 16, 16 <= size <= 32768, cache % 16, pa % (4096 << order)),
-           (0, True, 0, 0))
-    expect("slab's reserved bytes", data[32:60], bytes(28))
-    expect("slab's crc", struct.unpack_from("<I", data, 60)[0],
-           crc32c(data[:60] + struct.pack("<Q", pa)))
-    expect("states", set(data[64:64 + nr]) - {0, 0xA5, 0x5A} - ({0x3C} if flags & 1 else set()),
-           set())
-    return size, nr, off, flags, cache
-
-
-def free_bytes(data, nr, off, size):
-    """Of a SINGLE slab: all that is in no object that is LIVE, RESERVED or FREED."""
-    yield data[64 + nr:off]
-    for i in range(nr):
-        if not data[64 + i]:
-            yield data[off + i * size:off + (i + 1) * size]
-    yield data[off + nr * size:]
-
-
-def read_cache(data, pa):
-    magic, version, pad, size, align, object_size, flags, name, pad2, crc = struct.unpack(
-        "<4sHHIIII64sII", data)
-    expect("cache", (magic, version, pad, pad2, flags & ~1), (b"CACH", 1, 0, 0, 0))
-    expect("cache's alignment", align in {1 << i for i in range(13)}, True)
-    step = max(align, 16)
-    expect("cache's object size", object_size, -(-size // step) * step)
-    expect("cache's name", bool(re.fullmatch(rb"[A-Za-z0-9._+-]{1,63}\0+", name)), True)
-    expect("cache's crc", crc, crc32c(data[:92] + struct.pack("<Q", pa)))
-    return object_size, flags, name.rstrip(b"\0")
-
-
 def check_cache(doc):
     record_pa, slab_pa, first = (int(x, 0) for x in rows(doc["cache-place"])[0])
-    expect("cache", read_cache(image(doc["cache-record"]), record_pa), (32, 1, b"keys"))
+    expect("cache", read_cache(image(doc["cache-record"]), record_pa), ("keys", 20, 1, 32, 1))
     data = image(doc["single-slab"])
-    size, nr, off, flags, cache = read_slab(data, slab_pa)
-    expect("slab of the cache", (size, flags, cache), (32, 1, record_pa))
-    expect("first object", first, slab_pa + off)
-    expect("states", data[64:64 + nr], bytes([0xA5, 0x3C] + [0] * (nr - 2)))
-    expect("free bytes", any(map(any, free_bytes(data, nr, off, size))), False)
-    expect("objects", data[off:off + 64],
-           (b"\xa0" * 20).ljust(32, b"\0") + (b"\xa1" * 20).ljust(32, b"\0"))
+    slab = Slab(data, slab_pa, 4)
+    expect("slab of the cache", (slab.size, slab.flags, slab.cache), (32, 1, record_pa))
+    expect("first object", first, slab_pa + slab.off)
+    expect("states", slab.states, bytes([0xA5, 0x3C] + [0] * (slab.nr - 2)))
+    expect("free bytes", any(map(any, slab.free_bytes())), False)
+    expect("objects", (slab.object(0), slab.object(1)),
+           ((b"\xa0" * 20).ljust(32, b"\0"), (b"\xa1" * 20).ljust(32, b"\0")))
 
 
 def check_slab(doc):
-    sizes = [16 * i for i in range(1, 9)]
-    sizes += [base + base // 4 * i for base in (128 << i for i in range(8)) for i in range(1, 5)]
-    expect("size classes", [int(r[0]) for r in rows(doc["slab-geometry"])], sizes)
+    expect("size classes", [int(r[0]) for r in rows(doc["slab-geometry"])], CLASSES)
     for size, order, nr, off in ([int(x) for x in r] for r in rows(doc["slab-geometry"])):
         expect(f"slab of {size}", (order, nr, off),
-               (4 if size <= 4096 else 6, *slab_geometry(size, order)))
-    data = image(doc["slab-header"])
+               (slab_order(12, size), *slab_geometry(size, slab_order(12, size))))
     pa, first, second = (int(x, 0) for x in rows(doc["slab-place"])[0])
-    size, nr, off, flags, cache = read_slab(data, pa)
-    expect("slab", (size, flags, cache), (3072, 0, 0))
-    expect("objects", (first, second), (pa + off, pa + off + size))
-    expect("states", data[64:], bytes([0, 0xA5] + [0] * (nr - 2)))
+    slab = Slab(image(doc["slab-header"]), pa, 4)
+    expect("slab", (slab.size, slab.flags, slab.cache), (3072, 0, 0))
+    expect("objects", (first, second), (pa + slab.off, pa + slab.off + slab.size))
+    expect("states", slab.states, bytes([0, 0xA5] + [0] * (slab.nr - 2)))
     slot, value, new, old = struct.unpack_from("<QQQQ", image(doc["intent"]))
     expect("intent", (slot, value, new, old),
            (0, 0x550000000000 + second, 0x550000000000 + second, 0))
 
 
 def check_large(doc):
-    data = image(doc["large-header"])
     pa = int(rows(doc["large-place"])[0][0], 0)
-    magic, version, pad, run, pages, size, crc = struct.unpack_from("<4sHHQQQI", data)
-    expect("large object", (magic, version, pad, run, pages), (b"LARG", 1, 0, pa - 64, 25))
-    expect("large object's end", pa + size, run + pages * 4096)
-    expect("large object's crc", crc, crc32c(data[:32] + struct.pack("<Q", pa - 64)))
+    data = bytes(pa - 64) + image(doc["large-header"])
+    expect("large object", read_large(data, pa, 0x200000, 0x300000), (pa - 64, 25, 25 * 4096 - 64))
 
 
 # ---- block-v1, luo-v5, memblock-v1 ------------------------------------------------
 
 def check_blocks(doc):
     data = image(doc["blocks"])
-    records, blocks = luo_reader.read_blocks(data, 64, 20, 0x1000)
-    expect("blocks", blocks, 2)
+    records, blocks = read_blocks(Image(data, 6), 20, 0x1000)
+    expect("blocks", blocks, [0x1000, 0x1080])
     expect("records", [data[r:r + 20] for r in records], [b"a" * 20, b"b" * 20, b"c" * 20])
     expect("live update", luo_reader.read_luo(image(doc["luo"]), 128, 0x100),
            [2, {b"vm-1": [(b"memfd-v2", 0x17000, 1), (b"memfd-v2", 0x18000, 42)], b"idle": []},
             [(b"iommu-v1", 0x19000, 2)]])
-    folios = struct.unpack("<4Q", image(doc["memfd-folios"]))
-    expect("folios of a memory file", [(word & (1 << 52) - 1, word >> 52, index)
-                                       for word, index in zip(folios[::2], folios[1::2])],
-           [(0x2000, 3, 0), (0x123456789, 3, 7)])
+    # The list's place, as the text says: its chunk at 0x2000, which leads to a page of our choice.
+    data = bytearray(0x4000)
+    data[0x1000:0x1030] = image(doc["memfd"])
+    struct.pack_into("<QQ", data, 0x2000, 0, 0x3000)
+    data[0x3000:0x3020] = image(doc["memfd-folios"])
+    expect("memory file", luo_reader.read_memfd(Image(data, 12, 1 << 50), 0x1000),
+           (100, 9 * 4096, 4, [(0x2000 << 12, 3, 0), (0x123456789 << 12, 3, 7)]))
 
 
 def check_memblock(doc):
-    data = image(doc["reserve-mem"])
-    head = struct.unpack_from(">10I", data)
-    expect("memblock's FDT", (head[0], head[1]), (0xD00DFEED, len(data)))
-    at, strings, nodes, depth = head[2], head[3], {}, 0
-    while True:
-        token, = struct.unpack_from(">I", data, at)
-        at += 4
-        if token == 1:
-            name = data[at:data.index(0, at)]
-            nodes[name] = props = {}
-            at += len(name) + 4 & ~3
-            depth += 1
-        elif token == 2:
-            depth -= 1
-        elif token == 3:
-            size, name_at = struct.unpack_from(">II", data, at)
-            name_at += strings
-            props[data[name_at:data.index(0, name_at)]] = data[at + 8:at + 8 + size]
-            at += 8 + (size + 3 & ~3)
-        elif token == 9:
-            break
-    expect("memblock's depth", depth, 0)
-    expect("regions", nodes, {
-        b"": {b"compatible": b"memblock-v1\0"},
-        b"oops": {b"compatible": b"reserve-mem-v1\0", b"start": struct.pack("<Q", 0x1000),
-                  b"size": struct.pack("<Q", 0x800)}})
+    expect("regions", read_memblock(image(doc["reserve-mem"]), 0x2000), {b"oops": (0x1000, 0x800)})
 
 
 def check_messages(doc):
@@ -512,6 +315,29 @@ def check_messages(doc):
            (b"KHO1", 1, len(data) - 8, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0"),
             4711, 1, b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
     expect("GRANT", struct.unpack("<4sHHQ", image(doc["msg-grant"])), (b"KHO1", 6, 8, 4))
+    listening = 0xFFFFFFFF00000000
+    expect("FD", struct.unpack("<4sHHIIQQ", image(doc["msg-fds"])), (b"KHO1", 2, 24, 2, 0, 7, listening))
+    data = image(doc["msg-upgrade"])
+    expect("CTL_UPGRADE", struct.unpack_from("<4sHH7I", data),
+           (b"KHO1", 64, len(data) - 8, 30000, 0, 0, 0, 4, 0, 500))
+    expect("CTL_UPGRADE's argv", data[36:].split(b"\0"), [b"cached", b"-p80", b""])
+    data = image(doc["msg-result"])
+    expect("UPGRADED", struct.unpack_from("<4sHHiI", data), (b"KHO1", 35, len(data) - 8, -110, 2))
+    expect("UPGRADED's text", data[16:], b"time is over")
+    expect("REGISTER", struct.unpack("<4sHHIIQ32s32s", image(doc["msg-register"])),
+           (b"KHO1", 32, 80, 4711, 0, 3, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0")))
+    expect("fds over exec", list(struct.iter_unpack("<QiI", image(doc["exec-fds"]))),
+           [(7, 12, 0), (listening, 5, 0)])
+
+
+def check_owner(doc):
+    futex, pad, pid, start, boot, comm, ns, heir, pad2 = struct.unpack(
+        "<IIQQ16s32sQII", image(doc["owner"]))
+    expect("owner", (futex & (1 << 30) - 1, futex >> 30, pid, start, comm.rstrip(b"\0"), heir, pad, pad2),
+           (4713, 2, 4711, 123456, b"mycache", 0, 0, 0))
+    expect("owner's boot and namespace", (boot, ns), (bytes(range(0xB0, 0xC0)), 4026531836))
+    following, *objects = struct.unpack("<64Q", image(doc["journal"]))
+    expect("journal", (following, [o for o in objects if o]), (0, [0x550000201000, 0x550000204000]))
 
 
 def elf_notes(data):
@@ -545,10 +371,10 @@ def check_notes(doc, program):
            (4, 52, 1, b"KHO\0", b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
     found = elf_notes(open(program, "rb").read())
     expect("notes of the application", [f for f in found if f[0] == 1], [(1, "mycache", 1, 2, 2, 1, 2)])
-    versions = [("arena", 1), ("handover", 1), ("kho", 4), ("radix", 1), ("slab", 1), ("vmalloc", 1)]
-    for name, version in versions:
-        record = (3, name, version, version, version, 0, 0)
-        expect(f"notes of the library's headers: {name}", [f for f in found if f[:2] == (3, name)], [record])
+    versions = [("arena", 1, 0), ("array", 1, 4), ("block", 1, 4), ("handover", 1, 0), ("kho", 4, 0), ("radix", 1, 0),
+                ("slab", 1, 0), ("vmalloc", 1, 4)]
+    expect("notes of the library's headers", [f for f in found if f[0] == 3],
+           [(3, name, version, version, version, 0, flags) for name, version, flags in versions])
 
 
 def main():
@@ -562,7 +388,7 @@ def main():
     if not failures:
         for check in (check_compat, check_radix, check_array, check_root, check_vmalloc,
                       check_arena, check_slab, check_cache, check_large, check_blocks,
-                      check_memblock, check_messages):
+                      check_memblock, check_messages, check_owner):
             check(doc)
         check_notes(doc, examples)
     for failure in failures:

@@ -441,6 +441,66 @@ static void workers_that_exit_leave_their_slabs(void **state)
 	kho_free(third);
 }
 
+/* Or whoever asks for figures has all slabs that came in, and the threads that allocate need others. */
+static void counting_objects_takes_no_slab(void **state)
+{
+	void **slot = kho_root("object", "test-object", 1), *second;
+	pthread_t thread;
+	__u64 used;
+
+	assert_int_equal(kho_publish(slot, kho_malloc(3000), NULL), 0);
+	arena_crash();
+	assert_int_equal(kho_pages_discover_all_(), 0);
+	assert_int_equal(arena_live(), 1);
+	used = kho_pages_used_();
+	pthread_create(&thread, NULL, reserve, &second);
+	pthread_join(thread, NULL);
+	slot = kho_root("object", "test-object", 1);
+	assert_int_equal((uintptr_t)*slot >> 16, (uintptr_t)second >> 16);
+	assert_int_equal(kho_pages_used_(), used);
+}
+
+#define TOUCHED 200
+
+static void *replace_all(void *ctx)
+{
+	void **table = ctx;
+
+	/* One by one: what is freed serves for the next but a few. */
+	for (int round = 0; round < 20; round++)
+		for (int i = 0; i < TOUCHED; i++)
+			if (kho_publish(table + i, kho_malloc(3000), table[i]))
+				return NULL;
+	return ctx;
+}
+
+/* The slabs, full ones too, of a thread that looked at everything and allocates nothing serve the others. */
+static void touching_objects_takes_no_slab(void **state)
+{
+	void **slot = kho_root("table", "test-table", 1), **table, *result;
+	pthread_t thread;
+	__u64 used;
+
+	assert_int_equal(kho_publish(slot, kho_calloc(TOUCHED, sizeof(void *)), NULL), 0);
+	table = *slot;
+	for (int i = 0; i < TOUCHED; i++)
+		assert_int_equal(kho_publish(table + i, kho_malloc(3000), NULL), 0);
+	used = kho_pages_used_();
+	for (int program = 0; program < 10; program++) {
+		arena_crash();
+		assert_int_equal(kho_pages_discover_all_(), 0);
+		table = *kho_root("table", "test-table", 1);
+		for (int i = 0; i < TOUCHED; i++)
+			assert_true(kho_usable_size(table[i]) >= 3000);
+		pthread_create(&thread, NULL, replace_all, table);
+		pthread_join(thread, &result);
+		assert_ptr_equal(result, table);
+		/* A slab or two for what is on the way. */
+		assert_true(kho_pages_used_() <= used + 48 * KHO_PAGE_SIZE);
+	}
+	assert_int_equal(arena_live(), TOUCHED + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,6 +525,8 @@ int main(void)
 						drop),
 		cmocka_unit_test_setup_teardown(an_object_does_not_replace_itself, fresh, drop),
 		cmocka_unit_test_setup_teardown(workers_that_exit_leave_their_slabs, fresh, drop),
+		cmocka_unit_test_setup_teardown(counting_objects_takes_no_slab, fresh, drop),
+		cmocka_unit_test_setup_teardown(touching_objects_takes_no_slab, fresh, drop),
 		cmocka_unit_test_setup_teardown(no_slab_is_handed_out_twice, fresh, drop),
 		cmocka_unit_test_setup_teardown(threads_publish_over_each_other, fresh, drop),
 	};

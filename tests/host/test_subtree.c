@@ -8,6 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <kho/array.h>
+#include <kho/block.h>
+#include <kho/vmalloc.h>
+
 #include "arena_fixture.h"
 #include "life.h"
 #include "preserve.h"
@@ -187,6 +191,33 @@ static void metadata_of_a_foreign_arena(void **state)
 	assert_int_equal(count, 3);
 }
 
+/* Of a later version, or not as it must be: nothing of it is told, and nobody is kept from the arena. */
+static void metadata_that_cannot_be_read(void **state)
+{
+	struct kho_abi_metadata *blob;
+	char release[65] = "as before";
+	unsigned int count = 7;
+
+	assert_int_equal(kho_arena_set_metadata_("2", 3), 0);
+	blob = (void *)(kho_arena_.base + slot_in_force() + KHO_ABI_FDT_MAX);
+	blob->version = 2;
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), -KHO_E_VERSION);
+	assert_non_null(strstr(kho_error(), "metadata"));
+	blob->version = 1;
+	memset(blob->previous_release, 'x', sizeof(blob->previous_release));
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), -KHO_E_FORMAT);
+	assert_non_null(strstr(kho_error(), "previous_release"));
+	assert_string_equal(release, "as before");
+	assert_int_equal(count, 7);
+	blob->previous_release[64] = 0;
+	arena_crash();
+	assert_int_equal(kho_metadata(release, &count), 0);
+	assert_int_equal(strlen(release), 64);
+	assert_int_equal(count, 3);
+}
+
 /* Called a named root by a foreign writer: its blob is no cell. */
 static void metadata_that_is_called_a_root(void **state)
 {
@@ -312,6 +343,127 @@ static void a_full_fdt_is_told_and_changes_nothing(void **state)
 	assert_non_null(kho_root("r", "t", 1));
 }
 
+/* What the arena is made of, by what lies in it. */
+static const char *composite(void)
+{
+	return khoc_root_composite(kho_arena_.base + slot_in_force());
+}
+
+struct first_ones {
+	__u64 head;
+	struct kho_array_desc array;
+	struct kho_vmalloc area;
+	char *pages;
+};
+
+static int make_array(struct first_ones *all)
+{
+	return kho_array_init(&all->array);
+}
+
+static int make_block(struct first_ones *all)
+{
+	struct kho_block_set set;
+
+	assert_int_equal(kho_block_set_init(&set, &all->head, 8), 0);
+	if (all->head)
+		assert_int_equal(kho_block_set_restore(&set), 0);
+	return kho_block_set_grow(&set, 1);
+}
+
+static int append_record(struct first_ones *all)
+{
+	struct kho_block_set_it it;
+	struct kho_block_set set;
+	__u64 record = 1;
+
+	assert_int_equal(kho_block_set_init(&set, &all->head, 8), 0);
+	kho_block_set_it_init(&it, &set);
+	return kho_block_set_it_append(&it, &record);
+}
+
+static int preserve_area(struct first_ones *all)
+{
+	return kho_preserve_vmalloc(all->pages, &all->area);
+}
+
+static const struct {
+	int (*make)(struct first_ones *all);
+	const char *then;
+} firsts[] = {
+	{make_array, "kho-v4;arena-v1;array-v1;radix-v1;slab-v1"},
+	{make_block, "kho-v4;arena-v1;block-v1;radix-v1;slab-v1"},
+	{append_record, "kho-v4;arena-v1;block-v1;radix-v1;slab-v1"},
+	{preserve_area, "kho-v4;arena-v1;radix-v1;slab-v1;vmalloc-v1"},
+};
+
+#define NR_FIRSTS (sizeof(firsts) / sizeof(firsts[0]))
+
+static struct first_ones *prepare_firsts(void)
+{
+	struct first_ones *all = (void *)blob();
+
+	memset(all, 0, sizeof(*all));
+	all->pages = kho_vmalloc(8192);
+	assert_non_null(all->pages);
+	return all;
+}
+
+static void the_first_of_a_kind_is_a_part(void **state)
+{
+	for (size_t i = 0; i < NR_FIRSTS; i++) {
+		struct first_ones *all = prepare_firsts();
+		__u64 slot = slot_in_force();
+
+		assert_string_equal(composite(), "kho-v4;arena-v1;radix-v1;slab-v1");
+		assert_int_equal(firsts[i].make(all), 0);
+		assert_string_equal(composite(), firsts[i].then);
+		assert_int_not_equal(slot_in_force(), slot);
+		/* Once in an arena, whoever makes the second one. */
+		slot = slot_in_force();
+		if (firsts[i].make == make_block)
+			assert_int_equal(make_block(all), 0);
+		arena_crash();
+		memset(all, 0, sizeof(*all));
+		all->pages = kho_vmalloc(8192);
+		assert_int_equal(firsts[i].make(all), 0);
+		assert_int_equal(slot_in_force(), slot);
+		arena_drop();
+		arena_new(64 * MIB);
+	}
+}
+
+static void without_room_for_the_part_there_is_no_first(void **state)
+{
+	struct first_ones *all = prepare_firsts();
+	char name[64], *a = blob();
+	__u64 slot;
+
+	for (int i = 0; i < 10000; i++) {
+		snprintf(name, sizeof(name), "a-name-of-some-length-so-that-it-fills-%d", i);
+		if (kho_add_subtree(name, a, 8))
+			break;
+	}
+	/* What is left is too short for a subtree; now for another part as well. */
+	for (int i = 1; snprintf(name, sizeof(name), "z%d-v1?", i), !kho_root_part_(name);)
+		i++;
+	slot = slot_in_force();
+	for (size_t i = 0; i < NR_FIRSTS; i++)
+		assert_int_equal(firsts[i].make(all), -ENOSPC);
+	assert_int_equal(slot_in_force(), slot);
+	assert_int_equal(all->head, 0);
+	assert_int_equal(all->area.first, 0);
+	for (size_t i = 0; i < sizeof(all->array); i++)
+		assert_int_equal(((char *)&all->array)[i], 0);
+	kho_remove_subtree(a);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(firsts[i].make(all), 0);
+	assert_int_equal(preserve_area(all), 0);
+	arena_crash();
+	assert_non_null(
+		strstr(composite(), ";array-v1;block-v1;radix-v1;slab-v1;vmalloc-v1;z1-v1?"));
+}
+
 static void all_cells_can_be_used(void **state)
 {
 	char name[16];
@@ -389,6 +541,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(slots_take_turns, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_is_kept_over_changes, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_of_a_foreign_arena, fresh, drop),
+		cmocka_unit_test_setup_teardown(metadata_that_cannot_be_read, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_that_is_called_a_root, fresh, drop),
 		cmocka_unit_test_setup_teardown(metadata_that_cannot_be_written_is_told_once, fresh,
 						drop),
@@ -400,6 +553,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_full_fdt_is_told_and_changes_nothing, fresh,
 						drop),
 		cmocka_unit_test_setup_teardown(all_cells_can_be_used, fresh, drop),
+		cmocka_unit_test_setup_teardown(the_first_of_a_kind_is_a_part, fresh, drop),
+		cmocka_unit_test_setup_teardown(without_room_for_the_part_there_is_no_first, fresh,
+						drop),
 	};
 
 	return cmocka_run_group_tests_name("subtree", tests, NULL, NULL);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Areas of scattered pages: made, preserved, restored by another process after a kill, and every way
- * of asking for the wrong thing; and what they cost in mappings.
+ * Areas of scattered pages: what is handed out, preserved and taken back; every way of asking for the
+ * wrong thing; and what they cost in mappings.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,97 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arena_fixture.h"
 #include "life.h"
-#include "page.h"
-#include "preserve.h"
-#include "sparse.h"
-#include "vmalloc.h"
+#include "vmalloc_fixture.h"
 
-#define MIB (1ULL << 20)
-#define ARENA_MAX (64 * MIB)
 #define NR_HOLES 1500
-
-static int fresh(void **state)
-{
-	arena_new(ARENA_MAX);
-	return 0;
-}
-
-static int drop(void **state)
-{
-	arena_drop();
-	assert_int_equal(kho_vmalloc_mappings_(), 0);
-	return 0;
-}
-
-/* Page i of an area says which it is. */
-static void stamp(void *area, size_t pages, __u64 salt)
-{
-	for (size_t i = 0; i < pages; i++) {
-		__u64 *page = (__u64 *)((char *)area + i * KHO_PAGE_SIZE);
-
-		page[0] = salt + i;
-		page[511] = ~(salt + i);
-	}
-}
-
-static void expect_stamp(const void *area, size_t pages, __u64 salt)
-{
-	for (size_t i = 0; i < pages; i++) {
-		const __u64 *page = (const __u64 *)((const char *)area + i * KHO_PAGE_SIZE);
-
-		assert_int_equal(page[0], salt + i);
-		assert_int_equal(page[511], ~(salt + i));
-	}
-}
-
-/* The addresses in the file of a preserved area. Return: how many blocks. */
-static __u64 blocks_of(const struct kho_vmalloc *v, kho_pa_t *blocks, __u64 room)
-{
-	const struct khoc_vmalloc_check check = {.data_lo = kho_arena_.header->data_pa,
-						 .data_hi = kho_file_size_(),
-						 .tree = &kho_arena_.tree};
-	struct khoc_vmalloc_iter iter;
-	struct khoc_vmalloc_part part;
-	struct kho_abi_vmalloc desc;
-	__u64 nr = 0;
-
-	memcpy(&desc, v, sizeof(desc));
-	assert_int_equal(
-		khoc_vmalloc_iter_init(&iter, &kho_arena_.mem, KHO_PAGE_SHIFT, &desc, &check), 0);
-	while (khoc_vmalloc_iter_next(&iter, &part)) {
-		if (part.chunk)
-			continue;
-		assert_true(nr < room);
-		blocks[nr++] = part.pa;
-	}
-	assert_int_equal(khoc_vmalloc_iter_error(&iter), 0);
-	return nr;
-}
-
-/* What a structure in the arena would be: where the next program finds the descriptors. */
-static struct kho_vmalloc *keep(unsigned int i)
-{
-	void **slot = kho_root("areas", "test-areas", 1);
-
-	assert_non_null(slot);
-	if (!*slot)
-		assert_int_equal(
-			kho_publish(slot, kho_calloc(64, sizeof(struct kho_vmalloc)), NULL), 0);
-	return (struct kho_vmalloc *)*slot + i;
-}
-
-/* Every other page in use, so that nothing larger than a page is free. */
-static void fragment(void)
-{
-	while (kho_alloc_pages(1))
-		;
-	for (kho_pa_t pa = kho_arena_.header->data_pa; pa < kho_arena_.size;
-	     pa += 2 * KHO_PAGE_SIZE)
-		if (kho_pages_kind_(pa) == PAGE_KIND_PAGES)
-			kho_free_pages(kho_phys_to_virt(pa), 1);
-}
 
 static unsigned int lines_of_maps(void)
 {
@@ -304,92 +216,6 @@ static void a_frozen_area_is_not_written(void **state)
 	close(fds[1]);
 }
 
-/* ---- from one program to the next ---- */
-
-struct shared {
-	kho_pa_t desc;
-	int step;
-	char text[200];
-};
-
-static void predecessor(int fd, struct shared *shared)
-{
-	struct kho_vmalloc *v;
-	char *area;
-
-	if (kho_arena_map_(fd, true) || kho_arena_own_())
-		_exit(2);
-	fragment();
-	v = kho_alloc_preserve(sizeof(*v));
-	if (!v)
-		_exit(3); /* the last free pages were taken by others: see fragment() */
-	area = kho_vmalloc(700 * KHO_PAGE_SIZE);
-	stamp(area, 700, 0x5eed);
-	if (kho_preserve_vmalloc(area, v))
-		_exit(4);
-	shared->desc = kho_virt_to_phys(v);
-	__atomic_store_n(&shared->step, 1, __ATOMIC_SEQ_CST);
-	for (;;)
-		pause();
-}
-
-static void successor(int fd, struct shared *shared)
-{
-	struct kho_vmalloc *v;
-	char *area;
-
-	if (kho_arena_map_(fd, true) || kho_arena_own_())
-		_exit(2);
-	v = kho_phys_to_virt(shared->desc);
-	area = kho_restore_vmalloc(v);
-	if (!area) {
-		snprintf(shared->text, sizeof(shared->text), "%s", kho_error());
-		_exit(3);
-	}
-	for (size_t i = 0; i < 700; i++)
-		if (*(__u64 *)(area + i * KHO_PAGE_SIZE) != 0x5eed + i)
-			_exit(4);
-	if (kho_restore_vmalloc(v) || errno != EINVAL || !strstr(kho_error(), "before"))
-		_exit(5);
-	kho_unpreserve_vmalloc(v);
-	if (v->first || v->total_pages)
-		_exit(6);
-	kho_vfree(area);
-	kho_restore_free(v);
-	if (khoc_radix_test(&kho_arena_.tree, shared->desc, 0))
-		_exit(7);
-	_exit(0);
-}
-
-static void it_outlives_a_killed_program(void **state)
-{
-	struct shared *shared =
-		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int fd = kho_arena_create_("pair"), status = 0;
-	pid_t pid = fork();
-
-	assert_true(fd >= 0);
-	if (!pid) {
-		if (kho_arena_format_(fd, ARENA_MAX))
-			_exit(9);
-		predecessor(fd, shared);
-	}
-	while (!__atomic_load_n(&shared->step, __ATOMIC_SEQ_CST) && !waitpid(pid, &status, WNOHANG))
-		usleep(1000);
-	assert_int_equal(status, 0);
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	assert_true(WIFSIGNALED(status));
-	pid = fork();
-	if (!pid)
-		successor(fd, shared);
-	waitpid(pid, &status, 0);
-	assert_string_equal(shared->text, "");
-	assert_int_equal(status, 0);
-	munmap(shared, 4096);
-	close(fd);
-}
-
 /* ---- preserving and taking back ---- */
 
 static void preserving_twice_is_once(void **state)
@@ -516,263 +342,6 @@ static void taking_it_back_forgets_addresses(void **state)
 	assert_int_equal(kho_preserve_vmalloc(lost, v + 1), -EINVAL);
 }
 
-/* ---- restored as what it is, once ---- */
-
-struct matrix {
-	const char *what;
-	unsigned int type, order;
-	kho_pa_t pa;
-};
-
-static int restore_as(kho_pa_t pa, unsigned int order, unsigned int type)
-{
-	return kho_block_restore_(pa, order, type);
-}
-
-static kho_pa_t page_of_a_structure(void)
-{
-	__u64 *word = kho_calloc(1, 8);
-	void **slot = kho_root("word", "test-word", 1);
-	kho_pa_t pa = kho_arena_.mem.ops->alloc_page(NULL);
-
-	assert_int_equal(kho_publish(slot, word, NULL), 0);
-	assert_int_equal(kho_arena_.mem.ops->publish_page(NULL, word, pa, pa, 0), 0);
-	return pa;
-}
-
-static void blocks_of_a_large_object(kho_pa_t *first, unsigned int *first_order, kho_pa_t *second,
-				     unsigned int *second_order)
-{
-	char *large = kho_malloc(11 * KHO_PAGE_SIZE); /* no power of two with its header */
-	struct khoc_block block;
-
-	assert_int_equal(kho_publish(kho_root("large", "test-large", 1), large, NULL), 0);
-	assert_true(khoc_radix_lookup(&kho_arena_.tree, kho_virt_to_phys(large), &block));
-	*first = block.pa;
-	*first_order = block.order;
-	assert_true(khoc_radix_lookup(&kho_arena_.tree, block.pa + (KHO_PAGE_SIZE << block.order),
-				      &block));
-	*second = block.pa;
-	*second_order = block.order;
-}
-
-static void each_type_is_restored_as_itself_once(void **state)
-{
-	struct matrix m[] = {{"folio", KHO_ABI_DESC_FOLIO, 2, 0},
-			     {"pages", KHO_ABI_DESC_PAGES, 2, 0},
-			     {"slab", KHO_ABI_DESC_SLAB, 4, 0},
-			     {"vmalloc part", KHO_ABI_DESC_VMALLOC, 0, 0},
-			     {"vmalloc chunk", KHO_ABI_DESC_VMALLOC_CHUNK, 0, 0},
-			     {"page of a structure", KHO_ABI_DESC_STRUCT, 0, 0},
-			     {"large object", KHO_ABI_DESC_LARGE, 0, 0},
-			     {"part of a large object", KHO_ABI_DESC_LARGE_PART, 0, 0}};
-	size_t n = sizeof(m) / sizeof(*m);
-	struct kho_vmalloc *v = keep(0);
-	struct folio *folio = kho_folio_alloc(2);
-	struct page *pages = NULL;
-	struct khoc_block slab;
-	kho_pa_t unused = kho_virt_to_phys(kho_folio_alloc(0));
-	char text[64];
-
-	/* Four pages that are one block. */
-	while (!pages || kho_virt_to_phys(pages) % (4 * KHO_PAGE_SIZE))
-		pages = kho_alloc_pages(4);
-	assert_int_equal(kho_preserve_folio(folio), 0);
-	assert_int_equal(kho_preserve_pages(pages, 4), 0);
-	assert_int_equal(kho_preserve_vmalloc(kho_vmalloc(KHO_PAGE_SIZE), v), 0);
-	assert_true(khoc_radix_lookup(&kho_arena_.tree, kho_virt_to_phys(v), &slab));
-	m[0].pa = kho_virt_to_phys(folio);
-	m[1].pa = kho_virt_to_phys(pages);
-	m[2].pa = slab.pa;
-	assert_int_equal(slab.order, m[2].order);
-	assert_int_equal(blocks_of(v, &m[3].pa, 1), 1);
-	m[4].pa = v->first;
-	m[5].pa = page_of_a_structure();
-	blocks_of_a_large_object(&m[6].pa, &m[6].order, &m[7].pa, &m[7].order);
-	arena_crash();
-	for (size_t i = 0; i < n; i++) {
-		for (size_t as = 0; as < n; as++) {
-			if (as == i)
-				continue;
-			assert_int_equal(restore_as(m[i].pa, m[i].order, m[as].type), -KHO_E_TYPE);
-			snprintf(text, sizeof(text), "preserved as %s of order %u, asked for as %s",
-				 m[i].what, m[i].order, m[as].what);
-			assert_non_null(strstr(kho_error(), text));
-		}
-		for (unsigned int order = 0; order < 6; order++) {
-			if (order == m[i].order)
-				continue;
-			assert_int_equal(restore_as(m[i].pa, order, m[i].type), -KHO_E_ORDER);
-			snprintf(text, sizeof(text), "%s of order %u, asked for with order %u",
-				 m[i].what, m[i].order, order);
-			assert_non_null(strstr(kho_error(), text));
-		}
-		assert_int_equal(restore_as(unused, 0, m[i].type), -KHO_E_NOT_PRESERVED);
-		assert_non_null(strstr(kho_error(), "no preserved block starts here"));
-		assert_int_equal(restore_as(m[i].pa, m[i].order, m[i].type), 0);
-		assert_int_equal(restore_as(m[i].pa, m[i].order, m[i].type), -KHO_E_CLAIMED);
-		snprintf(text, sizeof(text), "%s of order %u: restored", m[i].what, m[i].order);
-		assert_non_null(strstr(kho_error(), text));
-	}
-	assert_string_equal(kho_block_type_text_(15), "unknown type");
-}
-
-/* The same through the calls that programs use. */
-static void calls_refuse_what_is_another_calls(void **state)
-{
-	struct kho_vmalloc *v = keep(0), forged = {0};
-	struct folio *folio = kho_folio_alloc(0);
-	kho_pa_t f = kho_virt_to_phys(folio), part;
-
-	assert_int_equal(kho_preserve_folio(folio), 0);
-	assert_int_equal(kho_preserve_vmalloc(kho_vmalloc(KHO_PAGE_SIZE), v), 0);
-	assert_int_equal(blocks_of(v, &part, 1), 1);
-	arena_crash();
-	v = keep(0);
-	assert_null(kho_restore_folio(part));
-	assert_non_null(
-		strstr(kho_error(), "preserved as vmalloc part of order 0, asked for as folio"));
-	assert_null(kho_restore_pages(v->first, 1));
-	assert_non_null(strstr(kho_error(), "vmalloc chunk of order 0, asked for as pages"));
-	/* A folio for a chunk. */
-	forged = *v;
-	forged.first = f;
-	memset(kho_phys_to_virt(f), 0, KHO_PAGE_SIZE);
-	((__u64 *)kho_phys_to_virt(f))[1] = part;
-	assert_null(kho_restore_vmalloc(&forged));
-	assert_int_equal(errno, EINVAL);
-	assert_non_null(
-		strstr(kho_error(), "preserved as folio of order 0, asked for as vmalloc chunk"));
-	/* A folio for a part: then the chunk is not claimed either. */
-	((__u64 *)kho_phys_to_virt(v->first))[1] = f;
-	assert_null(kho_restore_vmalloc(v));
-	assert_non_null(strstr(kho_error(), "folio of order 0, asked for as vmalloc part"));
-	/* The same page twice: the first claim is taken back as well. */
-	((__u64 *)kho_phys_to_virt(v->first))[1] = part;
-	((__u64 *)kho_phys_to_virt(v->first))[2] = part;
-	forged = *v;
-	forged.total_pages = 2;
-	assert_null(kho_restore_vmalloc(&forged));
-	assert_non_null(strstr(kho_error(), "before"));
-	((__u64 *)kho_phys_to_virt(v->first))[2] = 0;
-	/* Neither was spoiled by any of this. */
-	assert_non_null(kho_restore_vmalloc(v));
-	assert_non_null(kho_restore_folio(f));
-}
-
-static void damage_is_refused_in_words(void **state)
-{
-	struct kho_vmalloc *v = keep(0), bad;
-	char *area = kho_vmalloc(3 * KHO_PAGE_SIZE);
-	__u64 *chunk;
-
-	assert_int_equal(kho_preserve_vmalloc(area, v), 0);
-	arena_crash();
-	v = keep(0);
-	chunk = kho_phys_to_virt(v->first);
-	bad = *v;
-	bad.flags = 0x81;
-	assert_null(kho_restore_vmalloc(&bad));
-	assert_non_null(strstr(kho_error(), "vmalloc descriptor: flags"));
-	bad = *v;
-	bad.order = 1;
-	assert_null(kho_restore_vmalloc(&bad));
-	assert_non_null(strstr(kho_error(), "total_pages"));
-	bad.total_pages = 6;
-	assert_null(kho_restore_vmalloc(&bad)); /* blocks of two are not what is preserved */
-	assert_int_equal(errno, EINVAL);
-	bad = *v;
-	bad.total_pages = 4;
-	assert_null(kho_restore_vmalloc(&bad));
-	assert_non_null(strstr(kho_error(), "vmalloc chunk: next"));
-	bad.total_pages = 2;
-	assert_null(kho_restore_vmalloc(&bad));
-	assert_non_null(strstr(kho_error(), "vmalloc chunk: phys"));
-	bad.total_pages = ~0u;
-	assert_null(kho_restore_vmalloc(&bad));
-	bad = *v;
-	bad.first = 1ULL << 60;
-	assert_null(kho_restore_vmalloc(&bad));
-	bad.first = kho_arena_.header->nodes_pa;
-	assert_null(kho_restore_vmalloc(&bad));
-	chunk[0] = v->first;
-	assert_null(kho_restore_vmalloc(v));
-	chunk[0] = 0;
-	assert_non_null(kho_restore_vmalloc(v));
-}
-
-/* Linux ends a full chunk with an empty one; without it the list says the same. */
-static void a_full_chunk_may_end_the_list(void **state)
-{
-	struct kho_vmalloc *v = keep(0);
-	char *area = kho_vmalloc(511 * KHO_PAGE_SIZE);
-	kho_pa_t second;
-
-	stamp(area, 511, 8);
-	assert_int_equal(kho_preserve_vmalloc(area, v), 0);
-	second = *(__u64 *)kho_phys_to_virt(v->first);
-	assert_int_not_equal(second, 0);
-	*(__u64 *)kho_phys_to_virt(v->first) = 0;
-	arena_crash();
-	area = kho_restore_vmalloc(keep(0));
-	assert_non_null(area);
-	expect_stamp(area, 511, 8);
-	kho_vfree(area);
-	arena_crash();
-	/* The lost chunk is nobody's, and released as such. */
-	assert_int_equal(kho_release_unclaimed(), KHO_PAGE_SIZE);
-	kho_pages_discover_all_();
-	assert_true(kho_pages_are_free_(second, 1));
-}
-
-/* ---- nobody restored it ---- */
-
-struct seen {
-	unsigned int parts, chunks, others;
-};
-
-static int note(void *ctx, kho_pa_t pa, unsigned int order, const char *what)
-{
-	struct seen *seen = ctx;
-
-	if (!strcmp(what, "vmalloc part"))
-		seen->parts++;
-	else if (!strcmp(what, "vmalloc chunk"))
-		seen->chunks++;
-	else
-		seen->others++;
-	return 0;
-}
-
-static void what_is_not_restored_is_released(void **state)
-{
-	struct kho_vmalloc *v = keep(0);
-	struct seen seen = {0};
-	char *area;
-	__u64 used;
-
-	assert_int_equal(kho_preserve_vmalloc(kho_vmalloc(600 * KHO_PAGE_SIZE), v), 0);
-	area = kho_vmalloc_huge(4 * MIB);
-	stamp(area, 1024, 6);
-	assert_int_equal(kho_preserve_vmalloc(area, v + 1), 0);
-	assert_int_equal(kho_for_each_unclaimed(note, &seen), 0);
-	assert_int_equal(seen.parts + seen.chunks + seen.others, 0);
-	arena_crash();
-	kho_pages_discover_all_();
-	used = kho_pages_used_();
-	assert_int_equal(kho_for_each_unclaimed(note, &seen), 0);
-	assert_int_equal(seen.parts, 602);
-	assert_int_equal(seen.chunks, 3);
-	assert_int_equal(seen.others, 0);
-	area = kho_restore_vmalloc(keep(1));
-	assert_int_equal(kho_release_unclaimed(), 602 * KHO_PAGE_SIZE);
-	assert_int_equal(kho_pages_used_(), used - 602 * KHO_PAGE_SIZE);
-	expect_stamp(area, 1024, 6);
-	assert_null(kho_restore_vmalloc(keep(0)));
-	arena_crash();
-	assert_non_null(kho_restore_vmalloc(keep(1)));
-}
-
 /* ---- mappings ---- */
 
 /* Split a reservation until as many mappings are in use as leave @left. */
@@ -851,107 +420,6 @@ static void mappings_that_vanish_meanwhile_are_noticed(void **state)
 	assert_int_equal(munmap(taken, len), 0);
 	if (!kho_vmalloc(200 * KHO_PAGE_SIZE))
 		fail_msg("%s", kho_error());
-}
-
-/* ---- folios by their memory's address ---- */
-
-static void alloc_preserve_is_preserved_from_the_start(void **state)
-{
-	__u64 used = kho_pages_used_();
-	struct folio *dirty = kho_folio_alloc(3);
-	char *mem, *other;
-	kho_pa_t pa;
-
-	memset(kho_folio_address(dirty), 0xee, KHO_PAGE_SIZE << 3);
-	kho_folio_put(dirty);
-	mem = kho_alloc_preserve(5 * KHO_PAGE_SIZE);
-	assert_non_null(mem);
-	pa = kho_virt_to_phys(mem);
-	for (size_t i = 0; i < KHO_PAGE_SIZE << 3; i++)
-		assert_int_equal(mem[i], 0);
-	assert_int_equal(kho_block_check_(pa, 3, KHO_ABI_DESC_FOLIO), 0);
-	strcpy(mem, "stays");
-	other = kho_alloc_preserve(1);
-	assert_int_equal(kho_block_check_(kho_virt_to_phys(other), 0, KHO_ABI_DESC_FOLIO), 0);
-	kho_unpreserve_free(other);
-	assert_false(khoc_radix_test(&kho_arena_.tree, kho_virt_to_phys(other), 0));
-	assert_int_equal(kho_pages_used_(), used + (KHO_PAGE_SIZE << 3));
-	arena_crash();
-	assert_string_equal(mem, "stays"); /* read in place */
-	kho_restore_free(mem);
-	assert_false(khoc_radix_test(&kho_arena_.tree, pa, 3));
-	kho_pages_discover_all_();
-	assert_int_equal(kho_pages_used_(), used);
-	kho_restore_free(mem);
-	assert_non_null(strstr(kho_error(), "no preserved block"));
-	mem = kho_alloc_preserve(KHO_PAGE_SIZE);
-	kho_restore_free(mem); /* made here: not to be restored */
-	assert_non_null(strstr(kho_error(), "before"));
-	assert_true(khoc_radix_test(&kho_arena_.tree, kho_virt_to_phys(mem), 0));
-	kho_unpreserve_free(mem);
-	kho_unpreserve_free(NULL);
-	kho_restore_free(NULL);
-	assert_null(kho_alloc_preserve(0));
-	assert_int_equal(errno, EINVAL);
-	assert_non_null(kho_alloc_preserve(4 * MIB));
-	assert_null(kho_alloc_preserve(4 * MIB + 1));
-	assert_int_equal(errno, E2BIG);
-	assert_null(kho_alloc_preserve(~0UL));
-	assert_int_equal(errno, E2BIG);
-	while (kho_alloc_preserve(4 * MIB))
-		;
-	assert_int_equal(errno, ENOMEM);
-}
-
-/* ---- the image of the first release is read for ever: see make_golden_vmalloc.c ---- */
-
-static int open_golden(void **state)
-{
-	FILE *in = fopen("tests/golden/vmalloc-v1.sparse", "r");
-	char *image = calloc(1, 8 * MIB);
-	int fd = kho_arena_create_("golden");
-	__u64 size;
-
-	assert_non_null(in);
-	size = sparse_read(in, image, 8 * MIB);
-	assert_true(size > 4 * MIB);
-	assert_int_equal(pwrite(fd, image, size, 0), size);
-	fclose(in);
-	free(image);
-	if (kho_arena_map_(fd, true) || kho_arena_own_())
-		fail_msg("%s", kho_error());
-	return 0;
-}
-
-static void the_golden_areas_are_there(void **state)
-{
-	static const struct {
-		size_t pages;
-		unsigned int flags, order;
-	} want[] = {{1, 1, 0}, {511, 1, 0}, {512, 3, 9}, {24, 3, 3}};
-	struct kho_vmalloc *v;
-	kho_pa_t pa;
-	size_t size;
-
-	assert_int_equal(kho_retrieve_subtree("areas", &pa, &size), 0);
-	assert_int_equal(size, 4 * 16);
-	v = (struct kho_vmalloc *)kho_restore_folio(pa);
-	for (unsigned int n = 0; n < 4; n++) {
-		const char *area = kho_restore_vmalloc(v + n);
-
-		assert_non_null(area);
-		assert_int_equal(v[n].total_pages, want[n].pages);
-		assert_int_equal(v[n].flags, want[n].flags);
-		assert_int_equal(v[n].order, want[n].order);
-		for (size_t i = 0; i < want[n].pages; i++)
-			assert_int_equal(*(__u64 *)(area + i * KHO_PAGE_SIZE), n * 1000 + i);
-	}
-	/* The chunk that 511 addresses fill has an empty successor. */
-	pa = *(__u64 *)kho_phys_to_virt(v[1].first);
-	for (unsigned int i = 0; i < 512; i++)
-		assert_int_equal(((__u64 *)kho_phys_to_virt(pa))[i], 0);
-	/* Nothing else came in but the 32 pages of make_gaps(). */
-	assert_int_equal(kho_release_unclaimed(), 32 * KHO_PAGE_SIZE);
 }
 
 /* ---- threads ---- */
@@ -1086,34 +554,24 @@ static void areas_are_what_the_model_says(void **state)
 	assert_int_equal(kho_vmalloc_mappings_(), 0);
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, fresh, drop)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(neighbours_are_one_mapping),
-		CASE(scattered_pages_are_contiguous),
-		CASE(huge_blocks_come_first),
-		CASE(kvmalloc_needs_no_mapping_if_it_can),
-		CASE(an_area_ends_where_it_ends),
-		CASE(a_frozen_area_is_not_written),
-		cmocka_unit_test(it_outlives_a_killed_program),
-		CASE(preserving_twice_is_once),
-		CASE(what_is_freed_is_not_restored),
-		CASE(only_an_areas_start_is_an_area),
-		CASE(only_the_owner_has_areas),
-		CASE(taking_it_back_forgets_addresses),
-		CASE(each_type_is_restored_as_itself_once),
-		CASE(calls_refuse_what_is_another_calls),
-		CASE(damage_is_refused_in_words),
-		CASE(a_full_chunk_may_end_the_list),
-		CASE(what_is_not_restored_is_released),
-		CASE(too_many_mappings_are_refused),
-		CASE(mappings_that_vanish_meanwhile_are_noticed),
-		CASE(threads_have_areas_side_by_side),
-		CASE(alloc_preserve_is_preserved_from_the_start),
-		cmocka_unit_test_setup_teardown(the_golden_areas_are_there, open_golden, drop),
-		CASE(areas_are_what_the_model_says),
+		AREA_CASE(neighbours_are_one_mapping),
+		AREA_CASE(scattered_pages_are_contiguous),
+		AREA_CASE(huge_blocks_come_first),
+		AREA_CASE(kvmalloc_needs_no_mapping_if_it_can),
+		AREA_CASE(an_area_ends_where_it_ends),
+		AREA_CASE(a_frozen_area_is_not_written),
+		AREA_CASE(preserving_twice_is_once),
+		AREA_CASE(what_is_freed_is_not_restored),
+		AREA_CASE(only_an_areas_start_is_an_area),
+		AREA_CASE(only_the_owner_has_areas),
+		AREA_CASE(taking_it_back_forgets_addresses),
+		AREA_CASE(too_many_mappings_are_refused),
+		AREA_CASE(mappings_that_vanish_meanwhile_are_noticed),
+		AREA_CASE(threads_have_areas_side_by_side),
+		AREA_CASE(areas_are_what_the_model_says),
 	};
 
 	return cmocka_run_group_tests_name("vmalloc", tests, NULL, NULL);

@@ -14,7 +14,10 @@
  * promises signs of life and hangs; sleepy and steady, which give them every 300 and every
  * 20 ms and are healthy after 1.2 s; gone, which tells how many fds it saw go instead of RELEASE;
  * late, healthy in a thread of its own while it serves.
- * drop, become nobody after kho_start(); crash-migrated, before it is healthy. Of any start: crash-start; of a predecessor: rogue, a thread that writes on after the freeze.
+ * drop, become nobody after kho_start(); crash-migrated, before it is healthy; eager, which makes
+ * blocks before it is, and has "eager" or, refused, "waits" for RELEASE. Of any start: crash-start;
+ * of a predecessor: rogue, a thread that writes on after the freeze; last, its first blocks come
+ * when its workers stand still already.
  * "none" otherwise.
  *
  * In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps; KHO_TEST_PAIRS=N, preserve so
@@ -35,7 +38,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <kho/block.h>
 #include <kho/host.h>
+#include <kho/kho.h>
 #include <kho/vmalloc.h>
 
 #include "hold.h"
@@ -57,6 +62,7 @@ static struct counter {
 	__u64 count;
 	__u64 rogue;
 	struct kho_vmalloc area;
+	__u64 blocks; /* a block set's head */
 } * counter;
 static __u64 *area; /* AREA_PAGES pages: the count in each of them */
 #define AREA_PAGES 3
@@ -166,6 +172,17 @@ static void find_all(void)
 {
 	find_counter();
 	store_find();
+}
+
+/* A block more, the first time the first one of the arena. Return: 0, or negative. */
+static int make_blocks(void)
+{
+	struct kho_block_set set;
+	int r = kho_block_set_init(&set, &counter->blocks, 64);
+
+	if (!r && counter->blocks)
+		r = kho_block_set_restore(&set);
+	return r ?: kho_block_set_grow(&set, 1);
 }
 
 /* ---- other requests than for a count ---- */
@@ -339,6 +356,8 @@ static int special(char request)
 		return (int)geteuid();
 	case 'w':
 		return kho_format_writes("counter");
+	case 'b':
+		return make_blocks();
 	case 's':
 		return store_next();
 	case 'l':
@@ -443,6 +462,8 @@ static void on_frozen(void *ctx)
 
 	if (faulty("rogue") && pthread_create(&thread, NULL, rogue, NULL))
 		abort();
+	if (faulty("last") && make_blocks())
+		abort();
 }
 
 static void start(void)
@@ -474,7 +495,7 @@ static void start(void)
 	policy_at_start = sched_getscheduler(0);
 	if (faulty("crash-start"))
 		abort();
-	if (how != KHO_SUCCESSOR && !faulty("rogue"))
+	if (how != KHO_SUCCESSOR && !faulty("rogue") && !faulty("last"))
 		fault = "none";
 	if (faulty("hang"))
 		pause();
@@ -502,6 +523,11 @@ static void start(void)
 	}
 	if (how == KHO_SUCCESSOR)
 		find_all();
+	if (faulty("eager"))
+		release = make_blocks() != -KHO_E_INCOMPATIBLE ||
+					  !strstr(kho_error(), "not before kho_healthy()")
+				  ? "eager"
+				  : "waits";
 	store_migrate();
 	if (faulty("crash-migrated"))
 		kill(getpid(), SIGKILL);

@@ -185,9 +185,9 @@ static void hello_messages(void **state)
 	h.formats[0].writes_min = 1;
 	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), -KHO_E_RANGE);
 	h.formats[0].writes = 1;
-	h.formats[0].flags = 3;
+	h.formats[0].flags = 7;
 	assert_int_equal(refused(make(KHO_MSG_WELCOME, &h, 72 + 52), 0), 0);
-	h.formats[0].flags = 4;
+	h.formats[0].flags = 8;
 	assert_int_equal(refused(make(KHO_MSG_HELLO, &h, 72 + 52), 0), -KHO_E_VERSION);
 	h.formats[0].flags = 0;
 	memset(h.formats[0].name, 'x', 32);

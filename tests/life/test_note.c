@@ -40,8 +40,8 @@ static const struct kho_abi_format *find(__u32 type, const char *name, int nr)
 
 static void our_own_program(void **state)
 {
-	static const char *const library[] = {"arena", "handover", "kho",
-					      "radix", "slab",	   "vmalloc"};
+	static const char *const library[] = {"arena", "array", "block", "handover",
+					      "kho",   "radix", "slab",	 "vmalloc"};
 	int nr = read_path("/proc/self/exe"), of_type[4] = {0};
 	const struct kho_abi_format *f;
 
@@ -49,9 +49,9 @@ static void our_own_program(void **state)
 	for (int i = 0; i < nr; i++)
 		of_type[formats[i].type]++;
 	assert_int_equal(of_type[1], 3);
-	assert_true(of_type[2] >= 6);
+	assert_int_equal(of_type[2], 8);
 	assert_int_equal(of_type[2], of_type[3]); /* once each, however many files there are */
-	for (size_t i = 0; i < 6; i++) {
+	for (size_t i = 0; i < 8; i++) {
 		const struct kho_abi_format *a = find(2, library[i], nr);
 		const struct kho_abi_format *b = find(3, library[i], nr);
 
@@ -63,6 +63,8 @@ static void our_own_program(void **state)
 	assert_int_equal(f->reads_min, 4);
 	assert_int_equal(f->reads_max, 4);
 	assert_int_equal(f->writes, 4);
+	assert_int_equal(f->flags, 0);
+	assert_int_equal(find(2, "block", nr)->flags, KHO_ABI_FORMAT_PART);
 	f = find(1, "first", nr);
 	assert_int_equal(f->writes_min, 1);
 	assert_int_equal(f->flags, KHO_ABI_FORMAT_LATER);
@@ -323,6 +325,20 @@ static void compared(void **state)
 	assert_int_equal(kho_note_check(one, lib), 0);
 	assert_int_equal(kho_note_check(lib, two), 0);
 	assert_int_equal(kho_note_check(other, other), 0);
+	/* Of a part: whether it is there the file does not know, and a file without it is as good. */
+	make_elf();
+	((struct kho_abi_format *)(put_note(2, "p", 1) + 1))->flags = KHO_ABI_FORMAT_PART;
+	close(lib8);
+	lib8 = make_fd(elf.len);
+	assert_int_equal(kho_note_check(lib8, lib8), 0);
+	close(other);
+	other = elf_of(2, "p", 2);
+	assert_int_equal(kho_note_check(lib8, other), -KHO_E_INCOMPATIBLE); /* it writes 2 always */
+	make_elf();
+	((struct kho_abi_format *)(put_note(2, "p", 2) + 1))->flags = KHO_ABI_FORMAT_PART;
+	close(other);
+	other = make_fd(elf.len);
+	assert_int_equal(kho_note_check(lib8, other), 0);
 	make_elf();
 	put_note(1, "f", 1)->size = 51;
 	close(two);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,28 +30,38 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* The number that answers a request of one letter. */
-static int ask_number(char request)
-{
-	int fd = connect_server(), number;
-	struct pollfd p = {fd, POLLIN, 0};
-	char buf[32];
-	ssize_t n;
-
-	assert_true(fd >= 0);
-	assert_int_equal(send(fd, &request, 1, MSG_NOSIGNAL), 1);
-	assert_int_equal(poll(&p, 1, 5000), 1);
-	n = recv(fd, buf, sizeof(buf) - 1, 0);
-	assert_true(n > 0);
-	buf[n] = '\0';
-	assert_int_equal(sscanf(buf, "%d", &number), 1);
-	close(fd);
-	return number;
-}
-
 static int upgrade(const char *release)
 {
 	return kho("upgrade", NAME, "--exec", server_path, "--", release, NULL);
+}
+
+/* ---- time slices ---- */
+
+/* Of a thread, in ns; 0 where the kernel does not tell (before Linux 6.12). */
+static __u64 slice_of(pid_t tid)
+{
+	struct {
+		__u32 size, policy;
+		__u64 flags;
+		__s32 nice;
+		__u32 priority;
+		__u64 runtime, deadline, period;
+	} attr = {.size = sizeof(attr)};
+
+	assert_int_equal(syscall(SYS_sched_getattr, tid, &attr, sizeof(attr), 0), 0);
+	return attr.runtime;
+}
+
+/* What is started in haste, and what starts while others serve, is an equal in the end. */
+static void slices_are_ordinary_again(void **state)
+{
+	pid_t run = start_run(NAME, NULL, NULL);
+
+	assert_int_equal(slice_of(run), slice_of(0));
+	assert_int_equal(slice_of(ask(-1).pid), slice_of(0));
+	assert_int_equal(upgrade("2"), 0);
+	assert_int_equal(slice_of(run), slice_of(0));
+	assert_int_equal(slice_of(ask(-1).pid), slice_of(0));
 }
 
 /* ---- pid 1 ---- */
@@ -392,9 +403,13 @@ static void a_child_of_fork_has_nothing(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(pid_1_of_a_container),	 TEST(every_kind_of_listening_socket),
-		TEST(hundreds_of_preserved_fds), TEST(upgrades_leak_no_fd),
-		TEST(privileges_can_be_dropped), TEST(a_child_of_fork_has_nothing),
+		TEST(slices_are_ordinary_again),
+		TEST(pid_1_of_a_container),
+		TEST(every_kind_of_listening_socket),
+		TEST(hundreds_of_preserved_fds),
+		TEST(upgrades_leak_no_fd),
+		TEST(privileges_can_be_dropped),
+		TEST(a_child_of_fork_has_nothing),
 		TEST(only_who_serves_is_urgent),
 	};
 	int failed;

@@ -24,18 +24,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static int ask_number(char request)
-{
-	char text[32] = "";
-	int fd = connect_server();
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, &request, 1), 1);
-	assert_true(read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	return atoi(text);
-}
-
 static void begin(const char *versions)
 {
 	/* Deaths are what this is about: on a slow machine each kill of the last test is one. */

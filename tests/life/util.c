@@ -299,6 +299,24 @@ struct answer ask(int fd)
 	return a;
 }
 
+int ask_number(char request)
+{
+	int fd = connect_server(), number;
+	struct pollfd p = {fd, POLLIN, 0};
+	char buf[32];
+	ssize_t n;
+
+	assert_true(fd >= 0);
+	assert_int_equal(send(fd, &request, 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	n = recv(fd, buf, sizeof(buf) - 1, 0);
+	assert_true(n > 0);
+	buf[n] = '\0';
+	assert_int_equal(sscanf(buf, "%d", &number), 1);
+	close(fd);
+	return number;
+}
+
 /* ---- steps ------------------------------------------------------------------ */
 
 static void step_path(char *path, size_t size, const char *what, const char *step)

@@ -56,6 +56,8 @@ void await_status(const char *name, const char *key, const char *value);
 /* The test server at test_dir/listen. ask() fails the test after 5 s; try_ask() returns false. */
 int connect_server(void);
 struct answer ask(int fd);
+/* The number that answers a request of one letter, of the server there. */
+int ask_number(char request);
 bool try_ask(struct answer *answer, unsigned int timeout_ms);
 
 void hold(const char *step);

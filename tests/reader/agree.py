@@ -10,6 +10,7 @@ import io
 import os
 import random
 import subprocess
+import struct
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import arena_reader  # noqa: E402  (beside this file)
 
 BATCH = 50
+STRUCTURES = "array ", "log ", "area ", "slab ", "large ", "kmem_cache "
 
 
 def second_reading(data):
@@ -30,24 +32,49 @@ def second_reading(data):
     return out.getvalue()
 
 
+def structures(arena):
+    """Places of arrays, block sets, slabs, large objects and cache records."""
+    found = {}
+    for s in arena.subtrees:
+        if s.type not in (b"array", b"log", b"kmem_cache") or not s.value:
+            continue
+        pa = s.value - arena.base
+        found[f"root {s.name}"] = (pa, pa + 96)
+        pages = arena.array(pa).pages if s.type == b"array" else ()
+        if s.type == b"log":
+            pages = arena.blocks_of(*struct.unpack_from("<QQ", arena.data, pa))[1]
+        for page in sorted(pages)[:20]:
+            found[f"{s.type.decode()} {page:#x}"] = (page, page + 4096)
+            found[f"{s.type.decode()}'s head {page:#x}"] = (page, page + 16)
+    for pa, order in arena.blocks:
+        if arena.kinds[pa] in ("SLAB", "LARGE"):
+            found[f"slab {pa:#x}"] = (pa, pa + 64)
+            found[f"states {pa:#x}"] = (pa + 64, pa + 512)
+    return found
+
+
 def targets(data):
-    """Where damage is worth while: the fixed part, the tree's nodes, descriptors, headers in data."""
+    """Where damage is worth while: the fixed part, the tree's nodes, descriptors, structures in data."""
     nodes, descs, start = (int.from_bytes(data[at:at + 8], "little") for at in (80, 88, 96))
     used = [pa for pa in range(nodes, descs, 4096) if any(data[pa:pa + 4096])]
-    areas = next(s.data for s in arena_reader.Arena(data).subtrees if s.name == "areas")
+    arena = arena_reader.Arena(data)
+    areas = next(s.data for s in arena.subtrees if s.name == "areas")
     chunks = {int.from_bytes(data[at:at + 8], "little") for at in range(areas, areas + 256, 16)}
     chunks = {pa for pa in chunks if start <= pa <= len(data) - 4096}
     return {"fixed": (0, 0x3A000), "header": (0, 152), "fdt": (0x2000, 0x2400),
-            "other fdt": (0x12000, 0x12400), "intents": (0x22000, 0x22200),
+            "other-fdt": (0x12000, 0x12400), "intents": (0x22000, 0x22200),
             "cells": (0x2A000, 0x2A400), "descs": (descs + start // 2048, descs + len(data) // 2048),
             "data": (start, len(data)), "areas": (areas, areas + 256),
-            **{f"chunk {pa:#x}": (pa, pa + 256) for pa in chunks}, **{f"node {pa:#x}": (pa, pa + 4096) for pa in used}}
+            **{f"chunk {pa:#x}": (pa, pa + 256) for pa in chunks},
+            **{f"node {pa:#x}": (pa, pa + 4096) for pa in used}, **structures(arena)}
 
 
 def damage(data, places, rng):
     data = bytearray(data)
+    kinds = sorted({name.split()[0] for name in places})
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        lo, hi = places[rng.choice(list(places))]
+        kind = rng.choice(kinds)
+        lo, hi = places[rng.choice([name for name in places if name.split()[0] == kind])]
         used = [at for at in range(lo, min(hi, lo + 4096)) if data[at]]
         at = rng.choice(used) if used and rng.random() < 0.7 else rng.randrange(lo, hi)
         kind = rng.randrange(4)
@@ -69,6 +96,7 @@ class Comparison:
     def __init__(self, dump, directory):
         self.dump, self.directory = dump, directory
         self.pending, self.accepted, self.refused, self.failures = [], 0, 0, []
+        self.structures, self.refused_structures = 0, 0
 
     def add(self, what, data):
         path = os.path.join(self.directory, f"{len(self.pending)}.arena")
@@ -87,6 +115,9 @@ class Comparison:
         for (what, path, second), first in zip(self.pending, done.stdout.split("end\n")):
             self.refused += first == "refused\n"
             self.accepted += first != "refused\n"
+            lines = [line for line in first.splitlines() if line.startswith(STRUCTURES)]
+            self.structures += len(lines)
+            self.refused_structures += sum(line.endswith("refused") for line in lines)
             if first != second:
                 self.failures.append((f"{what} ({why.get(path, 'accepted')})", first, second))
         self.pending = []
@@ -120,9 +151,10 @@ def main():
         comparison.flush()
     for failure in comparison.failures[:10]:
         show(failure)
-    print(f"{comparison.accepted} images accepted, {comparison.refused} refused, "
+    print(f"{comparison.accepted} arenas accepted, {comparison.refused} refused; in the former "
+          f"{comparison.structures} structures, {comparison.refused_structures} refused; "
           f"{len(comparison.failures)} disagreements")
-    return bool(comparison.failures) or not comparison.accepted or not comparison.refused
+    return bool(comparison.failures) or not comparison.refused_structures or not comparison.refused
 
 
 if __name__ == "__main__":

@@ -15,13 +15,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <kho/array.h>
+#include <kho/block.h>
+#include <kho/slab.h>
+
 #include "arena.h"
+#include "heap.h"
 #include "preserve.h"
 #include "vmalloc.h"
 
 #define MIB (1ULL << 20)
 #define NR_SLOTS 64
 #define NR_AREAS 16
+#define NR_ARRAYS 3
+#define NR_LOGS 3
+#define NR_CACHES 4
 #define NR_STEPS 400
 
 typedef unsigned long long ull;
@@ -56,7 +64,16 @@ static struct {
 	bool named[NR_SLOTS]; /* folio is a subtree's blob */
 	struct kho_vmalloc *descs; /* NR_AREAS of them: the blob of "areas" */
 	void *areas[NR_AREAS];
+	struct kho_array *arrays[NR_ARRAYS];
+	struct kho_block_set logs[NR_LOGS];
+	void *objects[NR_SLOTS]; /* of caches of single objects */
 } made;
+
+/* A root's object: where records are, and how large. */
+struct log {
+	__u64 head;
+	__u64 entry_size;
+};
 
 /* Mostly small; a few have pages of their own. */
 static size_t some_size(void)
@@ -137,6 +154,72 @@ static void step_area(unsigned int i)
 		kho_preserve_vmalloc(made.areas[i], &made.descs[i]);
 }
 
+/* Ascending, scattered, in clusters; and fewer again. */
+static void step_array(unsigned int i)
+{
+	struct kho_array *array = made.arrays[i % NR_ARRAYS];
+	unsigned int kind = (unsigned int)below(4);
+	__u64 nr = 1ULL << below(11), index = 0;
+
+	for (__u64 n = 0; n < nr && kind < 3; n++) {
+		index = kind == 0   ? n
+			: kind == 1 ? below(~0ULL) >> below(60)
+				    : below(4) << 33 | below(nr);
+		kho_array_set(array, index,
+			      below(2) ? kho_array_mk_value(below(1ULL << 63)) : made.slots);
+	}
+	index = 0;
+	for (__u64 n = 0; kind == 3 && kho_array_next(array, &index); n++, index++)
+		if (n % 3)
+			must(!kho_array_erase(array, index), "kho_array_erase");
+	if (!below(20))
+		must(!kho_array_clear(array), "kho_array_clear");
+}
+
+static void step_log(unsigned int i)
+{
+	struct kho_block_set *log = &made.logs[i % NR_LOGS];
+	char record[3000];
+
+	for (__u64 n = below(100); n; n--) {
+		struct kho_block_set_it it;
+
+		must(!kho_block_set_it_end(&it, log), "kho_block_set_it_end");
+		memset(record, (int)below(256), sizeof(record));
+		if (below(3))
+			kho_block_set_it_append(&it, record);
+		else
+			kho_block_set_it_pop(&it);
+	}
+	if (!below(20))
+		kho_block_set_grow(log, below(50));
+}
+
+static const unsigned int cache_sizes[NR_CACHES] = {24, 200, 5000, 96};
+
+static void step_cache(unsigned int i)
+{
+	unsigned int size = cache_sizes[i % NR_CACHES], single = i % 2 ? KHO_CACHE_SINGLE : 0;
+	struct kmem_cache *cache;
+	char name[16];
+	void *object;
+
+	snprintf(name, sizeof(name), "cache%u", i % NR_CACHES);
+	cache = kho_kmem_cache_create(name, size, 16U << (i % 4), single, NULL);
+	if (!cache || !(object = kho_kmem_cache_alloc(cache)))
+		return;
+	memset(object, (int)below(256), size);
+	if (!single) {
+		must(!kho_publish(&made.slots[i], object, made.slots[i]), "kho_publish");
+		return;
+	}
+	if (made.objects[i])
+		kho_free(made.objects[i]);
+	made.objects[i] = object;
+	if (below(4))
+		must(!kho_slab_preserve(object), "kho_slab_preserve");
+}
+
 static void step_root(unsigned int i)
 {
 	char name[16];
@@ -183,11 +266,33 @@ static void *some_words(const char *name)
 	return words;
 }
 
+static void make_roots(void)
+{
+	char name[16];
+
+	for (unsigned int i = 0; i < NR_ARRAYS; i++) {
+		struct kho_array_desc *desc = kho_array_create();
+
+		snprintf(name, sizeof(name), "array%u", i);
+		must(desc && !kho_publish(kho_root(name, "array", 1), desc, NULL), name);
+		made.arrays[i] = kho_array_attach(desc);
+		must(made.arrays[i], name);
+	}
+	for (unsigned int i = 0; i < NR_LOGS; i++) {
+		struct log *log = kho_calloc(1, sizeof(*log));
+
+		snprintf(name, sizeof(name), "log%u", i);
+		must(log && !kho_publish(kho_root(name, "log", 1), log, NULL), name);
+		log->entry_size = 1 + below(below(2) ? 64 : 3000);
+		must(!kho_block_set_init(&made.logs[i], &log->head, log->entry_size), name);
+	}
+}
+
 static int make(const char *path)
 {
 	static void (*const steps[])(unsigned int) = {
-		step_heap,  step_heap,	 step_heap, step_heap, step_folio,
-		step_pages, step_struct, step_root, step_area,
+		step_heap,  step_heap,	 step_heap, step_heap, step_folio, step_array,
+		step_pages, step_struct, step_root, step_area, step_log,   step_cache,
 	};
 	__u64 max = below(4) ? (3 + below(30)) * MIB : (1 + below(8)) * 128 * MIB;
 	int fd = kho_arena_create_("reader");
@@ -201,6 +306,7 @@ static int make(const char *path)
 	made.descs = kho_alloc_preserve(KHO_PAGE_SIZE);
 	must(made.descs && !kho_add_subtree("areas", made.descs, NR_AREAS * sizeof(*made.descs)),
 	     "areas");
+	make_roots();
 	for (unsigned int i = 0; i < nr; i++)
 		steps[below(sizeof(steps) / sizeof(steps[0]))]((unsigned int)below(NR_SLOTS));
 	if (below(2))
@@ -221,6 +327,13 @@ static void say_text(const char *text)
 	for (; *text; text++)
 		printf(*text > ' ' && *text < 0x7f ? "%c" : "\\x%02x", (unsigned char)*text);
 }
+
+static __u64 digest(__u64 value, __u64 word)
+{
+	return (value ^ word) * 0x100000001b3ull;
+}
+
+#define DIGEST_0 0xcbf29ce484222325ull
 
 static void say_names(void)
 {
@@ -271,6 +384,46 @@ static int by_address(const void *a, const void *b)
 			      : (x->order > y->order) - (x->order < y->order);
 }
 
+/* A record of a named cache. Return: NULL, or a sound one. */
+static const struct kho_abi_cache *cache_at(kho_pa_t pa)
+{
+	const struct kho_abi_cache *record = (const void *)(kho_arena_.base + pa);
+
+	if (pa % 16 || pa < kho_arena_.header->data_pa || pa > kho_file_size_() - sizeof(*record) ||
+	    khoc_cache_check(record, KHO_PAGE_SHIFT, pa, NULL))
+		return NULL;
+	return record;
+}
+
+static void say_slab(const struct khoc_block *block)
+{
+	const struct kho_abi_slab *slab = (const void *)(kho_arena_.base + block->pa);
+	const struct kho_abi_cache *cache = NULL;
+	struct khoc_slab_counts counts;
+
+	printf("slab 0x%llx", (ull)block->pa);
+	if (khoc_slab_check(&kho_arena_.mem, KHO_PAGE_SHIFT, block->pa, block->order, &counts,
+			    NULL) ||
+	    (slab->cache && !(cache = cache_at(slab->cache))) ||
+	    (cache && (cache->object_size != slab->object_size || cache->flags != slab->flags)))
+		printf(" refused\n");
+	else
+		printf(" %u %u %u %u %u 0x%llx\n", slab->object_size, counts.live, counts.freed,
+		       counts.reserved, slab->flags, (ull)slab->cache);
+}
+
+static void say_large(const struct khoc_block *block)
+{
+	const struct kho_abi_large *large = kho_large_of_(kho_arena_.base + block->pa + 64);
+
+	printf("large 0x%llx", (ull)block->pa);
+	if (large)
+		printf(" 0x%llx %llu %llu\n", (ull)large->run_pa, (ull)large->nr_pages,
+		       (ull)large->size);
+	else
+		printf(" refused\n");
+}
+
 static void say_block(const struct khoc_block *block)
 {
 	static const char *const names[] = {
@@ -289,6 +442,10 @@ static void say_block(const struct khoc_block *block)
 	if (!kho_block_desc_(block->pa, &type, &order) && type && order == block->order)
 		name = names[type];
 	printf("block 0x%llx %u %s\n", (ull)block->pa, block->order, name);
+	if (type == KHO_ABI_DESC_SLAB)
+		say_slab(block);
+	else if (type == KHO_ABI_DESC_LARGE)
+		say_large(block);
 }
 
 static void say_blocks(void)
@@ -322,6 +479,8 @@ static void say_area(unsigned int n, const struct kho_abi_vmalloc *desc)
 						 .tree = &kho_arena_.tree};
 	struct khoc_vmalloc_iter iter;
 	struct khoc_vmalloc_part part;
+	unsigned int nr_chunks = 0;
+	__u64 sum = DIGEST_0;
 
 	if (!desc->first) {
 		printf("area %u none\n", n);
@@ -331,26 +490,133 @@ static void say_area(unsigned int n, const struct kho_abi_vmalloc *desc)
 		printf("area %u refused\n", n);
 		return;
 	}
-	printf("area %u %u %u %u", n, desc->total_pages, desc->flags, desc->order);
 	khoc_vmalloc_iter_init(&iter, &kho_arena_.mem, KHO_PAGE_SHIFT, desc, &check);
-	while (khoc_vmalloc_iter_next(&iter, &part))
-		if (!part.chunk)
-			printf(" 0x%llx", (ull)part.pa);
-	putchar('\n');
+	while (khoc_vmalloc_iter_next(&iter, &part)) {
+		nr_chunks += part.chunk;
+		sum = part.chunk ? sum : digest(sum, part.pa);
+	}
+	printf("area %u %u %u %u %u %016llx\n", n, desc->total_pages, desc->flags, desc->order,
+	       nr_chunks, (ull)sum);
 }
 
-static void say_areas(void)
+static void say_areas(const struct khoc_subtree *s)
 {
-	kho_pa_t pa;
-	size_t size;
-
-	if (kho_retrieve_subtree("areas", &pa, &size))
-		return;
-	for (unsigned int n = 0; n < size / 16; n++) {
+	for (unsigned int n = 0; n < s->size / 16; n++) {
 		struct kho_abi_vmalloc desc;
 
-		memcpy(&desc, kho_arena_.base + pa + n * 16, 16);
+		memcpy(&desc, kho_arena_.base + s->data + n * 16, 16);
 		say_area(n, &desc);
+	}
+}
+
+struct seen {
+	__u64 sum;
+	__u64 nr;
+};
+
+static int see(void *ctx, __u64 index, void *entry)
+{
+	struct seen *seen = ctx;
+	__u64 word = (uintptr_t)entry;
+
+	if (!kho_array_is_value(entry))
+		word = kho_virt_to_phys(entry);
+	seen->sum = digest(digest(seen->sum, index), word);
+	seen->nr++;
+	return 0;
+}
+
+/* Pages that a sound array has. */
+static __u64 pages_of(kho_pa_t pa)
+{
+	__u64 lo = kho_arena_.header->data_pa, hi = kho_file_size_();
+	struct khoc_array_check check = {lo, hi, calloc((hi - lo) / 4096 / 64 + 1, 8), 0, 0};
+	struct khoc_array core;
+
+	must(!khoc_array_attach(&core, &kho_arena_.mem, KHO_PAGE_SHIFT, pa, NULL) &&
+		     !khoc_array_validate(&core, &check, NULL),
+	     "array");
+	free(check.seen);
+	return check.pages;
+}
+
+static void say_array(const struct khoc_subtree *s, void *object)
+{
+	struct kho_array *array = kho_array_attach(object);
+	struct seen seen = {DIGEST_0, 0};
+
+	if (!array) {
+		printf("array %s refused\n", s->name);
+		return;
+	}
+	must(!kho_array_walk(array, 0, ~0ULL, false, see, &seen), s->name);
+	must(seen.nr == kho_array_count(array), s->name);
+	printf("array %s %llu %llu %016llx\n", s->name, (ull)seen.nr,
+	       (ull)pages_of(kho_virt_to_phys(object)), (ull)seen.sum);
+	kho_array_detach(array);
+}
+
+static void say_log(const struct khoc_subtree *s, struct log *log)
+{
+	struct khoc_block_counts counts;
+	struct khoc_block_chain chain;
+	struct kho_block_set_it it;
+	const unsigned char *record;
+	struct kho_block_set set;
+	__u64 sum = DIGEST_0;
+	kho_pa_t pa = kho_virt_to_phys(log);
+
+	printf("log %s", s->name);
+	if (pa % 8 || pa < kho_arena_.header->data_pa || pa > kho_file_size_() - sizeof(*log) ||
+	    kho_block_set_init(&set, &log->head, log->entry_size) || kho_block_set_restore(&set)) {
+		printf(" refused\n");
+		return;
+	}
+	chain = (struct khoc_block_chain){&kho_arena_.mem, KHO_PAGE_SHIFT, log->entry_size,
+					  log->head, 0};
+	must(!khoc_block_check(&chain, NULL, &counts, NULL), "block set");
+	kho_block_set_it_init(&it, &set);
+	while ((record = kho_block_set_it_read_entry(&it)))
+		for (__u64 i = 0; i < log->entry_size; i++)
+			sum = digest(sum, record[i]);
+	must(!kho_block_set_it_error(&it), "block set");
+	printf(" %llu %llu %016llx\n", (ull)counts.blocks, (ull)counts.entries, (ull)sum);
+}
+
+static void say_cache(const struct khoc_subtree *s, kho_pa_t pa)
+{
+	const struct kho_abi_cache *record = cache_at(pa);
+
+	if (record)
+		printf("kmem_cache %s %s %u %u %u %u\n", s->name, record->name, record->size,
+		       record->align, record->object_size, record->flags);
+	else
+		printf("kmem_cache %s refused\n", s->name);
+}
+
+static void say_structures(void)
+{
+	struct khoc_subtree s;
+	kho_pa_t fdt;
+	int pos = 0;
+
+	must(!khoc_cword_get(kho_arena_.words->root_fdt,
+			     offsetof(struct kho_abi_arena_header, root_fdt), &fdt),
+	     "root_fdt");
+	while (!khoc_root_next(kho_arena_.base + fdt, &pos, &s)) {
+		void *object = s.type ? *(void **)(kho_arena_.base + s.data)
+				      : NULL; /* in the data region */
+
+		if (!strcmp(s.name, "areas"))
+			say_areas(&s);
+		if (!object || s.type_version != 1)
+			continue;
+		if (!strcmp(s.type, "array"))
+			say_array(&s, object);
+		else if (!strcmp(s.type, "log"))
+			say_log(&s, object);
+		else if (!strcmp(s.type, "kmem_cache"))
+			say_cache(&s, kho_virt_to_phys(object));
 	}
 }
 
@@ -384,7 +650,7 @@ static void read_one(const char *path)
 		say_names();
 		say_intents();
 		say_blocks();
-		say_areas();
+		say_structures();
 		kho_arena_unmap_();
 	}
 	printf("end\n");

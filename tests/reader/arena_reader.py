@@ -6,9 +6,15 @@
 # a line for each thing, or "refused" with the reason, and must say the same as the library does.
 #
 # usage: arena_reader.py FILE
-import re
+import os
 import struct
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from core_reader import Image, read_array, read_blocks, read_tree, read_vmalloc  # noqa: E402
+from fdt_reader import Fdt  # noqa: E402
+from kho_bytes import Refused, check, crc6, crc16, crc32c, digest, round_up, shown, sparse_load  # noqa: E402
+from slab_reader import FREED, LIVE, RESERVED, read_cache, read_large, read_slab  # noqa: E402
 
 PAGE = 4096
 FIXED_END = 0x3A000
@@ -16,74 +22,8 @@ SLOTS = (0x2000, 0x12000)
 FDT_MAX = 0xF000
 INTENTS, NR_INTENTS = 0x22000, 512
 CELLS, NR_CELLS = 0x2A000, 1024
-NAME_CHARS = frozenset(
-    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789,._+-")
 TYPES = {1: "FOLIO", 2: "PAGES", 3: "SLAB", 4: "LARGE", 5: "LARGE_PART", 6: "STRUCT",
          7: "VMALLOC", 8: "VMALLOC_CHUNK"}
-
-
-def compat_parts(string):
-    """Base and parts of a compatibility string as (name, version, optional), or None."""
-    if not 0 < len(string) < 512:
-        return None
-    texts, parts = string.split(b";"), []
-    for i, part in enumerate(texts):
-        match = re.fullmatch(rb"([A-Za-z0-9_,+-]{1,31})-v([1-9][0-9]{0,9})(\??)", part)
-        if not match or int(match[2]) >= 1 << 32 or (not i and match[3]):
-            return None
-        parts.append((match[1], int(match[2]), bool(match[3])))
-    if len(texts) > 33 or texts[1:] != sorted(texts[1:]):
-        return None
-    return parts if len({p[0] for p in parts[1:]}) == len(parts) - 1 else None
-
-
-class Refused(Exception):
-    pass
-
-
-def check(ok, why):
-    if not ok:
-        raise Refused(why)
-
-
-def crc32c_table():
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-CRC32C = crc32c_table()
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ CRC32C[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
-
-
-def crc16(value, salt):
-    crc = salt
-    for byte in struct.pack("<Q", value)[:6]:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ (0x1021 if crc & 0x8000 else 0)) & 0xFFFF
-    return crc
-
-
-def crc6(bits):
-    crc = 0x3F
-    for i in range(9, -1, -1):
-        top = crc >> 5 & 1 ^ bits >> i & 1
-        crc = crc << 1 & 0x3F ^ (3 if top else 0)
-    return crc
-
-
-def round_up(value, to):
-    return -(-value // to) * to
 
 
 class Arena:
@@ -165,40 +105,10 @@ class Arena:
     # ---- tree -------------------------------------------------------------
 
     def tree(self):
-        """Every block, in the order of the keys; shift 12: six levels, 512 words, 2^15 bits."""
-        seen, self.blocks = set(), []
-        todo = [(self.root, 5, 0)]
-        while todo:
-            pa, level, key = todo.pop()
-            check(pa and pa % PAGE == 0 and self.nodes <= pa < self.descs, f"node {pa:#x}")
-            check(pa not in seen, f"node {pa:#x} twice")
-            seen.add(pa)
-            if level:
-                words = struct.unpack_from("<512Q", self.data, pa)
-                shift = 15 + (level - 1) * 9
-                for i, child in enumerate(words):
-                    if child:
-                        first = key | i << shift
-                        check(first < 1 << 53, f"word {i} of {pa:#x}")
-                        todo.append((child, level - 1, first))
-            else:
-                self.leaf(pa, key)
-        self.blocks.sort()
-
-    def leaf(self, pa, key):
-        bits = int.from_bytes(self.data[pa:pa + PAGE], "little")
-        while bits:
-            low = bits & -bits
-            bits ^= low
-            self.block(key | low.bit_length() - 1)
-
-    def block(self, key):
-        check(0 < key < 1 << 53, f"key {key:#x}")
-        order = 52 - (key.bit_length() - 1)
-        pa = (key ^ 1 << 52 - order) << 12 + order
-        check(pa + (PAGE << order) <= self.max, f"key {key:#x}")
-        check(pa >= self.data_pa and pa + (PAGE << order) <= self.size, f"block {pa:#x}")
-        self.blocks.append((pa, order))
+        """Every block, by address. Nodes lie in their region, blocks in the data region inside the file."""
+        self.image = Image(self.data, 12, self.max, self.data_pa, self.size)
+        self.blocks = read_tree(self.image, self.root, self.nodes, self.descs)
+        self.preserved = set(self.blocks)
 
     # ---- intent records ---------------------------------------------------
 
@@ -237,210 +147,119 @@ class Arena:
             check(word & 0xF in TYPES and word >> 4 & 0x3F == order, f"descriptor of {pa:#x}")
             self.kinds[pa] = TYPES[word & 0xF]
 
+    # ---- structures -------------------------------------------------------
 
-    # ---- vmalloc-v1 -------------------------------------------------------
+    def structure_page(self, pa):
+        return (pa, 0) in self.preserved and self.kinds[pa] == "STRUCT"
 
-    def vmalloc(self, desc):
-        """The blocks that a descriptor stands for."""
-        first, total, flags, order = struct.unpack("<QIHH", desc)
-        preserved = set(self.blocks)
+    def array(self, pa):
+        check(pa % 8 == 0 and self.data_pa <= pa and pa + 64 <= self.size, "array's descriptor")
+        array = read_array(self.image, pa)
+        check(all(map(self.structure_page, array.pages)), "array's pages")
+        return array
 
-        def part(pa, part_order):
-            size = PAGE << part_order
-            check(pa % size == 0, "aligned")
-            check(pa and self.data_pa <= pa and pa + size <= self.size, "where data lies")
-            check((pa, part_order) in preserved, "preserved by its own order")
+    def blocks_of(self, pa, size):
+        """Addresses of the records of a block set."""
+        check(0 < size <= PAGE - 16, "size of records")
+        return read_blocks(self.image, size, pa, self.structure_page)
 
-        check(not flags & ~3 and order <= 31 and total % (1 << order) == 0, "flags, order")
-        check(0 < total <= (self.size - self.data_pa) // PAGE, "total_pages")
-        found, chunk = [], first
-        while chunk:
-            part(chunk, 0)
-            following, *words = struct.unpack_from("<512Q", self.data, chunk)
-            nr = words.index(0) if 0 in words else len(words)
-            check(not any(words[nr:]) and (nr == len(words) or not following), "chunk")
-            found += words[:nr]
-            check(len(found) <= total >> order, "more blocks than total_pages")
-            chunk = following
-        for pa in found:
-            part(pa, order)
-        check(len(found) == total >> order, "fewer blocks than total_pages")
-        return found
+    def slab(self, pa, order):
+        slab = read_slab(self.data[pa:pa + (PAGE << order)], pa, order)
+        if slab.cache:
+            _, _, _, size, flags = self.cache(slab.cache)
+            check((size, flags) == (slab.size, slab.flags), "slab's cache")
+        return slab
 
+    def cache(self, pa):
+        check(pa % 16 == 0 and self.data_pa <= pa and pa + 96 <= self.size, "cache's record")
+        return read_cache(self.data[pa:pa + 96], pa)
 
-class Subtree:
-    def __init__(self, name):
-        self.name = name
-        self.data = self.size = self.type = self.version = self.value = None
-
-
-class Fdt:
-    """A bounded walk: header, reservations, structure."""
-
-    def __init__(self, data, image_size):
-        self.image_size = image_size
-        self.tree_root = None
-        self.compatible = None
-        self.subtrees = []
-        check(len(data) >= 40, "FDT")
-        (magic, total, structure, strings, reservations, version, compatible, _cpu, strings_len,
-         structure_len) = struct.unpack_from(">10I", data)
-        check(magic == 0xD00DFEED and version >= 17 and compatible <= 17, "FDT header")
-        check(40 <= total <= len(data), "FDT totalsize")
-        for start, length in ((structure, structure_len), (strings, strings_len),
-                              (reservations, 0)):
-            check(40 <= start and start + length <= total, "FDT block")
-        check(structure % 4 == 0 and reservations % 8 == 0, "FDT alignment")
-        self.data = data[:total]
-        self.strings = data[strings:strings + strings_len]
-        self.read_reservations(reservations)
-        self.at, self.end = structure, structure + structure_len
-        self.read_structure()
-
-    def read_reservations(self, at):
-        while True:
-            check(at + 16 <= len(self.data), "FDT reservations")
-            if not any(self.data[at:at + 16]):
-                return
-            at += 16
-
-    def token(self):
-        check(self.at + 4 <= self.end, "FDT token")
-        token = struct.unpack_from(">I", self.data, self.at)[0]
-        self.at += 4
-        return token
-
-    def node_name(self):
-        end = self.data.find(b"\0", self.at, self.end)
-        check(end >= 0, "FDT name")
-        name = self.data[self.at:end]
-        self.at = round_up(end + 1, 4)
-        check(self.at <= self.end, "FDT name")
-        return name
-
-    def property(self):
-        check(self.at + 8 <= self.end, "FDT property")
-        length, name_at = struct.unpack_from(">II", self.data, self.at)
-        check(length <= self.end - self.at - 8, "FDT value")
-        value = self.data[self.at + 8:self.at + 8 + length]
-        self.at = round_up(self.at + 8 + length, 4)
-        check(self.at <= self.end and name_at < len(self.strings), "FDT property")
-        end = self.strings.find(b"\0", name_at)
-        check(end >= 0, "FDT property name")
-        return self.strings[name_at:end], value
-
-    def read_structure(self):
-        check(self.token() == 1 and self.node_name() == b"", "FDT root")
-        self.read_node(None)
-        token = self.token()
-        while token == 4:
-            token = self.token()
-        check(token == 9, "FDT end")
-        check(self.tree_root is not None and self.compatible is not None, "FDT root's properties")
-
-    def read_node(self, subtree):
-        children = False
-        while True:
-            token = self.token()
-            if token == 4:
-                continue
-            if token == 2:
-                break
-            if token == 3:
-                check(not children, "FDT property after a child")
-                self.take(subtree, *self.property())
-            else:
-                check(token == 1 and subtree is None, "FDT token")
-                children = True
-                self.read_child()
-        if subtree is not None:
-            check(subtree.data is not None and subtree.size is not None, "FDT subtree")
-
-    def read_child(self):
-        name = self.node_name()
-        check(1 <= len(name) <= 63 and all(c in NAME_CHARS for c in name), "FDT subtree's name")
-        name = name.decode()
-        check(all(s.name != name for s in self.subtrees), "FDT name twice")
-        child = Subtree(name)
-        self.read_node(child)
-        check(child.size <= self.image_size and child.data <= self.image_size - child.size,
-              "FDT blob")
-        check(child.data or not child.size, "FDT blob at 0")
-        self.subtrees.append(child)
-
-    def take(self, subtree, name, value):
-        if subtree is None:
-            self.take_root(name, value)
-            return
-        if name in (b"preserved-data", b"blob-size"):
-            check(len(value) == 8, "FDT property's length")
-            field = "data" if name == b"preserved-data" else "size"
-            check(getattr(subtree, field) is None, "FDT property twice")
-            setattr(subtree, field, struct.unpack("<Q", value)[0])
-        elif name == b"kho,type":
-            check(subtree.type is None and len(value) > 1 and value.find(b"\0") == len(value) - 1,
-                  "FDT type")
-            subtree.type = value[:-1]
-        elif name == b"kho,type-version":
-            check(subtree.version is None and len(value) == 4, "FDT type's version")
-            subtree.version = struct.unpack("<I", value)[0]
-
-    def take_root(self, name, value):
-        if name == b"compatible":
-            check(self.compatible is None and value.endswith(b"\0"), "FDT compatible")
-            self.compatible = value[:-1].split(b"\0")
-            composites = [c for c in self.compatible if c.startswith(b"kho-v4;")]
-            for composite in composites:
-                check(compat_parts(composite) is not None, "FDT compatible")
-            check(composites or b"kho-v4" in self.compatible, "FDT compatible")
-            known = {b"arena": 1, b"handover": 1, b"radix": 1, b"slab": 1, b"vmalloc": 1}
-            for part, number, optional in compat_parts(composites[0])[1:] if composites else []:
-                check(optional or known.get(part) == number, "FDT compatible")
-        elif name == b"preserved-memory-map":
-            check(self.tree_root is None and len(value) == 8, "FDT preserved-memory-map")
-            self.tree_root = struct.unpack("<Q", value)[0]
-            check(0 < self.tree_root < self.image_size, "FDT preserved-memory-map")
-
-
-def text(data):
-    """Text that came in: on one line, whatever it is."""
-    return "".join(chr(c) if 0x20 < c < 0x7F else f"\\x{c:02x}" for c in data)
+    def large(self, pa):
+        """Of an object that is aligned to 64 bytes or less: the one behind the first header."""
+        return read_large(self.data, pa + 64, self.data_pa, self.size)
 
 
 def say(arena):
     print(f"arena {arena.max:#x} {arena.base:#x} {arena.generation} {arena.state} {arena.fdt:#x}")
     for s in arena.subtrees:
-        typed = "" if s.type is None else f" {text(s.type)} {s.version or 0} {s.value:#x}"
+        typed = "" if s.type is None else f" {shown(s.type)} {s.version or 0} {s.value:#x}"
         print(f"subtree {s.name} {s.data:#x} {s.size}{typed}")
     version, release, count = struct.unpack_from("<I65sI", arena.data, arena.fdt + FDT_MAX)
     if version == 1 and b"\0" in release:
-        print(f"metadata {text(release.split(bytes(1))[0])} {count}")
+        print(f"metadata {shown(release.split(bytes(1))[0])} {count}")
     for slot, value, new, old in arena.pending:
         print(f"intent {slot:#x} {value:#x} {new:#x} {old:#x}")
     for pa, order in arena.blocks:
-        kind = arena.kinds[pa]
-        print(f"block {pa:#x} {order} {kind}")
+        print(f"block {pa:#x} {order} {arena.kinds[pa]}")
+        teller = {"SLAB": slab_told, "LARGE": large_told}.get(arena.kinds[pa])
+        if teller:
+            told(f"{arena.kinds[pa].lower()} {pa:#x}", teller, arena, pa, order)
     for s in arena.subtrees:
-        if s.name == "areas":
-            for n in range(s.size // 16):
-                say_area(arena, n, arena.data[s.data + 16 * n:s.data + 16 * n + 16])
+        tell_subtree(arena, s)
 
 
-def say_area(arena, n, desc):
-    first, total, flags, order = struct.unpack("<QIHH", desc)
+def told(what, teller, *args):
+    """What a structure holds, or that it cannot be used."""
     try:
-        what = "none"
-        if first:
-            blocks = "".join(f" {pa:#x}" for pa in arena.vmalloc(desc))
-            what = f"{total} {flags} {order}{blocks}"
+        print(what, teller(*args))
     except Refused:
-        what = "refused"
-    print(f"area {n} {what}")
+        print(what, "refused")
+
+
+def slab_told(arena, pa, order):
+    slab = arena.slab(pa, order)
+    states = " ".join(str(slab.states.count(state)) for state in (LIVE, FREED, RESERVED))
+    return f"{slab.size} {states} {slab.flags} {slab.cache:#x}"
+
+
+def large_told(arena, pa, _order):
+    return "{:#x} {} {}".format(*arena.large(pa))
+
+
+def array_told(arena, pa):
+    array = arena.array(pa)
+    words = [word for item in array.entries.items() for word in item]
+    return f"{array.count} {len(array.pages)} {digest(words):016x}"
+
+
+def blocks_told(arena, pa):
+    """An object of two words: the first block, and the size of records."""
+    check(pa % 8 == 0 and arena.data_pa <= pa and pa + 16 <= arena.size, "head")
+    head, size = struct.unpack_from("<QQ", arena.data, pa)
+    records, blocks = arena.blocks_of(head, size)
+    sum_of = digest(b"".join(arena.data[at:at + size] for at in records))
+    return f"{len(blocks)} {len(records)} {sum_of:016x}"
+
+
+def area_told(arena, desc):
+    first, total, flags, order = struct.unpack("<QIHH", desc)
+    if not first:
+        return "none"
+    blocks, chunks = read_vmalloc(arena.image, desc, arena.preserved)
+    return f"{total} {flags} {order} {len(chunks)} {digest(blocks):016x}"
+
+
+def cache_told(arena, pa):
+    return "{} {} {} {} {}".format(*arena.cache(pa))
+
+
+def tell_subtree(arena, s):
+    if s.name == "areas":
+        for n in range(s.size // 16):
+            told(f"area {n}", area_told, arena, arena.data[s.data + 16 * n:s.data + 16 * n + 16])
+    tellers = {(b"array", 1): array_told, (b"log", 1): blocks_told, (b"kmem_cache", 1): cache_told}
+    teller = tellers.get((s.type, s.version))
+    if teller and s.value:
+        told(f"{s.type.decode()} {s.name}", teller, arena, s.value - arena.base)
 
 
 def main():
-    with open(sys.argv[1], "rb") as f:
-        data = f.read()
+    path = sys.argv[1]
+    if path.endswith(".sparse"):
+        data = sparse_load(path)
+    else:
+        with open(path, "rb") as f:
+            data = f.read()
     try:
         arena = Arena(data)
     except Refused as why:

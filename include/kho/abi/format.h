@@ -11,16 +11,18 @@
 
 /*
  * Every format of this library: X(name, oldest version read, newest version read, version
- * written). The one list: HELLO, the note in programs and what is taken from an image all come
- * from it. In the order of strcmp.
+ * written, flags). The one list: HELLO, the note in programs and what is taken from an image all
+ * come from it. In the order of strcmp.
  */
 #define KHO_ABI_LIBRARY_FORMATS(X)                                                                 \
-	X("arena", 1, 1, 1)                                                                        \
-	X("handover", 1, 1, 1)                                                                     \
-	X("kho", 4, 4, 4)                                                                          \
-	X("radix", 1, 1, 1)                                                                        \
-	X("slab", 1, 1, 1)                                                                         \
-	X("vmalloc", 1, 1, 1)
+	X("arena", 1, 1, 1, 0)                                                                     \
+	X("array", 1, 1, 1, KHO_ABI_FORMAT_PART)                                                   \
+	X("block", 1, 1, 1, KHO_ABI_FORMAT_PART)                                                   \
+	X("handover", 1, 1, 1, 0)                                                                  \
+	X("kho", 4, 4, 4, 0)                                                                       \
+	X("radix", 1, 1, 1, 0)                                                                     \
+	X("slab", 1, 1, 1, 0)                                                                      \
+	X("vmalloc", 1, 1, 1, KHO_ABI_FORMAT_PART)
 
 /**
  * struct kho_abi_format - what a program reads and writes of one format; in HELLO and in notes
@@ -41,7 +43,12 @@ struct kho_abi_format {
 
 #define KHO_ABI_FORMAT_OPTIONAL 1u /* whoever does not read it does without */
 #define KHO_ABI_FORMAT_LATER 2u /* can do without writing it until the successor is healthy */
-#define KHO_ABI_FORMAT_FLAGS (KHO_ABI_FORMAT_OPTIONAL | KHO_ABI_FORMAT_LATER)
+/*
+ * Of a library: there only where the root FDT's "compatible" lists it, in the version that it says
+ * there. A plain number, for the assembler reads it, too.
+ */
+#define KHO_ABI_FORMAT_PART 4
+#define KHO_ABI_FORMAT_FLAGS (KHO_ABI_FORMAT_OPTIONAL | KHO_ABI_FORMAT_LATER | KHO_ABI_FORMAT_PART)
 
 KHO_ABI_SIZE(struct kho_abi_format, 52);
 KHO_ABI_OFFSET(struct kho_abi_format, name, 0);

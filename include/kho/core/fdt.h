@@ -27,25 +27,30 @@ enum khoc_fdt_token {
  * @addr: its address, for reports
  * @structure: whose format it is, for reports
  * @total: its size
+ * @reserved: the block of reservations
  * @at, @end: the next token, and where the structure block ends
  * @strings, @strings_size: the strings block
+ * @strings_end: it ends with a NUL, so that all names in it end
  */
 struct khoc_fdt {
 	const __u8 *bytes;
 	kho_pa_t addr;
 	int structure;
 	__u32 total;
+	__u32 reserved;
 	__u32 at;
 	__u32 end;
 	__u32 strings;
 	__u32 strings_size;
+	bool strings_end;
 };
 
 /**
  * struct khoc_fdt_item - a token
  * @token: enum khoc_fdt_token
  * @at: where it begins, from the FDT's start
- * @name, @name_len: of a node or property; NUL-terminated when it was read
+ * @name: of a node or property; NUL-terminated when it was read
+ * @name_len: its bytes, of a node only
  * @value_at: where a property's value begins
  * @len: its bytes
  */
@@ -68,14 +73,21 @@ struct khoc_fdt_item {
 int khoc_fdt_init(struct khoc_fdt *fdt, const void *bytes, size_t size, kho_pa_t addr,
 		  int structure, struct khoc_report *report);
 
+/* Does the block of reservations end? What they reserve is not looked at. Return: 0 or a fault. */
+int khoc_fdt_check_reserved(const struct khoc_fdt *fdt, struct khoc_report *report);
+
 /**
  * khoc_fdt_next() - the next token
  *
- * How tokens nest is the caller's to see. KHOC_FDT_NOP is passed over.
+ * How tokens nest is the caller's to see. KHOC_FDT_NOP is passed over. @report is left alone unless there is
+ * a fault.
  *
  * Return: 0 or a fault.
  */
 int khoc_fdt_next(struct khoc_fdt *fdt, struct khoc_fdt_item *item, struct khoc_report *report);
+
+/* Does a node of this name begin in [@from, @to)? All there was read with khoc_fdt_next() before. */
+bool khoc_fdt_has_node(const struct khoc_fdt *fdt, __u32 from, __u32 to, const char *name);
 
 /* Is the node or property of this name? */
 bool khoc_fdt_named(const struct khoc_fdt_item *item, const char *name);
