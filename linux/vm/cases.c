@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 
 #include <libfdt.h>
@@ -163,54 +165,57 @@ static int make_file(int session, unsigned int file)
 	return 0;
 }
 
-static int check_file(int session, unsigned int file)
+/* What is wrong with an open file, as words; NULL if it is as make_file() made it. */
+static const char *contents_fault(int fd, unsigned int file)
 {
-	struct liveupdate_session_retrieve_fd retrieve = {.size = sizeof(retrieve)};
 	uint64_t *word = (uint64_t *)page;
+	static char fault[96];
 	unsigned int nr, i;
 
-	retrieve.token = files[file].token;
-	if (ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD, &retrieve))
-		return failed("retrieve file %u: %s", file, strerror(errno));
-	if (lseek(retrieve.fd, 0, SEEK_END) != (off_t)files[file].pages * PAGE)
-		return failed("file %u has another size", file);
+	if (lseek(fd, 0, SEEK_END) != (off_t)files[file].pages * PAGE)
+		return "has another size";
 	for (nr = 0; nr < files[file].pages; nr++) {
-		if (pread(retrieve.fd, page, PAGE, (off_t)nr * PAGE) != PAGE)
-			return failed("memfd read: %s", strerror(errno));
-		for (i = 0; i < PAGE / 8; i++)
-			if (word[i] != content(file, nr, i))
-				return failed("file %u page %u word %u is %#llx", file, nr, i,
-					      (unsigned long long)word[i]);
+		if (pread(fd, page, PAGE, (off_t)nr * PAGE) != PAGE)
+			return "cannot be read";
+		for (i = 0; i < PAGE / 8 && word[i] == content(file, nr, i); i++)
+			;
+		if (i == PAGE / 8)
+			continue;
+		snprintf(fault, sizeof(fault), "has, page %u word %u, %#llx", nr, i,
+			 (unsigned long long)word[i]);
+		return fault;
 	}
-	close(retrieve.fd);
-	return 0;
+	return NULL;
 }
 
-/* A session with the files above. Boot 0 makes it; the others retrieve, compare and make it anew. */
-static int case_session(const struct stage *stage)
+/* The @file-th file: @err what the kernel said, or @fault what is wrong with it. */
+static void retrieve_file(int session, unsigned int file, int *err, const char **fault)
 {
-	struct liveupdate_ioctl_create_session create = {.size = sizeof(create), .name = SESSION};
-	struct liveupdate_ioctl_retrieve_session old = {.size = sizeof(old), .name = SESSION};
-	struct liveupdate_session_finish finish = {.size = sizeof(finish)};
-	unsigned int i;
-	int luo;
+	struct liveupdate_session_retrieve_fd retrieve = {.size = sizeof(retrieve)};
 
-	luo = open("/dev/liveupdate", O_RDWR);
-	if (luo < 0)
-		return failed("/dev/liveupdate: %s", strerror(errno));
-	if (stage->hop) {
-		if (ioctl(luo, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &old))
-			return failed("retrieve session: %s", strerror(errno));
-		for (i = 0; i < NR_FILES; i++)
-			if (check_file(old.fd, i) < 0)
-				return -1;
-		if (ioctl(old.fd, LIVEUPDATE_SESSION_FINISH, &finish))
-			return failed("finish: %s", strerror(errno));
-		close(old.fd);
+	*err = 0;
+	*fault = NULL;
+	retrieve.token = files[file].token;
+	if (ioctl(session, LIVEUPDATE_SESSION_RETRIEVE_FD, &retrieve)) {
+		*err = errno;
+		return;
 	}
-	if (stage->last)
-		return 0;
-	/* Stays open: it is closed, and undone, with its last user. */
+	*fault = contents_fault(retrieve.fd, file);
+	close(retrieve.fd);
+}
+
+static int session_name(char *name, size_t size, int hop)
+{
+	return snprintf(name, size, "%s-%d", SESSION, hop);
+}
+
+/* Stays open: it is closed, and undone, with its last user. */
+static int make_session(int luo, int hop)
+{
+	struct liveupdate_ioctl_create_session create = {.size = sizeof(create)};
+	unsigned int i;
+
+	session_name((char *)create.name, sizeof(create.name), hop);
 	if (ioctl(luo, LIVEUPDATE_IOCTL_CREATE_SESSION, &create))
 		return failed("create session: %s", strerror(errno));
 	for (i = 0; i < NR_FILES; i++)
@@ -219,14 +224,208 @@ static int case_session(const struct stage *stage)
 	return 0;
 }
 
+static int open_session(int luo, int hop)
+{
+	struct liveupdate_ioctl_retrieve_session old = {.size = sizeof(old)};
+
+	session_name((char *)old.name, sizeof(old.name), hop);
+	return ioctl(luo, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &old) ? -1 : old.fd;
+}
+
+static int finish_session(int session)
+{
+	struct liveupdate_session_finish finish = {.size = sizeof(finish)};
+
+	return ioctl(session, LIVEUPDATE_SESSION_FINISH, &finish) || close(session) ? -1 : 0;
+}
+
+/* The session of the boot before: all of it must be there. */
+static int check_session(int luo, int hop)
+{
+	int session = open_session(luo, hop - 1);
+	const char *fault;
+	unsigned int i;
+	int err;
+
+	if (session < 0)
+		return failed("retrieve session: %s", strerror(errno));
+	for (i = 0; i < NR_FILES; i++) {
+		retrieve_file(session, i, &err, &fault);
+		if (err)
+			return failed("retrieve file %u: %s", i, strerror(err));
+		if (fault)
+			return failed("file %u %s", i, fault);
+	}
+	if (finish_session(session))
+		return failed("finish: %s", strerror(errno));
+	return 0;
+}
+
+/* A session with the files above. Boot 0 makes it; the others retrieve, compare and make it anew. */
+static int case_session(const struct stage *stage)
+{
+	int luo;
+
+	luo = open("/dev/liveupdate", O_RDWR);
+	if (luo < 0)
+		return failed("/dev/liveupdate: %s", strerror(errno));
+	if (stage->hop && check_session(luo, stage->hop) < 0)
+		return -1;
+	return stage->last ? 0 : make_session(luo, stage->hop);
+}
+
+/*
+ * How much memory is free when nothing is cached: the most of a few looks, since what was freed last
+ * takes its time to get there.
+ */
+static int say_free(int hop)
+{
+	unsigned long most = 0, free;
+	const char *at;
+	int fd, i;
+
+	for (i = 0; i < 5; i++) {
+		fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
+		if (fd < 0 || write(fd, "3", 1) != 1)
+			return failed("drop_caches: %s", strerror(errno));
+		close(fd);
+		usleep(100000);
+		memset(page, 0, sizeof(page));
+		if (read_file("/proc/meminfo", page, sizeof(page) - 1) < 0)
+			return -1;
+		at = strstr(page, "MemFree:");
+		if (!at)
+			return failed("/proc/meminfo: no MemFree");
+		free = strtoul(at + 8, NULL, 10);
+		most = free > most ? free : most;
+	}
+	printf("VM: free %d %lu kB\n", hop, most);
+	return 0;
+}
+
+/*
+ * reserve_mem=2M:4096:kept, any number of hops: everything arrives at each, the count is right, and
+ * nothing is lost on the way. linux/vm/run compares the free memory.
+ */
+static int case_chain(const struct stage *stage)
+{
+	int luo;
+
+	luo = open("/dev/liveupdate", O_RDWR);
+	if (luo < 0)
+		return failed("/dev/liveupdate: %s", strerror(errno));
+	if (case_kexec_count(stage) < 0 || case_reserve_mem(stage) < 0)
+		return -1;
+	if (stage->hop && check_session(luo, stage->hop) < 0)
+		return -1;
+	if (say_free(stage->hop) < 0)
+		return -1;
+	return stage->last ? 0 : make_session(luo, stage->hop);
+}
+
+/*
+ * As case_chain(), but that the first handover is damaged on its way (linux/vm/damage.py), so that
+ * the second boot says what has arrived, whatever it is. From there on all must be well: what the
+ * second boot makes, the third must find.
+ */
+static int say_arrived(int luo)
+{
+	int session, err, right = 0, wrong = 0, refused = 0;
+	const char *fault;
+	unsigned int i;
+
+	session = luo < 0 ? -1 : open_session(luo, 0);
+	if (session < 0) {
+		printf("VM: arrived no session: %s\n", strerror(errno));
+		return 0;
+	}
+	for (i = 0; i < NR_FILES; i++) {
+		retrieve_file(session, i, &err, &fault);
+		if (err || fault)
+			printf("VM: file %u: %s\n", i, fault ? fault : strerror(err));
+		right += !err && !fault;
+		wrong += !!fault;
+		refused += !!err;
+	}
+	err = finish_session(session) ? errno : 0;
+	printf("VM: arrived session: %d files right, %d wrong, %d refused, finish: %s\n", right,
+	       wrong, refused, err ? strerror(err) : "done");
+	return err;
+}
+
+static int case_damaged(const struct stage *stage)
+{
+	static const struct stage first = {.hop = 0};
+	int luo;
+
+	luo = open("/dev/liveupdate", O_RDWR);
+	if (stage->hop == 1)
+		say_arrived(luo);
+	/* The kernel's own LUO stays closed for ever if it does not like what it reads. */
+	if (luo < 0 && stage->hop == 1)
+		printf("VM: made no session: %s\n", strerror(errno));
+	else if (luo < 0)
+		return failed("/dev/liveupdate: %s", strerror(errno));
+	if (case_reserve_mem(stage->hop > 1 ? stage : &first) < 0)
+		return -1;
+	if (stage->hop > 1 && check_session(luo, stage->hop) < 0)
+		return -1;
+	return stage->last || luo < 0 ? 0 : make_session(luo, stage->hop);
+}
+
+/* What the module does, as its parameters, with commas between: "vm.do=do=isolated,nr=65536". */
+static int load_module(const struct stage *stage, const char *parameters)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/module/%s.ko", stage->kernel);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return failed("%s: %s", path, strerror(errno));
+	if (syscall(SYS_finit_module, fd, parameters, 0))
+		return failed("module %s: %s", parameters, strerror(errno));
+	close(fd);
+	return 0;
+}
+
+/*
+ * The module preserves, and the next boot has it checked, and freed. */
+static int case_module(const struct stage *stage)
+{
+	char parameters[128];
+	char *at;
+
+	if (stage->hop && load_module(stage, "do=check") < 0)
+		return -1;
+	if (stage->hop && syscall(SYS_delete_module, "kho_vm", 0))
+		return failed("unload the module: %s", strerror(errno));
+	if (stage->hop && stage->last)
+		return 0;
+	parameter("vm.do=", parameters, sizeof(parameters));
+	for (at = parameters; (at = strchr(at, ','));)
+		*at = ' ';
+	return load_module(stage, parameters);
+}
+
 static const struct {
 	const char *name;
 	int (*run)(const struct stage *stage);
 } cases[] = {
 	{"boot", case_boot},
+	{"chain", case_chain},
+	{"damaged", case_damaged},
+	{"few", case_module},
+	{"isolated", case_module},
 	{"kexec_count", case_kexec_count},
+	{"many", case_module},
+	{"mixed", case_module},
+	{"orders", case_module},
+	{"range", case_module},
 	{"reserve_mem", case_reserve_mem},
+	{"runs", case_module},
 	{"session", case_session},
+	{"speed", case_module},
 };
 
 int run_case(const char *name, const struct stage *stage)

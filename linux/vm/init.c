@@ -5,8 +5,10 @@
  *
  * On the kernel's command line:
  *	vm.test=NAME	one of cases[] below, or a program in /bin that is run once
- *	vm.chain=A,B,C	the kernels /kernel/A, /kernel/B, ... in the order in which they are booted
- *	vm.hop=N	which of them is running, from 0
+ *	vm.chain=A,B,C	the kernels /kernel/A, /kernel/B, ... in the order in which they are booted, and
+ *			again from the first
+ *	vm.jumps=N	how many kexecs there are
+ *	vm.hop=N	which boot this is, from 0
  *	retain_initrd	so that the initramfs can be given to the next kernel
  * What linux/vm/run looks for on the console begins with "VM: ".
  */
@@ -56,8 +58,7 @@ ssize_t read_file(const char *path, void *buffer, size_t size)
 	return got;
 }
 
-/* The value of a parameter "NAME=", or an empty string. */
-static void parameter(const char *name, char *value, size_t size)
+void parameter(const char *name, char *value, size_t size)
 {
 	size_t len = strlen(name);
 	const char *at;
@@ -154,20 +155,20 @@ static int next_kernel(const char *name, int hop)
 	return failed("reboot: %s", strerror(errno));
 }
 
-/* The @nr-th name of a list, or NULL. */
+/* The @nr-th name of a list that begins again and again. The list is cut up. */
 static char *nth(char *list, int nr)
 {
-	char *name, *rest = list;
+	char *name[64];
+	int names = 0;
 
-	while ((name = strsep(&rest, ",")))
-		if (!nr--)
-			return name;
-	return NULL;
+	while (names < 64 && (name[names] = strsep(&list, ",")))
+		names++;
+	return name[nr % names];
 }
 
 static void boot(void)
 {
-	char test[64], chain[1024], number[16], *next;
+	char test[64], chain[1024], number[16], jumps[16], *next;
 	struct utsname uts;
 	struct stage stage;
 
@@ -177,15 +178,17 @@ static void boot(void)
 	parameter("vm.test=", test, sizeof(test));
 	parameter("vm.chain=", chain, sizeof(chain));
 	parameter("vm.hop=", number, sizeof(number));
+	parameter("vm.jumps=", jumps, sizeof(jumps));
 	stage.hop = atoi(number);
 	uname(&uts);
 	printf("VM: boot %d %s\n", stage.hop, uts.release);
+	stage.kernel = strrchr(uts.release, '-') ? strrchr(uts.release, '-') + 1 : "";
+	stage.last = stage.hop >= atoi(jumps);
 	next = nth(chain, stage.hop + 1);
-	stage.last = !next;
 	if (run_case(test, &stage) < 0)
 		return;
 	printf("VM: done %d\n", stage.hop);
-	if (next)
+	if (!stage.last)
 		next_kernel(next, stage.hop + 1);
 	else
 		printf("VM: end\n");

@@ -7,10 +7,11 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Which boot of the chain this is: from 0; @last if no kexec follows. */
+/* Which boot of the chain this is: from 0; @last if no kexec follows. @kernel: its name. */
 struct stage {
 	int hop;
 	bool last;
+	const char *kernel;
 };
 
 /* Say on the console why the test has failed. Return: -1. */
@@ -18,6 +19,9 @@ int failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Up to @size bytes of a file. Return: how many, or -1 after failed(). */
 ssize_t read_file(const char *path, void *buffer, size_t size);
+
+/* The value of "@name" ("vm.x=") on the kernel's command line, or an empty string. */
+void parameter(const char *name, char *value, size_t size);
 
 /* Run /bin/@program, with "--stage @stage" if that is not NULL. Return: 0, or -1 after failed(). */
 int run_program(const char *program, const char *stage);

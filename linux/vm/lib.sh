@@ -17,3 +17,18 @@ die() {
 sum() {
 	cat "$@" | sha256sum | cut -c1-64
 }
+
+# spread CHAIN: its kernels in the order in which they are booted.
+spread() {
+	case $1 in
+	*\**)
+		echo "$1" | awk -F '[*]' '{
+			n = split($1, list, ">")
+			for (hop = 0; hop <= $2; hop++)
+				printf "%s%s", hop ? " " : "", list[hop % n + 1]
+			print ""
+		}'
+		;;
+	*) echo "$1" | tr '>' ' ' ;;
+	esac
+}

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The Linux host under QEMU. `make vm-check`: linux/vm/check; docs/linux.md.
-$(O)/vm/check-dump: linux/vm/check-dump.c $(LIB)
+VM_TOOLS := $(O)/vm/check-dump $(O)/vm/locate
+$(VM_TOOLS): $(O)/vm/%: linux/vm/%.c linux/vm/vmcore.c linux/vm/vmcore.h $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(KHO_CFLAGS) $(KHO_INC) -MF $@.d -MT $@ -o $@ $< $(LIB) $(KHO_LDFLAGS) $(KHO_LDLIBS)
+	$(CC) $(CFLAGS) $(filter-out -MMD -MP,$(KHO_CFLAGS)) $(KHO_INC) -o $@ $< linux/vm/vmcore.c $(LIB) \
+		$(KHO_LDFLAGS) $(KHO_LDLIBS)
 
-.PHONY: vm-check
+.PHONY: vm-check vm-check-long
 vm-check:
 	@linux/vm/check $(VM)
+vm-check-long:
+	@KHO_LONG=1 linux/vm/check $(VM)
