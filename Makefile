@@ -91,7 +91,7 @@ install: all
 clean:
 	rm -rf $(O)
 
-FORMATTED = $(shell find . -path './$(O)' -prune -o -path './.*' -prune -o -name '*.[ch]' -print)
+FORMATTED = $(shell find . -path './$(O)' -prune -o -path './.*' -prune -o -path ./linux/edits -prune -o -name '*.[ch]' -print)
 format:
 	clang-format -i $(FORMATTED)
 

@@ -274,26 +274,31 @@ static int check_start(struct root_walk *w)
 	return fault(w, KHO_E_FORMAT, w->fdt.at, KHOC_FDT_NOP, 0, "token");
 }
 
+/* Return: 1: the FDT's end; 0: go on; negative: a fault. */
+static int check_item(struct root_walk *w)
+{
+	switch (w->item.token) {
+	case KHOC_FDT_BEGIN:
+		return check_begin(w);
+	case KHOC_FDT_END_NODE:
+		return check_end_node(w);
+	case KHOC_FDT_PROP:
+		return check_prop(w);
+	default:
+		return !w->depth && w->root_seen ? 1 : stray(w);
+	}
+}
+
 static int check_structure(struct root_walk *w)
 {
 	int err = check_start(w);
 
 	while (!err) {
 		err = khoc_fdt_next(&w->fdt, &w->item, w->report);
-		if (err)
-			break;
-		if (w->item.token == KHOC_FDT_BEGIN)
-			err = check_begin(w);
-		else if (w->item.token == KHOC_FDT_END_NODE)
-			err = check_end_node(w);
-		else if (w->item.token == KHOC_FDT_PROP)
-			err = check_prop(w);
-		else if (!w->depth && w->root_seen)
-			return 0;
-		else
-			err = stray(w);
+		if (!err)
+			err = check_item(w);
 	}
-	return err;
+	return err > 0 ? 0 : err;
 }
 
 int khoc_root_check(const void *fdt, size_t size, kho_pa_t addr, u64 image_size,

@@ -23,7 +23,7 @@ TEST(read_back)
 	EXPECT_EQ(metadata.version, 1);
 	EXPECT_STR_EQ(metadata.release, "7.2.13-amd64");
 	EXPECT_EQ(metadata.release_len, 12);
-	EXPECT_EQ(metadata.count, 258);
+	EXPECT_EQ(metadata.count, 259);
 	EXPECT_EQ(report.fault, 0);
 	/* As long as it fits, with what a later writer may put behind. */
 	memset(image.bytes + BASE + 9, 'r', 64);

@@ -7,10 +7,10 @@
 /* One line for the first fault is enough; the others are counted. */
 static unsigned long faults;
 
-#define fault(fmt, ...)                                                                            \
-	do {                                                                                       \
-		if (!faults++)                                                                     \
-			pr_err("kho_vm: fault: " fmt "\n", ##__VA_ARGS__);                         \
+#define fault(fmt, ...)                                                    \
+	do {                                                               \
+		if (!faults++)                                             \
+			pr_err("kho_vm: fault: " fmt "\n", ##__VA_ARGS__); \
 	} while (0)
 
 static void check_marks(const struct kho_vm_block *block)

@@ -77,7 +77,7 @@ EXPORT_SYMBOL_GPL(is_kho_boot);
 
 const char *kho_state_text(void)
 {
-	static const char * const text[] = {
+	static const char *const text[] = {
 		[KHO_COLD] = "cold",
 		[KHO_OFFERED] = "offered",
 		[KHO_REVIVED] = "revived",

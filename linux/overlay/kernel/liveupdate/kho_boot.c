@@ -111,8 +111,8 @@ static bool __init in_scratch(phys_addr_t start, u64 size)
 	return false;
 }
 
-static int __init table_fault(struct khoc_report *report, int fault, u64 addr, u64 value,
-			      u64 limit, const char *field)
+static int __init table_fault(struct khoc_report *report, int fault, u64 addr, u64 value, u64 limit,
+			      const char *field)
 {
 	*report = (struct khoc_report){fault, KHOC_S_SCRATCH, -1, addr, value, limit, field};
 	return -fault;
@@ -130,8 +130,7 @@ static int __init check_area(unsigned int i, phys_addr_t at, struct khoc_report 
 		return table_fault(report, KHO_E_ALIGN, at + 8, area->size, PAGE_SIZE, "size");
 	if (area->addr >= end)
 		return table_fault(report, KHO_E_RANGE, at, area->addr, end, "addr");
-	if (area->size > end - area->addr ||
-	    !firmware_has_ram(area->addr, area->addr + area->size))
+	if (area->size > end - area->addr || !firmware_has_ram(area->addr, area->addr + area->size))
 		return table_fault(report, KHO_E_RANGE, at + 8, area->size, end - area->addr,
 				   "size");
 	for (unsigned int j = 0; j < i; j++)
@@ -490,8 +489,8 @@ static int __init revive(void)
  */
 void __init kho_memory_init(void)
 {
-	struct khoc_report no_room = {KHO_E_STATE, KHOC_S_RADIX_TABLE, -1, 0, 0, 0,
-				      "no memory to reserve it"};
+	struct khoc_report no_room = {KHO_E_STATE, KHOC_S_RADIX_TABLE,	     -1, 0, 0,
+				      0,	   "no memory to reserve it"};
 
 	kho_in_fdt();
 	if (kho_state == KHO_REVIVED && revive())

@@ -15,10 +15,8 @@
 
 #include "kexec_handover_internal.h"
 
-const char kho_compat_writes[] = KHO_FDT_COMPATIBLE
-	KHO_SUB_COMPAT(KHO_BLOCK_COMPATIBLE)
-	KHO_SUB_COMPAT(KHO_RADIX_COMPATIBLE)
-	KHO_SUB_COMPAT(KHO_VMALLOC_COMPATIBLE);
+const char kho_compat_writes[] = KHO_FDT_COMPATIBLE KHO_SUB_COMPAT(KHO_BLOCK_COMPATIBLE)
+	KHO_SUB_COMPAT(KHO_RADIX_COMPATIBLE) KHO_SUB_COMPAT(KHO_VMALLOC_COMPATIBLE);
 
 static const struct khoc_compat_reads reads[] = {
 	{"kho", 4, 4, true},

@@ -100,8 +100,8 @@ static int __init add_area(phys_addr_t size, phys_addr_t limit, int nid)
 
 	if (!size)
 		return 0;
-	area->addr = memblock_alloc_range_nid(size, SCRATCH_ALIGN, 0, limit, nid,
-					      numa_valid_node(nid));
+	area->addr =
+		memblock_alloc_range_nid(size, SCRATCH_ALIGN, 0, limit, nid, numa_valid_node(nid));
 	if (!area->addr) {
 		pr_warn("no %pa bytes of scratch below %pa on node %d\n", &size, &limit, nid);
 		return -ENOMEM;

@@ -18,8 +18,8 @@
 #include "kexec_handover_internal.h"
 
 /* Fill in the report. Return: -@fault. */
-int kho_verify_fault(struct kho_verify *v, int fault, int structure, u64 addr, u64 value,
-		     u64 limit, const char *field)
+int kho_verify_fault(struct kho_verify *v, int fault, int structure, u64 addr, u64 value, u64 limit,
+		     const char *field)
 {
 	v->report = (struct khoc_report){fault, structure, -1, addr, value, limit, field};
 	return -fault;
@@ -75,7 +75,7 @@ bool kho_merge_next(struct kho_merge *merge, struct khoc_run *run)
 static int verify_nodes(struct kho_verify *v)
 {
 	const struct khoc_mem *mem = v->mem;
-	struct khoc_radix_check check = { .data_lo = PAGE_SIZE, .data_hi = mem->size };
+	struct khoc_radix_check check = {.data_lo = PAGE_SIZE, .data_hi = mem->size};
 	size_t size = DIV_ROUND_UP((mem->node_hi - mem->node_lo) >> PAGE_SHIFT, 64) * 8;
 	int err;
 
@@ -154,7 +154,7 @@ bool kho_verify_covered(const struct khoc_radix *tree, phys_addr_t phys, u64 siz
 
 static noinline int verify_memfd_list(struct kho_verify *v, const struct khoc_memfd *memfd)
 {
-	const struct khoc_vmalloc_check check = { .data_hi = v->mem->size, .tree = &v->tree };
+	const struct khoc_vmalloc_check check = {.data_hi = v->mem->size, .tree = &v->tree};
 	struct khoc_memfd_folio folio;
 	struct khoc_memfd_list list;
 	int err;
@@ -277,8 +277,8 @@ static const struct {
 	const char *name;
 	int (*verify)(struct kho_verify *v, const struct khoc_subtree *subtree);
 } payloads[] = {
-	{ KHO_ABI_MEMBLOCK_NODE, verify_reserve_mem },
-	{ KHO_ABI_LUO_NODE, verify_luo },
+	{KHO_ABI_MEMBLOCK_NODE, verify_reserve_mem},
+	{KHO_ABI_LUO_NODE, verify_luo},
 };
 
 /**
@@ -295,8 +295,7 @@ int kho_verify_payloads(struct kho_verify *v)
 	while (!err && !khoc_root_next(v->fdt, &pos, &subtree)) {
 		if (!kho_verify_covered(&v->tree, subtree.data, subtree.size))
 			return kho_verify_fault(v, KHO_E_NOT_PRESERVED, KHOC_S_SUBTREE, v->fdt_phys,
-						subtree.data, subtree.size,
-						KHO_ABI_ROOT_PROP_DATA);
+						subtree.data, subtree.size, KHO_ABI_ROOT_PROP_DATA);
 		for (unsigned int i = 0; !err && i < ARRAY_SIZE(payloads); i++)
 			if (!strcmp(subtree.name, payloads[i].name))
 				err = payloads[i].verify(v, &subtree);

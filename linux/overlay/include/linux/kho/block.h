@@ -32,9 +32,10 @@ struct kho_block_set_it {
 };
 
 /* A set without blocks, as initialiser. The sum sees to it that @_name is one. */
-#define KHO_BLOCK_SET_INIT(_name, _entry_size) {				\
-	.entry_size = (_entry_size) + 0 * sizeof((_name).head_pa),		\
-}
+#define KHO_BLOCK_SET_INIT(_name, _entry_size)                             \
+	{                                                                  \
+		.entry_size = (_entry_size) + 0 * sizeof((_name).head_pa), \
+	}
 
 void kho_block_set_init(struct kho_block_set *bs, size_t entry_size);
 int kho_block_set_grow(struct kho_block_set *bs, u64 count);

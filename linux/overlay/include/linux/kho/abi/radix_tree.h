@@ -25,8 +25,8 @@ enum kho_radix_consts {
 	KHO_TABLE_SIZE_LOG2 = const_ilog2(PAGE_SIZE / sizeof(u64)),
 	/* bits of a bitmap, log2 */
 	KHO_BITMAP_SIZE_LOG2 = PAGE_SHIFT + 3,
-	KHO_TREE_MAX_DEPTH = DIV_ROUND_UP(KHO_ORDER_0_LOG2 + 1 - KHO_BITMAP_SIZE_LOG2,
-					  KHO_TABLE_SIZE_LOG2) + 1,
+	KHO_TREE_MAX_DEPTH =
+		DIV_ROUND_UP(KHO_ORDER_0_LOG2 + 1 - KHO_BITMAP_SIZE_LOG2, KHO_TABLE_SIZE_LOG2) + 1,
 };
 
 struct kho_radix_node {

@@ -12,24 +12,22 @@
 #include <asm/page.h>
 
 /* A physical address in a structure that is handed over, and what it is the address of. */
-#define DECLARE_KHOSER_PTR(name, type)	\
-	union {				\
-		u64 phys;		\
-		type ptr;		\
+#define DECLARE_KHOSER_PTR(name, type) \
+	union {                        \
+		u64 phys;              \
+		type ptr;              \
 	} name
 
-#define KHOSER_STORE_PTR(dest, val)					\
-	do {								\
-		typeof((dest).ptr) _khoser_ptr = (val);			\
-									\
-		(dest).phys = virt_to_phys(_khoser_ptr);		\
+#define KHOSER_STORE_PTR(dest, val)                      \
+	do {                                             \
+		typeof((dest).ptr) _khoser_ptr = (val);  \
+		(dest).phys = virt_to_phys(_khoser_ptr); \
 	} while (0)
 
 /* NULL for address 0. */
-#define KHOSER_LOAD_PTR(src)						\
-	({								\
-		u64 _khoser_phys = (src).phys;				\
-									\
+#define KHOSER_LOAD_PTR(src)                                                           \
+	({                                                                             \
+		u64 _khoser_phys = (src).phys;                                         \
 		(typeof((src).ptr))(_khoser_phys ? phys_to_virt(_khoser_phys) : NULL); \
 	})
 

@@ -43,12 +43,12 @@ void shim_same_memory(const void *a, const void *b, size_t len, const char *what
 /* KUnit ends a test that takes too long; "slow" says that more than a second is no news. */
 #define TEST(name) static void name(struct kunit *test_state_)
 #define TEST_CASE(name) KUNIT_CASE_SLOW(name)
-#define TEST_SUITE(suite_name, ...)                                                                \
-	static struct kunit_case suite_name##_cases[] = {__VA_ARGS__, {}};                         \
-	static struct kunit_suite suite_name##_suite = {                                           \
-		.name = "kho_" #suite_name,                                                        \
-		.test_cases = suite_name##_cases,                                                  \
-	};                                                                                         \
+#define TEST_SUITE(suite_name, ...)                                        \
+	static struct kunit_case suite_name##_cases[] = {__VA_ARGS__, {}}; \
+	static struct kunit_suite suite_name##_suite = {                   \
+		.name = "kho_" #suite_name,                                \
+		.test_cases = suite_name##_cases,                          \
+	};                                                                 \
 	kunit_test_suite(suite_name##_suite)
 
 /* Zeroed memory; the test fails when there is none. */
@@ -73,7 +73,7 @@ struct shim_thread *shim_thread_start(void (*fn)(void *arg), void *arg);
 void shim_thread_join(struct shim_thread *thread);
 /* Let another thread run. */
 void shim_yield(void);
-#define EXPECT_IN_THREAD(condition)                                                                \
+#define EXPECT_IN_THREAD(condition) \
 	((condition) ? (void)0 : shim_die(#condition, __FILE__, __LINE__))
 void shim_die(const char *what, const char *file, int line);
 
