@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 import time
 
+PIECE = 1024  # bytes; as hexadecimal digits they fit in one of the debugger's packets
+
 
 class Failed(Exception):
     """Something went otherwise than a test needs it."""
@@ -77,13 +79,19 @@ class Debugger:
         self.expect_ok(b"Qqemu.PhyMemMode:%d" % on)
 
     def read(self, address, size):
-        answer = self.ask(b"m%x,%x" % (address, size))
-        if len(answer) != 2 * size:
-            raise Failed(f"{address:#x} cannot be read: {answer!r}")
-        return bytes.fromhex(answer.decode())
+        data = b""
+        while len(data) < size:
+            piece = min(PIECE, size - len(data))
+            answer = self.ask(b"m%x,%x" % (address + len(data), piece))
+            if len(answer) != 2 * piece:
+                raise Failed(f"{address + len(data):#x} cannot be read: {answer!r}")
+            data += bytes.fromhex(answer.decode())
+        return data
 
     def write(self, address, data):
-        self.expect_ok(b"M%x,%x:%s" % (address, len(data), data.hex().encode()))
+        for at in range(0, len(data), PIECE):
+            piece = data[at:at + PIECE]
+            self.expect_ok(b"M%x,%x:%s" % (address + at, len(piece), piece.hex().encode()))
 
     def registers(self):
         """Raw, and the first 17 as numbers."""
