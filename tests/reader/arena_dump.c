@@ -23,6 +23,7 @@
 #include "heap.h"
 #include "preserve.h"
 #include "vmalloc.h"
+#include "random.h"
 
 #define MIB (1ULL << 20)
 #define NR_SLOTS 64
@@ -33,17 +34,6 @@
 #define NR_STEPS 400
 
 typedef unsigned long long ull;
-
-static __u64 seed;
-
-static __u64 below(__u64 n)
-{
-	__u64 z = seed += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return (z ^ z >> 31) % n;
-}
 
 static void must(bool ok, const char *what)
 {

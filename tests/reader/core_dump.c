@@ -19,6 +19,8 @@
 
 #include <kho/kho.h>
 
+#include "random.h"
+
 #define NR_AREAS 4
 #define NR_SETS 3
 
@@ -40,17 +42,6 @@ static struct khoc_array array;
 static unsigned char *used; /* per page below head.backed */
 static jmp_buf death;
 static __u64 stores_left;
-static __u64 seed;
-
-static __u64 below(__u64 n)
-{
-	__u64 z = seed += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return (z ^ z >> 31) % n;
-}
-
 static void must(bool ok, const char *what)
 {
 	if (ok)
