@@ -145,6 +145,8 @@ static void messages(const char *dir)
 		fds_body(KHO_MSG_LISTEN, 2, KHO_FD_LISTEN),
 		upgrade_body(KHO_MSG_CTL_UPGRADE, KHO_UPGRADE_OLD_ARGS, 1, "new", 4),
 		result_body(KHO_MSG_CTL_REPLY, 0, KHO_STEP_DONE),
+		{.type = KHO_MSG_CTL_PRESERVE, .len = 8, .bytes = {KHO_PRESERVE_CANCEL}},
+		{.type = KHO_MSG_CTL_ARENA, .nr_fds = 1},
 	};
 	char name[16];
 
@@ -306,6 +308,11 @@ static void lives(const char *dir)
 	event(TIME, 0);
 	end_life(dir, "stopped");
 	begin_life();
+	says(CLIENT, 0, (struct body){.type = KHO_MSG_CTL_PRESERVE, .len = 8});
+	says(CLIENT, 1, (struct body){.type = KHO_MSG_CTL_TAKE});
+	says(CLIENT, 2, (struct body){.type = KHO_MSG_CTL_PRESERVE, .len = 8, .bytes = {1}});
+	end_life(dir, "preserved");
+	begin_life();
 	for (unsigned int i = 1; i < 40; i++)
 		event(CLIENT, i);
 	end_life(dir, "crowd");
@@ -340,7 +347,7 @@ static void peer_word(unsigned int type)
 /* HELLO with what the library itself reads and writes: it is not refused. */
 static struct body library_hello(unsigned int type)
 {
-#define FORMAT(name, min, max, writes) {name, min, max, writes, 0, 0},
+#define FORMAT(name, min, max, writes, flags) {name, min, max, writes, 0, flags},
 	static const struct kho_abi_format all[] = {KHO_ABI_LIBRARY_FORMATS(FORMAT)};
 	struct body body = hello_body(type);
 

@@ -649,6 +649,11 @@ static void more_messages(void)
 		     "cached\0-p80"};
 	struct {
 		struct kho_abi_msg head;
+		struct kho_abi_msg_preserve body;
+	} preserve = {{KHO_ABI_MSG_MAGIC, KHO_MSG_CTL_PRESERVE, BODY(preserve)},
+		      {.flags = KHO_PRESERVE_CANCEL}};
+	struct {
+		struct kho_abi_msg head;
 		struct kho_abi_msg_result body;
 		char text[12];
 	} result = {{KHO_ABI_MSG_MAGIC, KHO_MSG_UPGRADED, BODY(result)},
@@ -663,6 +668,7 @@ static void more_messages(void)
 
 	hexdump("msg-fds", &fds, sizeof(fds));
 	hexdump("msg-upgrade", &upgrade, sizeof(upgrade));
+	hexdump("msg-preserve", &preserve, sizeof(preserve));
 	hexdump("msg-result", &result, sizeof(result));
 	hexdump("msg-register", &registration, sizeof(registration));
 	hexdump("exec-fds", exec, sizeof(exec));
