@@ -8,7 +8,7 @@
  *	output.c	messages, JSON
  *	run.c		kho run: options; supervisor.c, servers.c, upgrades.c: its event loop
  *	spawn.c		starts a server
- *	control.c	kho upgrade, stop, status: the other end of the control socket
+ *	control.c	kho upgrade, preserve, stop, status: the other end of the control socket
  */
 #ifndef KHO_TOOL_H
 #define KHO_TOOL_H
@@ -26,6 +26,7 @@
 
 int cmd_run(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
+int cmd_preserve(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 
