@@ -5,6 +5,7 @@
  * file is sealed against shrinking. So what can be saved is what lies behind the last page in use, by a copy.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,10 @@
 
 #include "arena.h"
 #include "liveupdate.h"
+
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x0020
+#endif
 
 #define PIECE (1UL << 20)
 #define STEP (64 * KHO_PAGE_SIZE) /* files end at a multiple of what the tree has in a word */
@@ -57,6 +62,7 @@ int kho_extent_(int fd, struct kho_extent *extent)
 	}
 	extent->allocated = (__u64)st.st_blocks * 512;
 	extent->max_size = header.max_size;
+	extent->sealed = fcntl(fd, F_GET_SEALS) & F_SEAL_EXEC;
 	extent->generation = kho_arena_generation_();
 	extent->end = header.data_pa;
 	r = last_end(&extent->end);

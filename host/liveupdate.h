@@ -103,6 +103,8 @@ static inline bool kho_kexec_loaded_(void)
  * @allocated: bytes of it that are no holes
  * @end: of the last byte that anything preserved, or the arena itself, needs
  * @max_size: what the arena's header allows
+ * @generation: of the arena
+ * @sealed: against execution: it would come back as a file that nobody can write to
  */
 struct kho_extent {
 	__u64 size;
@@ -110,6 +112,7 @@ struct kho_extent {
 	__u64 end;
 	__u64 max_size;
 	__u64 generation;
+	bool sealed;
 };
 
 /**

@@ -135,7 +135,8 @@ static void compact(struct sup *s, struct kho_extent *extent)
 {
 	int fd;
 
-	if (!kho_extent_worth_copying_(extent) || available() < extent->allocated)
+	if ((!kho_extent_worth_copying_(extent) && !extent->sealed) ||
+	    available() < extent->allocated)
 		return;
 	fd = high_fd(kho_compact_(s->arena, extent, s->name));
 	if (fd < 0) {
@@ -145,7 +146,7 @@ static void compact(struct sup *s, struct kho_extent *extent)
 	close(s->arena);
 	s->arena = fd;
 	s->stored = false;
-	extent->size = extent->end;
+	kho_extent_(s->arena, extent);
 }
 
 static int measure(struct sup *s, struct kho_extent *extent)
@@ -157,6 +158,12 @@ static int measure(struct sup *s, struct kho_extent *extent)
 		return r;
 	if (!s->cur.pid && !s->next.pid)
 		compact(s, extent);
+	if (extent->sealed)
+		return kho_fail_(
+			-EOPNOTSUPP,
+			"live update: the arena is sealed against execution, and would come "
+			"back sealed against writing: it can be copied when its server has "
+			"stopped, if vm.memfd_noexec is not 2");
 	need = kho_extent_filled_(extent) + (extent->size >> 12) * PER_PAGE;
 	have = available();
 	if (need <= have)
