@@ -415,6 +415,7 @@ static const struct {
 	{"boot", case_boot},
 	{"chain", case_chain},
 	{"damaged", case_damaged},
+	{"demo", case_demo},
 	{"few", case_module},
 	{"isolated", case_module},
 	{"kexec_count", case_kexec_count},
