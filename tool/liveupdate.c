@@ -70,6 +70,7 @@ static int take_from_kernel(struct sup *s)
 		complain("%s: the arena did not come over the reboot: %s", s->name, kho_error());
 	} else {
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		fchmod(fd, 0600); /* the kernel makes it anew, for everybody to execute */
 		s->arena = fd;
 		sound(s, "the kernel before this one");
 	}

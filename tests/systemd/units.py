@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 
-PORT = 21311
 UNIT = "kho@cached.service"
 MANAGERS = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 
@@ -23,6 +22,14 @@ def skip(why):
     print(f"check-systemd: not tested: {why}")
     print("run-tests: 0 passed, 0 failed")
     sys.exit(0)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+PORT = free_port()
 
 
 class Wrong(Exception):
