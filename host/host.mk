@@ -8,6 +8,7 @@ KHO_HOST_MEMORY_SRCS += vmalloc.c
 KHO_HOST_MEMORY_SRCS += block.c
 KHO_HOST_MEMORY_SRCS += subtree.c migrate.c
 KHO_HOST_LIFE_SRCS := owner.c proc.c fdtable.c quiesce.c message.c environ.c keeper.c
+KHO_HOST_LIFE_SRCS += courier.c courier_run.c progress.c
 KHO_HOST_LIFE_SRCS += formats.c note.c
 KHO_HOST_LIFE_SRCS += predecessor.c inplace.c successor.c life.c
 KHO_HOST_SRCS := $(KHO_HOST_MEMORY_SRCS) $(KHO_HOST_LIFE_SRCS)
