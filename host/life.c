@@ -15,6 +15,7 @@
 #include "migrate.h"
 #include "owner.h"
 #include "proc.h"
+#include "sessions.h"
 
 #define HEALTHY_SEND_MS 1000
 #define RETIRE_MS 1000 /* the predecessor, when it was told that we are healthy */
@@ -129,6 +130,7 @@ void kho_life_settle_(void)
 	if (kho_migrate_recover_())
 		fprintf(stderr, "libkho: %s: a migration that failed is not undone yet: %s\n",
 			kho_life_.name, kho_error());
+	kho_sessions_settle_(); /* what cannot be read is told to whoever uses sessions */
 }
 
 /* ---- kho_start() ------------------------------------------------------------ */
