@@ -3,7 +3,8 @@
  * Private to sessions: what the arena has of them, as this program found it and changes it.
  *
  *	session_records.c	records in blocks: in and out in one step to any crash
- *	session_load.c		what came in, checked, as an index; recovery
+ *	session_index.c		what this program knows of them
+ *	session_load.c		what came in, checked; recovery
  *	session.c		the API
  *	session_flb.c		data of a kind
  *	handlers.c		handlers, what they read, who reads what is there
@@ -215,10 +216,15 @@ static inline struct kho_abi_session_object *kho_object_at_(kho_pa_t pa)
 
 /* ---- session_load.c ---- */
 
-void kho_luo_lock_(void);
-void kho_luo_unlock_(void);
 /* Make the index current. @refresh: in a rehearsal, too. Return: 0 or negative. */
 int kho_luo_load_(bool refresh);
+/* ---- session_index.c ---- */
+
+void kho_luo_lock_(void);
+void kho_luo_unlock_(void);
+__u64 kho_luo_name_key_(const char *name);
+/* All of it; handles stay, of sessions that are finished. */
+void kho_luo_forget_(void);
 /* Everything that is changed lies between the two. */
 void kho_luo_change_begin_(void);
 void kho_luo_change_end_(void);
