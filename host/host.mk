@@ -10,6 +10,7 @@ KHO_HOST_MEMORY_SRCS += subtree.c migrate.c
 KHO_HOST_MEMORY_SRCS += hash.c session_records.c session_index.c session_load.c session.c session_flb.c
 KHO_HOST_MEMORY_SRCS += handlers.c handlers_fd.c
 KHO_HOST_LIFE_SRCS := owner.c proc.c fdtable.c quiesce.c message.c environ.c keeper.c
+KHO_HOST_LIFE_SRCS += courier.c courier_run.c
 KHO_HOST_LIFE_SRCS += formats.c note.c
 KHO_HOST_LIFE_SRCS += predecessor.c inplace.c successor.c life.c
 KHO_HOST_SRCS := $(KHO_HOST_MEMORY_SRCS) $(KHO_HOST_LIFE_SRCS)

@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "courier.h"
 #include "fdtable.h"
 #include "life.h"
 #include "migrate.h"
@@ -452,6 +453,7 @@ static void roll_back(struct kho_handover *h)
 	if (config->thaw)
 		config->thaw(config->ctx, KHO_THAW_ROLLED_BACK);
 	kho_quiesce_thaw_(KHO_THAW_ROLLED_BACK);
+	kho_courier_resync_(); /* the successor may have told of its own */
 	kho_life_settle_();
 }
 

@@ -428,10 +428,19 @@ __u64 kho_release_unclaimed(void);
  * The library uses @fd itself, not a duplicate: close it only by kho_fd_close(), or after
  * kho_fd_unpreserve().
  *
+ * Under kho run the fd also outlives a crash: a duplicate of it is with the supervisor when this
+ * returns, and the next program finds it under its token; see kho_fd_held().
+ *
  * Return: 0, -EEXIST, -EBADF, -ENOMEM.
  */
 int kho_fd_preserve(__u64 token, int fd);
 int kho_fd_unpreserve(__u64 token);
+
+/*
+ * Would the fd of @token outlive a kill of this process? Return: 1: somebody holds a duplicate; 0: nobody does,
+ * or not yet: it is on its way; -EMFILE: who does holds as many as it may open; -ENOENT.
+ */
+int kho_fd_held(__u64 token);
 
 /* shutdown(2), unpreserve, close(2): duplicates elsewhere do not keep the peer waiting. Return: 0, -ENOENT. */
 int kho_fd_close(__u64 token);
