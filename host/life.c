@@ -16,6 +16,7 @@
 #include "owner.h"
 #include "proc.h"
 #include "sessions.h"
+#include "systemd.h"
 
 #define HEALTHY_SEND_MS 1000
 #define RETIRE_MS 1000 /* the predecessor, when it was told that we are healthy */
@@ -236,6 +237,8 @@ static int start_owner(const struct kho_environ *env)
 	/* Once mapped, it goes with the arena. */
 	if (r < 0 && env->arena < 0 && !kho_arena_.mapped)
 		close(fd);
+	if (r >= 0)
+		kho_systemd_attach_();
 	return r;
 }
 
@@ -246,6 +249,7 @@ static void undo_start(void)
 	kho_owner_close_();
 	if (kho_arena_.mapped)
 		kho_arena_unmap_();
+	kho_systemd_forget_();
 	kho_fdtable_clear_();
 	close_fd(kho_life_.server);
 	close_fd(kho_life_.channel);
@@ -314,6 +318,7 @@ int kho_ready(void)
 		return r;
 	kho_life_.ready = true;
 	kho_keeper_kick_();
+	kho_systemd_tell_("READY=1");
 	return 0;
 }
 
@@ -358,6 +363,7 @@ int kho_alive(void)
 
 	if (kho_forked_())
 		return forked();
+	kho_systemd_alive_();
 	pthread_mutex_lock(&kho_life_.lock);
 	r = kho_life_.channel >= 0;
 	/* If the channel is full, the predecessor has signs enough to read. */
@@ -376,6 +382,7 @@ int kho_close(void)
 	/* Not in the middle of a hand-over; and before the keeper dies, which would be a crash. */
 	pthread_mutex_lock(&kho_life_.busy);
 	kho_life_.closing = true;
+	kho_systemd_tell_("STOPPING=1");
 	if (kho_life_.phase == KHO_PHASE_OWNER) {
 		kho_arena_disown_();
 		kho_arena_set_state_(KHO_ABI_STATE_STOPPED);

@@ -195,6 +195,8 @@ int kho_healthy(void);
  * and only if every thread that matters has made progress since the last call. Without the flag
  * the first call begins the watch.
  *
+ * Under a service manager with a watchdog (WatchdogSec=) this is what it hears; then for as long as we run.
+ *
  * Return: 1: a predecessor may still take the arena back; 0: not any more, or there is none.
  */
 int kho_alive(void);

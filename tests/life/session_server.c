@@ -6,7 +6,7 @@
  *
  * One letter a request: ? as util.h wants it; k: is all of "kinds" there? 0, or the line that says no;
  * n: fds that are open but those of connections; c: connections; f: how often files were frozen before this
- * program came; d: take the directory out, and e: put it in; m: misuse, 0 or the line.
+ * program came; d: take the directory out, and e: put it in; m: misuse, 0 or the line; q: end.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -278,6 +278,10 @@ static void answer(__u64 token)
 		hang_up(fd, token);
 		return;
 	}
+	if (request == 'q') {
+		eventfd_write(stop_fd, 1);
+		return;
+	}
 	if (request == '?')
 		snprintf(text, sizeof(text), "%llu %llu %d %s - 0\n",
 			 (unsigned long long)++*counter, (unsigned long long)kho_generation(),
@@ -315,13 +319,16 @@ static void find_counter(void)
 
 static void serve(void)
 {
+	bool watched = getenv("WATCHDOG_USEC");
 	struct epoll_event ev;
 
 	for (;;) {
 		int n;
 
+		if (watched)
+			kho_alive();
 		kho_blocking();
-		n = epoll_wait(epoll, &ev, 1, -1);
+		n = epoll_wait(epoll, &ev, 1, watched ? 5 : -1);
 		if (kho_unblocked() == KHO_THAW_ROLLED_BACK) {
 			find_counter();
 			take_conns();
