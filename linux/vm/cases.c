@@ -408,10 +408,22 @@ static int case_module(const struct stage *stage)
 	return load_module(stage, parameters);
 }
 
+/* The module hands over to itself: what ours alone has (module/ours.h), by the test's name. */
+static int case_ours(const struct stage *stage)
+{
+	char test[32], parameters[64];
+
+	parameter("vm.test=", test, sizeof(test));
+	snprintf(parameters, sizeof(parameters), "do=%s hop=%d last=%d", test, stage->hop,
+		 stage->last);
+	return load_module(stage, parameters);
+}
+
 static const struct {
 	const char *name;
 	int (*run)(const struct stage *stage);
 } cases[] = {
+	{"array", case_ours},
 	{"boot", case_boot},
 	{"chain", case_chain},
 	{"damaged", case_damaged},

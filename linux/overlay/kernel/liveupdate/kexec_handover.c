@@ -8,7 +8,7 @@
  *	kho_verify.c	the check
  *	kho_page.c	restoring
  *	kho_root.c	names
- *	kho_radix.c kho_vmalloc.c kho_block.c kho_compat.c	formats, one each
+ *	kho_radix.c kho_vmalloc.c kho_block.c kho_array.c kho_compat.c	formats, one each
  *	kho/		libkho's core
  *
  * Preserving takes no lock: a mark is one bit that is set atomically, and each state of the tree in

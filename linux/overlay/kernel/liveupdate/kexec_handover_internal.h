@@ -58,6 +58,8 @@ int kho_image_init(void);
 
 void kho_stamp_run(const struct khoc_run *run);
 bool kho_is_stamped(phys_addr_t phys, size_t size);
+bool kho_can_claim_page(phys_addr_t phys);
+bool kho_claim_page(phys_addr_t phys);
 
 /* ---- kho_root.c ---------------------------------------------------------- */
 

@@ -145,6 +145,18 @@ static bool claim(unsigned long pfn, unsigned int order, int tails)
 	return true;
 }
 
+/* Is a page, by itself, to be restored at @phys? */
+bool kho_can_claim_page(phys_addr_t phys)
+{
+	return stamped_order(PHYS_PFN(phys)) == 0;
+}
+
+/* Take it over, with one reference. Return: false if there is none, or another was faster. */
+bool kho_claim_page(phys_addr_t phys)
+{
+	return kho_can_claim_page(phys) && claim(PHYS_PFN(phys), 0, 0);
+}
+
 static void refuse(phys_addr_t phys, const char *what)
 {
 	pr_warn_ratelimited("%s at %pa: nothing preserved, or restored before\n", what, &phys);
