@@ -6,6 +6,9 @@
 #include <linux/vmalloc.h>
 
 #include "kho_vm.h"
+#ifdef KHO_VM_OURS
+#include "ours.h"
+#endif
 
 /* A run of 1 million pages in 16,384: the first 576 have one page more. */
 #define RUN_ORDER 6
@@ -185,8 +188,11 @@ static const struct {
 	const char *name;
 	int (*make)(struct kho_vm_blocks *blocks, const struct kho_vm_request *request);
 } kinds[] = {
-	{"isolated", make_isolated}, {"mixed", make_mixed}, {"runs", make_runs},
-	{"orders", make_orders},     {"range", make_range},
+	{"isolated", make_isolated},	{"mixed", make_mixed}, {"runs", make_runs},
+	{"orders", make_orders},	{"range", make_range},
+#ifdef KHO_VM_OURS
+	{"blocks", kho_vm_make_blocks},
+#endif
 };
 
 int kho_vm_make(const char *what, const struct kho_vm_request *request)
@@ -199,7 +205,7 @@ int kho_vm_make(const char *what, const struct kho_vm_request *request)
 		;
 	if (i == ARRAY_SIZE(kinds))
 		return -EINVAL;
-	blocks.block = vmalloc(array_size(max(request->nr, 64UL), sizeof(*blocks.block)));
+	blocks.block = vmalloc(array_size(max(request->nr, 512UL), sizeof(*blocks.block)));
 	if (!blocks.block)
 		return -ENOMEM;
 	err = kinds[i].make(&blocks, request);

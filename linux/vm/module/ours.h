@@ -29,6 +29,9 @@ struct kho_vm_tally {
 /* Return: 0, or why the test could not go on; its faults are in @tally. */
 int kho_vm_array(const struct kho_vm_request *request, struct kho_vm_tally *tally);
 
+/* As those of make.c. */
+int kho_vm_make_blocks(struct kho_vm_blocks *blocks, const struct kho_vm_request *request);
+
 /* Run the test of a name. Return: -ENOENT: there is none of it; -EBADMSG: there were faults. */
 int kho_vm_ours(const char *what, const struct kho_vm_request *request);
 

@@ -7,6 +7,7 @@
  *	kho_boot.c	what the previous kernel handed over: checked, reserved
  *	kho_verify.c	the check
  *	kho_page.c	restoring
+ *	kho_preserve.c	preserving without sleeping and in bulk; what is preserved
  *	kho_root.c	names
  *	kho_radix.c kho_vmalloc.c kho_block.c kho_array.c kho_compat.c	formats, one each
  *	kho/		libkho's core
