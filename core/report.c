@@ -52,6 +52,7 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_ARRAY] = "array",
 	[KHOC_S_ARRAY_NODE] = "array node",
 	[KHOC_S_SCRATCH] = "scratch table",
+	[KHOC_S_TYPES] = "block types",
 };
 
 const char *khoc_fault_text(int fault)

@@ -59,6 +59,7 @@ enum khoc_structure {
 	KHOC_S_ARRAY,
 	KHOC_S_ARRAY_NODE,
 	KHOC_S_SCRATCH,
+	KHOC_S_TYPES,
 	KHOC_S_MAX,
 };
 
