@@ -499,6 +499,7 @@ static const struct {
 	{"chain", case_chain},
 	{"damaged", case_damaged},
 	{"few", case_module},
+	{"folios", case_module},
 	{"isolated", case_module},
 	{"kexec_count", case_kexec_count},
 	{"many", case_module},
@@ -509,6 +510,7 @@ static const struct {
 	{"runs", case_module},
 	{"session", case_session},
 	{"speed", case_module},
+	{"types", case_ours},
 };
 
 int run_case(const char *name, const struct stage *stage)

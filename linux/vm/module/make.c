@@ -149,6 +149,26 @@ static int make_orders(struct kho_vm_blocks *blocks, const struct kho_vm_request
 	return err;
 }
 
+/* Folios, and pages, of each order up to 5, eight times. */
+static int make_folios(struct kho_vm_blocks *blocks, const struct kho_vm_request *request)
+{
+	unsigned int order, i;
+	int err = 0;
+
+	for (i = 0; i < 48 && !err; i++) {
+		struct folio *folio;
+
+		order = i % 6;
+		folio = folio_alloc(GFP_KERNEL, order);
+		if (!folio)
+			return -ENOMEM;
+		err = add(blocks, PFN_PHYS(folio_pfn(folio)), 1U << order, 1, KHO_VM_FOLIO);
+		if (!err)
+			err = add_isolated(blocks, order);
+	}
+	return err;
+}
+
 /*
  * A range that the caller owns: reserved at boot, and all zeroes. Its ends must be on two nodes,
  * or the test shows nothing.
@@ -189,7 +209,7 @@ static const struct {
 	int (*make)(struct kho_vm_blocks *blocks, const struct kho_vm_request *request);
 } kinds[] = {
 	{"isolated", make_isolated},	{"mixed", make_mixed}, {"runs", make_runs},
-	{"orders", make_orders},	{"range", make_range},
+	{"orders", make_orders},	{"range", make_range}, {"folios", make_folios},
 #ifdef KHO_VM_OURS
 	{"blocks", kho_vm_make_blocks},
 #endif

@@ -9,6 +9,7 @@ static const struct {
 	int (*run)(const struct kho_vm_request *request, struct kho_vm_tally *tally);
 } tests[] = {
 	{"array", kho_vm_array},
+	{"types", kho_vm_types},
 };
 
 int kho_vm_ours(const char *what, const struct kho_vm_request *request)

@@ -28,6 +28,7 @@ struct kho_vm_tally {
 
 /* Return: 0, or why the test could not go on; its faults are in @tally. */
 int kho_vm_array(const struct kho_vm_request *request, struct kho_vm_tally *tally);
+int kho_vm_types(const struct kho_vm_request *request, struct kho_vm_tally *tally);
 
 /* As those of make.c. */
 int kho_vm_make_blocks(struct kho_vm_blocks *blocks, const struct kho_vm_request *request);

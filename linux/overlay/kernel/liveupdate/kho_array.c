@@ -57,7 +57,8 @@ static void *incoming_map(void *ctx, kho_pa_t pa, size_t len)
 
 	if (pa >= *desc_pa && pa - *desc_pa + len <= sizeof(struct kho_abi_array))
 		return phys_to_virt(pa);
-	if (len > PAGE_SIZE - offset_in_page(pa) || !kho_can_claim_page(PAGE_ALIGN_DOWN(pa)))
+	if (len > PAGE_SIZE - offset_in_page(pa) ||
+	    !kho_can_claim(PAGE_ALIGN_DOWN(pa), 0, KHO_ABI_TYPE_STRUCT))
 		return NULL;
 	return phys_to_virt(pa);
 }
@@ -72,7 +73,7 @@ static void unmark(const unsigned long *seen, unsigned long stop)
 	unsigned long pfn;
 
 	for_each_set_bit(pfn, seen, stop)
-		khoc_radix_del(&kho_tree, PFN_PHYS(pfn), 0);
+		kho_unmark(PFN_PHYS(pfn), 0, KHO_ABI_TYPE_STRUCT);
 }
 
 /* Mark what is in @seen for the next kernel. */
@@ -82,7 +83,7 @@ static int mark(const unsigned long *seen, unsigned long nr)
 	int err;
 
 	for_each_set_bit(pfn, seen, nr) {
-		err = khoc_radix_add(&kho_tree, PFN_PHYS(pfn), 0);
+		err = kho_mark(PFN_PHYS(pfn), 0, KHO_ABI_TYPE_STRUCT, NULL);
 		if (err) {
 			unmark(seen, pfn);
 			return err;
@@ -103,7 +104,7 @@ static int take_over(const unsigned long *seen, unsigned long nr)
 	if (err)
 		return err;
 	for_each_set_bit(pfn, seen, nr) {
-		if (!kho_claim_page(PFN_PHYS(pfn))) {
+		if (!kho_claim(PFN_PHYS(pfn), 1, KHO_ABI_TYPE_STRUCT)) {
 			unmark(seen, nr);
 			return -KHO_E_CLAIMED;
 		}

@@ -11,9 +11,11 @@
 
 #include "kexec_handover_internal.h"
 
-static_assert(sizeof(((struct kho_preload *)0)->core) >= sizeof(struct khoc_radix_reserve));
+static_assert(sizeof(((struct kho_preload *)0)->core) >= 2 * sizeof(struct khoc_radix_reserve));
 static_assert(sizeof(((struct kho_counts *)0)->blocks) ==
 	      sizeof(((struct khoc_radix_counts *)0)->blocks));
+
+static_assert(KHO_FOLIO == (int)KHO_ABI_TYPE_FOLIO && KHO_PAGES == (int)KHO_ABI_TYPE_PAGES);
 
 /* ---- where sleeping is not allowed --------------------------------------- */
 
@@ -33,9 +35,7 @@ static struct khoc_radix_reserve *reserve_of(struct kho_preload *preload)
  */
 int kho_preload(struct kho_preload *preload)
 {
-	if (!kho_tree.root)
-		return -EOPNOTSUPP;
-	return khoc_radix_reserve_fill(&kho_tree, reserve_of(preload));
+	return kho_mark_reserve(reserve_of(preload));
 }
 EXPORT_SYMBOL_GPL(kho_preload);
 
@@ -47,22 +47,9 @@ EXPORT_SYMBOL_GPL(kho_preload);
  */
 void kho_preload_end(struct kho_preload *preload)
 {
-	if (kho_tree.root)
-		khoc_radix_reserve_drain(&kho_tree, reserve_of(preload));
+	kho_mark_drain(reserve_of(preload));
 }
 EXPORT_SYMBOL_GPL(kho_preload_end);
-
-static int preserve_atomic(phys_addr_t phys, unsigned int order, struct kho_preload *preload)
-{
-	int err;
-
-	if (!kho_tree.root)
-		return -EOPNOTSUPP;
-	if (WARN_ON_ONCE(kho_scratch_overlap(phys, PAGE_SIZE << order)))
-		return -EINVAL;
-	err = khoc_radix_add_reserved(&kho_tree, phys, order, reserve_of(preload));
-	return kho_errno(err);
-}
 
 /**
  * kho_preserve_folio_atomic() - hand over a folio, without sleeping
@@ -74,7 +61,8 @@ static int preserve_atomic(phys_addr_t phys, unsigned int order, struct kho_prel
  */
 int kho_preserve_folio_atomic(struct folio *folio, struct kho_preload *preload)
 {
-	return preserve_atomic(PFN_PHYS(folio_pfn(folio)), folio_order(folio), preload);
+	return kho_errno(kho_mark(PFN_PHYS(folio_pfn(folio)), folio_order(folio),
+				  KHO_ABI_TYPE_FOLIO, reserve_of(preload)));
 }
 EXPORT_SYMBOL_GPL(kho_preserve_folio_atomic);
 
@@ -92,7 +80,8 @@ EXPORT_SYMBOL_GPL(kho_preserve_folio_atomic);
  */
 int kho_preserve_block_atomic(struct page *page, unsigned int order, struct kho_preload *preload)
 {
-	return preserve_atomic(page_to_phys(page), order, preload);
+	return kho_errno(
+		kho_mark(page_to_phys(page), order, KHO_ABI_TYPE_PAGES, reserve_of(preload)));
 }
 EXPORT_SYMBOL_GPL(kho_preserve_block_atomic);
 
@@ -114,17 +103,7 @@ EXPORT_SYMBOL_GPL(kho_preserve_block_atomic);
  */
 int kho_preserve_run(struct page *page, unsigned long nr, unsigned int order)
 {
-	phys_addr_t phys = page_to_phys(page);
-	int err;
-
-	if (!kho_tree.root)
-		return -EOPNOTSUPP;
-	if (WARN_ON_ONCE(kho_scratch_overlap(phys, nr << (PAGE_SHIFT + order))))
-		return -EINVAL;
-	err = khoc_radix_add_range(&kho_tree, phys, nr, order);
-	if (err)
-		khoc_radix_del_range(&kho_tree, phys, nr, order);
-	return kho_errno(err);
+	return kho_errno(kho_mark_run(page_to_phys(page), nr, order, KHO_ABI_TYPE_PAGES));
 }
 EXPORT_SYMBOL_GPL(kho_preserve_run);
 
@@ -138,8 +117,7 @@ EXPORT_SYMBOL_GPL(kho_preserve_run);
  */
 void kho_unpreserve_run(struct page *page, unsigned long nr, unsigned int order)
 {
-	if (kho_tree.root)
-		khoc_radix_del_range(&kho_tree, page_to_phys(page), nr, order);
+	kho_unmark_run(page_to_phys(page), nr, order, KHO_ABI_TYPE_PAGES);
 }
 EXPORT_SYMBOL_GPL(kho_unpreserve_run);
 

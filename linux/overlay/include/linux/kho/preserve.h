@@ -14,12 +14,22 @@ struct page;
 
 /**
  * struct kho_preload - memory set aside to preserve one block
- * @core: private, a struct khoc_radix_reserve
+ * @core: private, a struct khoc_radix_reserve for the block and one for its type
  *
  * Begins as zeroes. Belongs to one user at a time.
  */
 struct kho_preload {
-	u64 core[19];
+	u64 core[2][19];
+};
+
+/**
+ * enum kho_block_type - as what a block was preserved
+ * @KHO_FOLIO: by kho_preserve_folio() and the like
+ * @KHO_PAGES: by kho_preserve_pages() and the like
+ */
+enum kho_block_type {
+	KHO_FOLIO = 1,
+	KHO_PAGES = 2,
 };
 
 /**
@@ -59,6 +69,8 @@ int kho_preserve_block_atomic(struct page *page, unsigned int order, struct kho_
 int kho_preserve_run(struct page *page, unsigned long nr, unsigned int order);
 void kho_unpreserve_run(struct page *page, unsigned long nr, unsigned int order);
 
+struct page *kho_restore_block(phys_addr_t phys, unsigned int order, enum kho_block_type type);
+
 bool kho_preserved_lookup(phys_addr_t phys, struct kho_run *block);
 int kho_preserved_walk(phys_addr_t start, phys_addr_t end,
 		       int (*fn)(const struct kho_run *run, void *ctx), void *ctx);
@@ -93,6 +105,12 @@ static inline int kho_preserve_run(struct page *page, unsigned long nr, unsigned
 
 static inline void kho_unpreserve_run(struct page *page, unsigned long nr, unsigned int order)
 {
+}
+
+static inline struct page *kho_restore_block(phys_addr_t phys, unsigned int order,
+					     enum kho_block_type type)
+{
+	return NULL;
 }
 
 static inline bool kho_preserved_lookup(phys_addr_t phys, struct kho_run *block)
