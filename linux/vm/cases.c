@@ -509,6 +509,7 @@ static const struct {
 	{"reserve_mem", case_reserve_mem},
 	{"runs", case_module},
 	{"session", case_session},
+	{"slab", case_ours},
 	{"speed", case_module},
 	{"types", case_ours},
 };

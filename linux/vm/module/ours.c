@@ -9,6 +9,7 @@ static const struct {
 	int (*run)(const struct kho_vm_request *request, struct kho_vm_tally *tally);
 } tests[] = {
 	{"array", kho_vm_array},
+	{"slab", kho_vm_slab},
 	{"types", kho_vm_types},
 };
 

@@ -28,6 +28,7 @@ struct kho_vm_tally {
 
 /* Return: 0, or why the test could not go on; its faults are in @tally. */
 int kho_vm_array(const struct kho_vm_request *request, struct kho_vm_tally *tally);
+int kho_vm_slab(const struct kho_vm_request *request, struct kho_vm_tally *tally);
 int kho_vm_types(const struct kho_vm_request *request, struct kho_vm_tally *tally);
 
 /* As those of make.c. */

@@ -8,6 +8,7 @@
  *	kho_verify.c	the check
  *	kho_page.c	restoring
  *	kho_preserve.c	preserving without sleeping and in bulk; what is preserved
+ *	kho_slab.c	slab caches; kho_slab_restore.c, those that were handed to us
  *	kho_types.c	as what things were preserved
  *	kho_root.c	names
  *	kho_radix.c kho_vmalloc.c kho_block.c kho_array.c kho_compat.c	formats, one each
@@ -107,8 +108,10 @@ int kho_errno(int err)
  */
 int kho_preserve_folio(struct folio *folio)
 {
-	return kho_errno(
-		kho_mark(PFN_PHYS(folio_pfn(folio)), folio_order(folio), KHO_ABI_TYPE_FOLIO, NULL));
+	int err =
+		kho_mark(PFN_PHYS(folio_pfn(folio)), folio_order(folio), KHO_ABI_TYPE_FOLIO, NULL);
+
+	return kho_errno(err);
 }
 EXPORT_SYMBOL_GPL(kho_preserve_folio);
 
@@ -290,6 +293,8 @@ static int __init kho_init(void)
 		err = kho_types_init();
 	if (!err)
 		err = metadata_init();
+	if (!err)
+		err = kho_slab_init();
 	if (err) {
 		pr_err("nothing can be handed over: %pe\n", ERR_PTR(err));
 		kho_enable = false;

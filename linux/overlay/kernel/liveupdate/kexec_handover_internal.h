@@ -61,6 +61,7 @@ void kho_stamp_run(const struct khoc_run *run);
 void kho_stamp_type(phys_addr_t phys, unsigned int order, unsigned int type);
 void kho_stamps_have_types(void);
 bool kho_is_stamped(phys_addr_t phys, size_t size);
+int kho_claimable_order(phys_addr_t phys, unsigned int type);
 bool kho_can_claim(phys_addr_t phys, unsigned int order, unsigned int type);
 struct page *kho_claim(phys_addr_t phys, unsigned long nr_pages, unsigned int type);
 
@@ -74,6 +75,10 @@ void kho_unmark_run(phys_addr_t phys, u64 nr, unsigned int order, unsigned int t
 int kho_mark_reserve(struct khoc_radix_reserve *reserve);
 void kho_mark_drain(struct khoc_radix_reserve *reserve);
 int kho_types_init(void);
+
+/* ---- kho_slab.c ---------------------------------------------------------- */
+
+int kho_slab_init(void);
 
 /* ---- kho_root.c ---------------------------------------------------------- */
 

@@ -159,7 +159,7 @@ bool kho_is_stamped(phys_addr_t phys, size_t size)
 	return order >= 0 && offset < PAGE_SIZE << order && size <= (PAGE_SIZE << order) - offset;
 }
 
-/* The order of the block of a type at @pfn, which must be aligned to its size; -1: there is none. */
+/* The order of a type's block at @pfn, which must be aligned to its size; -1: there is none. */
 static int order_at(unsigned long pfn, unsigned int type)
 {
 	unsigned long stamp = stamp_at(pfn);
@@ -168,10 +168,16 @@ static int order_at(unsigned long pfn, unsigned int type)
 	return order >= 0 && IS_ALIGNED(pfn, 1UL << order) && stamp_fits(stamp, type) ? order : -1;
 }
 
+/* The same, of an address. */
+int kho_claimable_order(phys_addr_t phys, unsigned int type)
+{
+	return PAGE_ALIGNED(phys) ? order_at(PHYS_PFN(phys), type) : -1;
+}
+
 /* Is there such a block? */
 bool kho_can_claim(phys_addr_t phys, unsigned int order, unsigned int type)
 {
-	return PAGE_ALIGNED(phys) && order_at(PHYS_PFN(phys), type) == (int)order;
+	return kho_claimable_order(phys, type) == (int)order;
 }
 
 /*
@@ -239,8 +245,7 @@ static struct folio *restore_folio(phys_addr_t phys, int order)
  */
 struct folio *kho_restore_folio(phys_addr_t phys)
 {
-	return restore_folio(phys, PAGE_ALIGNED(phys) ? order_at(PHYS_PFN(phys), KHO_ABI_TYPE_FOLIO)
-						      : -1);
+	return restore_folio(phys, kho_claimable_order(phys, KHO_ABI_TYPE_FOLIO));
 }
 EXPORT_SYMBOL_GPL(kho_restore_folio);
 

@@ -80,8 +80,9 @@ EXPORT_SYMBOL_GPL(kho_preserve_folio_atomic);
  */
 int kho_preserve_block_atomic(struct page *page, unsigned int order, struct kho_preload *preload)
 {
-	return kho_errno(
-		kho_mark(page_to_phys(page), order, KHO_ABI_TYPE_PAGES, reserve_of(preload)));
+	int err = kho_mark(page_to_phys(page), order, KHO_ABI_TYPE_PAGES, reserve_of(preload));
+
+	return kho_errno(err);
 }
 EXPORT_SYMBOL_GPL(kho_preserve_block_atomic);
 

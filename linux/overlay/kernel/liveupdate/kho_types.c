@@ -109,7 +109,7 @@ void kho_mark_drain(struct khoc_radix_reserve *reserve)
 	khoc_radix_reserve_drain(&kho_tree, &reserve[1]);
 }
 
-/* Make the trees, and name them. Called once the root FDT is there, before anything else is preserved. */
+/* Make the trees, and name them. Called once the root FDT is there, before anything else is. */
 int __init kho_types_init(void)
 {
 	struct kho_abi_types *blob = kho_alloc_preserve(sizeof(*blob));
