@@ -448,6 +448,26 @@ static void reserve_mem(void)
 	hexdump("reserve-mem", tiny, fdt_totalsize(tiny));
 }
 
+/* ---- types-v1 ----------------------------------------------------------------- */
+
+static void block_types(void)
+{
+	static const struct khoc_mem mem = {
+		.linear = tiny, .size = TINY_SIZE, .node_hi = TINY_SIZE};
+	const struct kho_abi_types blob = {
+		.magic = KHO_ABI_TYPES_MAGIC,
+		.version = KHO_ABI_TYPES_VERSION,
+		.tree = {[KHO_ABI_TYPE_PAGES] = 0x1000, [KHO_ABI_TYPE_STRUCT] = 0x1040},
+	};
+	struct khoc_types types;
+
+	memset(tiny, 0, sizeof(tiny));
+	memcpy(tiny, &blob, sizeof(blob));
+	need(!khoc_types_open(&types, &mem, 6, 0, sizeof(blob), NULL), "types");
+	need(types.has == (1 << 2 | 1 << 6), "types");
+	hexdump("block-types", tiny, sizeof(blob));
+}
+
 /* ---- arena-v1 -------------------------------------------------------------- */
 
 static void checksums(void)
@@ -735,6 +755,7 @@ int main(void)
 	luo();
 	memfd();
 	reserve_mem();
+	block_types();
 	checksums();
 	geometry();
 	arena_header();
