@@ -3,7 +3,7 @@
 KHO_CORE_SRCS := report.c checksum.c
 KHO_CORE_SRCS += radix.c radix_walk.c radix_check.c
 KHO_CORE_SRCS += root.c root_check.c fdt.c
-KHO_CORE_SRCS += compat.c
+KHO_CORE_SRCS += compat.c kernel_info.c
 KHO_CORE_SRCS += arena_check.c
 KHO_CORE_SRCS += slab_check.c
 KHO_CORE_SRCS += array.c array_shape.c array_walk.c array_check.c

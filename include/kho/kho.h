@@ -22,6 +22,7 @@
 #include <kho/core/compat.h>
 #include <kho/core/fdt.h>
 #include <kho/core/image.h>
+#include <kho/core/kernel_info.h>
 #include <kho/core/luo.h>
 #include <kho/core/memfd.h>
 #include <kho/core/metadata.h>

@@ -611,6 +611,30 @@ static void note(void)
 	hexdump("elf-note", &example, sizeof(example));
 }
 
+/* What a bzImage has at kernel_info; the fourth word is Linux's. */
+static void kernel_info(void)
+{
+	struct {
+		struct kho_abi_kernel_info info;
+		__u32 setup_type_max;
+		struct kho_abi_kernel_chunk chunk;
+		struct kho_abi_note head;
+		struct kho_abi_format records[3];
+	} example = {
+		{KHO_ABI_KERNEL_INFO_MAGIC, 16, sizeof(example)},
+		0x80000009,
+		{KHO_ABI_KERNEL_CHUNK_MAGIC, sizeof(example) - 16},
+		{4, sizeof(example.records), KHO_ABI_NOTE_KERNEL, KHO_ABI_NOTE_OWNER},
+		{{"hints", 1, 3, 2, 0, KHO_ABI_FORMAT_OPTIONAL},
+		 {"kho", 4, 4, 4, 0, 0},
+		 {"radix", 1, 1, 1, 0, 0}},
+	};
+	struct khoc_kernel_formats list;
+
+	need(!khoc_kernel_note(&list, &example.head, sizeof(example) - 24, 24, NULL), "list");
+	hexdump("kernel-info", &example, sizeof(example));
+}
+
 /* ---- handover-v1 ------------------------------------------------------------- */
 
 static void messages(void)
@@ -706,6 +730,7 @@ int main(void)
 	heap();
 	owner_and_journal();
 	note();
+	kernel_info();
 	messages();
 	more_messages();
 	return 0;

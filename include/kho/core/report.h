@@ -59,6 +59,8 @@ enum khoc_structure {
 	KHOC_S_ARRAY,
 	KHOC_S_ARRAY_NODE,
 	KHOC_S_SCRATCH,
+	KHOC_S_KERNEL_INFO,
+	KHOC_S_FORMATS,
 	KHOC_S_MAX,
 };
 
