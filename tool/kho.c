@@ -21,6 +21,7 @@ static const struct command {
 	{"map", cmd_map, "draw it"},
 	{"diff", cmd_diff, "show what differs between two of them"},
 	{"verify", cmd_verify, "find all that is wrong with it"},
+	{"check", cmd_check, "would one program or kernel take what another hands over?"},
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

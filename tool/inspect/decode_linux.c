@@ -237,19 +237,20 @@ static void take_session(struct model *m, const struct khoc_luo_session *from)
 	struct khoc_luo_records walk;
 	struct khoc_luo_file file;
 	struct khoc_report report;
-	int err;
+	int err, sound;
 
 	snprintf(session.name, sizeof(session.name), "%s", from->name);
 	if (!list_add(&m->sessions, &session, sizeof(session)))
 		return;
 	owner = owner_add(m, OWNER_SESSION, "session %.64s", from->name);
 	claim_chain(m, owner, from->files_pa, sizeof(struct kho_abi_luo_file));
-	err = khoc_luo_files(&walk, &m->luo, from, m->have_tree ? &m->tree : NULL, &report);
-	if (err)
+	sound = khoc_luo_files(&walk, &m->luo, from, m->have_tree ? &m->tree : NULL, &report);
+	if (sound)
 		faults_add(&m->faults, &report, "session %.64s: its files", from->name);
 	check_unique(m, from, walk.nr);
 	while ((err = khoc_luo_file_next(&walk, &file, &report)) != -ENOENT) {
-		if (err)
+		/* What ends the chain was told already. */
+		if (err && (file.pa || !sound))
 			faults_add(&m->faults, &report, "session %.64s: file %llu", from->name,
 				   (unsigned long long)file.index);
 		if ((err && !file.pa) || m->files.nr >= RECORDS_MAX)
@@ -285,6 +286,7 @@ static void decode_luo(struct model *m, const struct subtree *t)
 	int err = khoc_luo_open(&m->luo, &m->source->mem, m->source->shift, t->data, t->size,
 				&report);
 	__u32 owner;
+	int sound;
 
 	if (err)
 		faults_add(&m->faults, &report, "live update");
@@ -293,12 +295,12 @@ static void decode_luo(struct model *m, const struct subtree *t)
 	m->have_luo = true;
 	owner = owner_add(m, OWNER_LUO, "live update");
 	claim_chain(m, owner, m->luo.sessions_pa, sizeof(struct kho_abi_luo_session));
-	err = khoc_luo_sessions(&walk, &m->luo, m->have_tree ? &m->tree : NULL, &report);
-	if (err)
+	sound = khoc_luo_sessions(&walk, &m->luo, m->have_tree ? &m->tree : NULL, &report);
+	if (sound)
 		faults_add(&m->faults, &report, "live update: its sessions");
 	check_unique(m, NULL, walk.nr);
 	while ((err = khoc_luo_session_next(&walk, &session, &report)) != -ENOENT) {
-		if (err)
+		if (err && (session.pa || !sound))
 			faults_add(&m->faults, &report, "live update: session %llu",
 				   (unsigned long long)session.index);
 		if ((err && !session.pa) || m->sessions.nr >= RECORDS_MAX)

@@ -50,10 +50,10 @@ const char *report_text(const struct khoc_report *report, char *text, size_t siz
 	if (report->limit)
 		snprintf(limit, sizeof(limit), ", held against %#llx",
 			 (unsigned long long)report->limit);
-	snprintf(text, size, "%s: %s at %#llx%s: %s (found %#llx%s)",
-		 khoc_structure_text(report->structure), report->field,
-		 (unsigned long long)report->addr, level, khoc_fault_text(report->fault),
-		 (unsigned long long)report->value, limit);
+	snprintf(text, size, "%s%s%s at %#llx%s: %s (found %#llx%s)",
+		 report->structure ? khoc_structure_text(report->structure) : "",
+		 report->structure ? ": " : "", report->field, (unsigned long long)report->addr,
+		 level, khoc_fault_text(report->fault), (unsigned long long)report->value, limit);
 	return text;
 }
 

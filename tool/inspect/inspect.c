@@ -253,12 +253,12 @@ int cmd_verify(int argc, char **argv)
 	if (o.json) {
 		view_json_faults(stdout, &m);
 	} else if (!o.quiet && r) {
-		printf("%zu fault%s\n", m.faults.nr + m.faults.lost, plural(m.faults.nr + m.faults.lost));
+		printf("%zu fault%s\n", m.faults.nr + m.faults.lost,
+		       plural(m.faults.nr + m.faults.lost));
 		view_faults(stdout, &m);
 	} else if (!o.quiet) {
-		printf("sound: %llu page%s preserved, %zu subtree%s\n",
-		       (unsigned long long)m.pages, plural(m.pages), m.subtrees.nr,
-		       plural(m.subtrees.nr));
+		printf("sound: %llu page%s preserved, %zu subtree%s\n", (unsigned long long)m.pages,
+		       plural(m.pages), m.subtrees.nr, plural(m.subtrees.nr));
 	}
 	model_free(&m);
 	source_close(&s);

@@ -37,6 +37,7 @@ struct candidate {
 	kho_pa_t pa;
 	unsigned int shift;
 	bool sound;
+	bool tree_sound;
 	bool marks_itself; /* it is preserved in its own tree */
 	unsigned int nr_subtrees;
 	bool counted; /* @count was there */
@@ -57,7 +58,6 @@ enum owner_kind {
 	OWNER_BLOCKS,
 	OWNER_SLABS,
 	OWNER_LARGE,
-	OWNER_FOLIO, /* of an arena: only its program knows whose */
 };
 
 /* @pages: preserved, each once. */
@@ -213,6 +213,8 @@ __u32 owner_add(struct model *m, enum owner_kind kind, const char *name, ...)
 	__attribute__((format(printf, 3, 4)));
 const char *owner_name(const struct model *m, __u32 owner);
 void claim(struct model *m, __u32 owner, kho_pa_t pa, __u64 len, bool alone);
+/* khoc_radix_validate() over the whole image. Return: 0, a fault, -ENOMEM. */
+int tree_validate(const struct khoc_radix *tree, kho_pa_t data_lo, struct khoc_report *report);
 /* Is each page of it in a block of the tree? */
 bool is_preserved(const struct model *m, kho_pa_t pa, __u64 len);
 

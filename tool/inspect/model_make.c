@@ -78,21 +78,19 @@ static bool heal(struct model *m, const struct khoc_report *report)
 	return true;
 }
 
-static int validate(struct model *m, struct khoc_report *report)
+int tree_validate(const struct khoc_radix *tree, kho_pa_t data_lo, struct khoc_report *report)
 {
-	const struct khoc_mem *mem = &m->source->mem;
-	size_t size = ((mem->node_hi - mem->node_lo) >> m->source->shift) / 8 + 64;
-	struct khoc_radix_check check = {.data_hi = mem->size};
+	const struct khoc_mem *mem = tree->mem;
+	size_t size = ((mem->node_hi - mem->node_lo) >> tree->shift) / 8 + 64;
+	struct khoc_radix_check check = {.data_lo = data_lo, .data_hi = mem->size};
 	int err;
 
-	if (m->source->kind == SOURCE_ARENA)
-		check.data_lo = m->source->header.data_pa;
 	/* Most of it is never touched. */
 	check.seen = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (check.seen == MAP_FAILED)
 		return -ENOMEM;
-	err = khoc_radix_validate(&m->tree, &check, report);
+	err = khoc_radix_validate(tree, &check, report);
 	munmap(check.seen, size);
 	return err;
 }
@@ -111,7 +109,7 @@ static int make_tree(struct model *m)
 		return err;
 	}
 	for (unsigned int i = 0; i < HEAL_MAX; i++) {
-		err = validate(m, &report);
+		err = tree_validate(&m->tree, m->source->header.data_pa, &report);
 		if (err == -ENOMEM) {
 			complain("%s: no memory", m->source->name);
 			return err;
@@ -226,9 +224,20 @@ static int claims_by_address(const void *a, const void *b)
 	return (x->owner > y->owner) - (x->owner < y->owner);
 }
 
+static const int structure_of[] = {
+	[OWNER_ROOT] = KHOC_S_ROOT_FDT,	  [OWNER_SUBTREE] = KHOC_S_SUBTREE,
+	[OWNER_LUO] = KHOC_S_LUO,	  [OWNER_SESSION] = KHOC_S_LUO_SESSION,
+	[OWNER_FILE] = KHOC_S_MEMFD,	  [OWNER_RESERVE_MEM] = KHOC_S_RESERVE_MEM,
+	[OWNER_VMALLOC] = KHOC_S_VMALLOC, [OWNER_ARRAY] = KHOC_S_ARRAY,
+	[OWNER_BLOCKS] = KHOC_S_BLOCK,	  [OWNER_SLABS] = KHOC_S_SLAB,
+	[OWNER_LARGE] = KHOC_S_LARGE,
+};
+
 static void claimed_twice(struct model *m, const struct claim *a, const struct claim *b)
 {
+	const struct owner *owners = m->owners.at;
 	struct khoc_report report = {.fault = KHO_E_OVERLAP,
+				     .structure = structure_of[owners[b->owner].kind],
 				     .level = -1,
 				     .addr = b->pa,
 				     .value = b->pa,

@@ -18,7 +18,7 @@
 
 #define FDT_MAGIC 0xedfe0dd0U /* bytes d0 0d fe ed */
 #define STEP 4096ULL
-#define WINDOW (256ULL << 20) /* of the file, mapped at once */
+#define WINDOW (32ULL << 20) /* of the file, mapped at once */
 
 /* ---- one page ---- */
 
@@ -46,14 +46,16 @@ static void look_closer(struct model *m, const void *page, struct candidate *c)
 			c->count = metadata.count;
 		}
 	}
-	if (!khoc_radix_attach(&tree, &m->source->mem, c->shift, khoc_root_tree(page)))
-		c->marks_itself = khoc_radix_lookup(&tree, c->pa, &block);
+	if (khoc_radix_attach(&tree, &m->source->mem, c->shift, khoc_root_tree(page)))
+		return;
+	c->marks_itself = khoc_radix_lookup(&tree, c->pa, &block);
+	c->tree_sound = !tree_validate(&tree, 0, NULL);
 }
 
-/* Which page size makes most of it? Between equals the smaller. */
+/* How much speaks for it? Of page sizes between which nothing decides the smaller is taken. */
 static int rank(const struct candidate *c)
 {
-	return !c->shift ? 0 : !c->sound ? 1 : !c->marks_itself ? 2 : 3;
+	return !c->shift ? 0 : !c->sound ? 1 : 2 + c->tree_sound + 2 * c->marks_itself;
 }
 
 static void look_at(struct model *m, kho_pa_t pa)

@@ -147,8 +147,8 @@ static void tell_pages(struct difference *d, kho_pa_t pa, kho_pa_t to, const str
 	const struct model *m = a ? d->a : d->b;
 	char range[64], detail[300];
 
-	snprintf(range, sizeof(range), "%#llx, %llu pages", (ull)pa,
-		 (ull)((to - pa) >> m->source->shift));
+	snprintf(range, sizeof(range), "%#llx, %llu page%s", (ull)pa,
+		 (ull)((to - pa) >> m->source->shift), plural((to - pa) >> m->source->shift));
 	if (a && b)
 		snprintf(detail, sizeof(detail), "%s, order %u, now %s, order %u",
 			 owner_name(d->a, a->owner), a->order, owner_name(d->b, b->owner),

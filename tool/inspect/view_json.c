@@ -20,7 +20,6 @@ static const char *const owner_kinds[] = {
 	[OWNER_BLOCKS] = "block-set",
 	[OWNER_SLABS] = "slabs",
 	[OWNER_LARGE] = "large-object",
-	[OWNER_FOLIO] = "folio",
 };
 
 static void put_source(struct json *j, const struct model *m)

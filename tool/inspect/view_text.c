@@ -156,9 +156,9 @@ static void say_root(FILE *out, const struct model *m)
 	fputc('\n', out);
 	say_candidates(out, m);
 	if (m->have_metadata && (m->metadata.count || *m->metadata.release)) {
-		fputs("handed over before by ", out);
+		fprintf(out, "handover %u, by ", m->metadata.count);
 		say_name(out, m->metadata.release);
-		fprintf(out, ", %u time%s\n", m->metadata.count, plural(m->metadata.count));
+		fputc('\n', out);
 	}
 	if (m->source->kind == SOURCE_ARENA && m->holder.futex)
 		fprintf(out, "held by process %llu\n", (ull)m->holder.pid);
@@ -214,8 +214,8 @@ static void say_preserved(FILE *out, const struct model *m)
 	}
 	fprintf(out, "%llu page%s, ", (ull)m->pages, plural(m->pages));
 	say_size(out, m->pages << m->source->shift);
-	fprintf(out, "; tree of %llu tables and %llu leaves\n", (ull)m->nr_tables,
-		(ull)m->nr_leaves);
+	fprintf(out, "; tree of %llu table%s and %llu %s\n", (ull)m->nr_tables,
+		plural(m->nr_tables), (ull)m->nr_leaves, m->nr_leaves == 1 ? "leaf" : "leaves");
 	if (m->runs_cut)
 		fputs("  too many runs: what follows leaves some out\n", out);
 	for (int order = 63; order >= 0; order--) {
@@ -277,8 +277,7 @@ static void say_luo(FILE *out, const struct model *m)
 	fputs("\nlive update: ", out);
 	say_name(out, m->luo.compatible);
 	fprintf(out, ", number %llu, %zu session%s, %zu file%s\n", (ull)m->luo.liveupdate_num,
-		m->sessions.nr, plural(m->sessions.nr), m->files.nr,
-		plural(m->files.nr));
+		m->sessions.nr, plural(m->sessions.nr), m->files.nr, plural(m->files.nr));
 	for (size_t i = 0; i < m->sessions.nr; i++) {
 		fputs("  session ", out);
 		say_name(out, s[i].name);
@@ -314,8 +313,8 @@ static void say_structures(FILE *out, const struct model *m)
 		fprintf(out,
 			"  vmalloc list at %#llx: %llu page%s in %llu block%s of order %u%s: %s\n",
 			(ull)a[i].first, (ull)a[i].pages, plural(a[i].pages), (ull)a[i].nr_blocks,
-			plural(a[i].nr_blocks), a[i].order,
-			a[i].sound ? "" : ", DAMAGED", owner_name(m, a[i].owner));
+			plural(a[i].nr_blocks), a[i].order, a[i].sound ? "" : ", DAMAGED",
+			owner_name(m, a[i].owner));
 	for (size_t i = 0; i < m->sets.nr; i++)
 		fprintf(out, "  block set at %#llx: %llu block%s, %llu record%s%s: %s\n",
 			(ull)b[i].first, (ull)b[i].nr_blocks, plural(b[i].nr_blocks),
@@ -347,8 +346,7 @@ static void say_heap(FILE *out, const struct model *m)
 		fputs(s[i].nr_bad ? ", DAMAGED\n" : "\n", out);
 	}
 	if (m->nr_large) {
-		fprintf(out, "  %6llu large object%s: ", (ull)m->nr_large,
-			plural(m->nr_large));
+		fprintf(out, "  %6llu large object%s: ", (ull)m->nr_large, plural(m->nr_large));
 		say_size(out, m->large_bytes);
 		fputc('\n', out);
 	}
