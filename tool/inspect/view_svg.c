@@ -11,7 +11,9 @@ typedef unsigned long long ull;
 #define PER_ROW 128U
 #define ROWS 48 /* about */
 #define ROWS_MAX 512 /* memory with many gaps */
-#define SIDE 8 /* of a cell */
+#define SIDE 8 /* width of a cell */
+#define HIGH 11 /* its height: that of a line of text */
+#define GAP 6 /* where memory has one */
 #define LEFT 120 /* of the addresses */
 #define TOP 64
 
@@ -55,7 +57,7 @@ static void put_cells(FILE *out, const struct model *m, const struct cell *c, un
 	if (!preserved && !source_is_ram(m->source, c->pa, 1))
 		return;
 	fprintf(out, "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"%d\" ", LEFT + x * SIDE, y,
-		nr * SIDE, SIDE);
+		nr * SIDE, HIGH);
 	if (preserved)
 		fprintf(out, "fill=\"%s\" fill-opacity=\"%.2f\">", colours[class_of(m, c->order)],
 			0.25 + 0.75 * (double)c->preserved / (double)c->len);
@@ -78,7 +80,7 @@ static void put_row(FILE *out, const struct model *m, kho_pa_t pa, __u64 cell, u
 	static struct cell cells[PER_ROW];
 
 	fprintf(out, "<text x=\"%d\" y=\"%u\" text-anchor=\"end\">%#llx</text>\n", LEFT - 8,
-		y + SIDE - 1, (ull)pa);
+		y + HIGH - 2, (ull)pa);
 	cells_fill(m, pa, cell, cells, PER_ROW);
 	for (unsigned int i = 0, n; i < PER_ROW; i += n) {
 		for (n = 1; i + n < PER_ROW && same(m, &cells[i], &cells[i + n]);)
@@ -108,9 +110,9 @@ static void put_legend(FILE *out, const struct model *m, __u64 cell, unsigned in
 		LEFT + 158 + 16 * SIDE, y + 20 + SIDE, human(text, sizeof(text), cell * 16));
 }
 
-static void put_head(FILE *out, const struct model *m, unsigned int rows)
+static void put_head(FILE *out, const struct model *m, unsigned int rows_height)
 {
-	unsigned int width = LEFT + PER_ROW * SIDE + 16, height = TOP + rows * SIDE + 64;
+	unsigned int width = LEFT + PER_ROW * SIDE + 16, height = TOP + rows_height + 64;
 	char text[32];
 
 	fprintf(out,
@@ -141,20 +143,22 @@ static kho_pa_t row_at(const struct model *m, kho_pa_t pa, __u64 row)
 
 void view_svg(FILE *out, const struct model *m)
 {
-	__u64 cell = page_size(m), bytes = source_bytes(m->source);
-	unsigned int rows = 0, y = TOP;
-	kho_pa_t pa, last = 0;
+	__u64 cell = page_size(m), bytes = source_bytes(m->source), row;
+	unsigned int rows = 0, height = 0, y = TOP;
+	kho_pa_t pa, next;
 
 	while (cell * PER_ROW * ROWS < bytes)
 		cell *= 2;
-	for (pa = row_at(m, 0, cell * PER_ROW); pa != ~0ULL && rows < ROWS_MAX; rows++)
-		pa = row_at(m, pa + cell * PER_ROW, cell * PER_ROW);
-	put_head(out, m, rows);
-	pa = row_at(m, 0, cell * PER_ROW);
-	for (last = pa; rows--; last = pa) {
-		put_row(out, m, last, cell, y);
-		pa = row_at(m, last + cell * PER_ROW, cell * PER_ROW);
-		y += SIDE;
+	row = cell * PER_ROW;
+	for (pa = row_at(m, 0, row); pa != ~0ULL && rows < ROWS_MAX; pa = next, rows++) {
+		next = row_at(m, pa + row, row);
+		height += next == pa + row || next == ~0ULL ? HIGH : HIGH + GAP;
+	}
+	put_head(out, m, height);
+	for (pa = row_at(m, 0, row); rows--; pa = next) {
+		put_row(out, m, pa, cell, y);
+		next = row_at(m, pa + row, row);
+		y += next == pa + row || next == ~0ULL ? HIGH : HIGH + GAP;
 	}
 	put_legend(out, m, cell, y + 16);
 	fputs("</svg>\n", out);
