@@ -143,7 +143,12 @@ def main():
     check_damage(core, path, found)
 
 
-try:
-    main()
-except (Failed, KeyError, StopIteration, ValueError) as why:
-    sys.exit(f"{type(why).__name__}: {why}" if not isinstance(why, Failed) else str(why))
+def run(program):
+    try:
+        program()
+    except (Failed, KeyError, StopIteration, ValueError) as why:
+        sys.exit(f"{type(why).__name__}: {why}" if not isinstance(why, Failed) else str(why))
+
+
+if __name__ == "__main__":
+    run(main)

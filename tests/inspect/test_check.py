@@ -17,7 +17,8 @@ def kernels():
     newer = [record("radix", 1, 2, 2) if r.startswith(b"radix") else r for r in ours]
     no_luo = [r for r in ours if not r.startswith(b"luo")]
     return {"linux": dumps.kernel(None), "ours": dumps.kernel(ours), "array": dumps.kernel(with_array),
-            "hints": dumps.kernel(hints), "newer": dumps.kernel(newer), "noluo": dumps.kernel(no_luo)}
+            "hints": dumps.kernel(hints), "newer": dumps.kernel(newer), "noluo": dumps.kernel(no_luo),
+            "vmlinux": dumps.program(ours, 4), "vmlinux2": dumps.program(newer, 4)}
 
 
 def programs():
@@ -33,6 +34,7 @@ PAIRS = [
     ("array", "linux", 0, None),  # an array is refused if there is one
     ("hints", "ours", 0, None), ("ours", "newer", 0, None), ("newer", "ours", 1, "radix"),
     ("newer", "linux", 1, "radix"), ("ours", "noluo", 1, "luo"), ("noluo", "ours", 0, None),
+    ("linux", "vmlinux", 0, None), ("vmlinux", "newer", 0, None), ("vmlinux2", "vmlinux", 1, "radix"),
     ("v1", "v1", 0, None), ("v1", "v2", 0, None), ("v2", "v1", 0, None),  # it can write version 1
     ("v1", "v2only", 1, "items"), ("v2only", "v1", 1, "items"), ("v2only", "v2", 0, None), ("v1", "reads2", 0, None),
     ("cache", "cache9", 0, None), ("cache9", "v1", 1, "items"),

@@ -223,7 +223,7 @@ static void take_descs(struct model *m)
 static void claim_seen(struct model *m, __u32 owner, const __u64 *seen, __u64 nr_pages)
 {
 	for (__u64 i = 0; i < (nr_pages + 63) / 64; i++)
-		for (__u64 bits = seen[i]; bits; bits &= bits - 1)
+		for (__u64 bits = seen[i]; bits && spend(m, 1); bits &= bits - 1)
 			claim(m, owner,
 			      header_of(m)->data_pa +
 				      ((i * 64 + (__u64)__builtin_ctzll(bits)) << SHIFT),
@@ -241,6 +241,8 @@ static void take_array(struct model *m, kho_pa_t pa, const char *whose)
 	struct khoc_report report;
 	int err = khoc_array_attach(&array, &m->source->mem, SHIFT, pa, &report);
 
+	if (!spend(m, 4))
+		return;
 	info.owner = owner_add(m, OWNER_ARRAY, "array in %s", whose);
 	if (!err) {
 		check.seen = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -268,8 +270,9 @@ static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *wh
 	struct khoc_report report;
 	kho_pa_t pa = head;
 
-	if (khoc_block_check(&chain, &m->tree, &counts, &report))
-		return; /* a word that only looks like it */
+	/* Else a word that only looks like it. */
+	if (khoc_block_check(&chain, &m->tree, &counts, &report) || !spend(m, counts.blocks))
+		return;
 	set.owner = owner_add(m, OWNER_BLOCKS, "block set in %s", whose);
 	set.nr_blocks = counts.blocks;
 	set.nr_records = counts.entries;
@@ -292,7 +295,7 @@ static void scan(struct model *m, kho_pa_t pa, __u64 size, const char *whose)
 
 	size = (size < SCAN_MAX ? size : SCAN_MAX) & ~7ULL;
 	words = size ? source_map(m->source, pa, size) : NULL;
-	for (__u64 i = 0; words && i < size / 8; i++) {
+	for (__u64 i = 0; words && i < size / 8 && !m->tired; i++) {
 		kho_pa_t at = pa + i * 8;
 		struct kho_abi_vmalloc desc;
 

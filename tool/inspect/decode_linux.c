@@ -14,7 +14,6 @@
 
 #define BLOB_MAX (1U << 20) /* of a blob that is decoded */
 #define TEST_NODE "kho_test" /* lib/test_kho.c of Linux */
-#define RECORDS_MAX (1U << 20)
 
 /* ---- subtrees ---- */
 
@@ -107,6 +106,8 @@ void decode_vmalloc(struct model *m, __u32 owner, const struct kho_abi_vmalloc *
 	while (!err && khoc_vmalloc_iter_next(&iter, &part)) {
 		claim(m, owner, part.pa, page_size(m) << part.order, true);
 		*(part.chunk ? &area.nr_chunks : &area.nr_blocks) += 1;
+		if (!spend(m, 1))
+			break;
 	}
 	if (err && !iter.report.fault)
 		iter.report.fault = -err;
@@ -123,8 +124,38 @@ void decode_vmalloc(struct model *m, __u32 owner, const struct kho_abi_vmalloc *
 
 /* ---- live update ---- */
 
+/* Neighbouring folios with the same fault are one fault. */
+struct folio_faults {
+	struct khoc_report first;
+	__u64 from, to;
+};
+
+static void flush_folios(struct model *m, __u32 owner, struct folio_faults *f)
+{
+	if (f->first.fault && f->from == f->to)
+		faults_add(&m->faults, &f->first, "%s: folio %llu", owner_name(m, owner),
+			   (unsigned long long)f->from);
+	else if (f->first.fault)
+		faults_add(&m->faults, &f->first, "%s: folios %llu to %llu", owner_name(m, owner),
+			   (unsigned long long)f->from, (unsigned long long)f->to);
+	f->first.fault = 0;
+}
+
+static void bad_folio(struct model *m, __u32 owner, struct folio_faults *f,
+		      const struct khoc_report *report, __u64 entry)
+{
+	if (f->first.fault == report->fault && f->first.field == report->field &&
+	    entry == f->to + 1) {
+		f->to = entry;
+		return;
+	}
+	flush_folios(m, owner, f);
+	*f = (struct folio_faults){*report, entry, entry};
+}
+
 static void take_memfd(struct model *m, struct file *f, __u32 owner)
 {
+	struct folio_faults bad = {.first.fault = 0};
 	struct khoc_vmalloc_check check = {.data_hi = m->source->mem.size,
 					   .tree = m->have_tree ? &m->tree : NULL};
 	struct khoc_memfd_folio folio;
@@ -158,15 +189,15 @@ static void take_memfd(struct model *m, struct file *f, __u32 owner)
 	while ((err = khoc_memfd_folio_next(&list, &folio, &report)) != -ENOENT) {
 		/* A fault of the list itself was told by decode_vmalloc(). */
 		if (err && (folio.at || report.fault == KHO_E_TRUNCATED))
-			faults_add(&m->faults, &report, "%s: folio %llu", owner_name(m, owner),
-				   (unsigned long long)folio.entry);
-		if (err && !folio.at)
+			bad_folio(m, owner, &bad, &report, folio.entry);
+		if ((err && !folio.at) || !spend(m, 1))
 			break;
 		if (err)
 			continue;
 		f->nr_folios++;
 		claim(m, owner, folio.pa, page_size(m) << folio.order, true);
 	}
+	flush_folios(m, owner, &bad);
 }
 
 static void take_file(struct model *m, const struct khoc_luo_file *from, __u32 session,
@@ -193,10 +224,14 @@ static void claim_chain(struct model *m, __u32 owner, kho_pa_t head, __u64 recor
 	struct khoc_block_chain chain = {&m->source->mem, m->source->shift, record_size, head, 0};
 	struct khoc_block_counts counts = {0};
 	kho_pa_t pa = head;
+	int err;
 
 	if (!head)
 		return;
-	set.sound = !khoc_block_check(&chain, m->have_tree ? &m->tree : NULL, &counts, NULL);
+	err = khoc_block_check(&chain, m->have_tree ? &m->tree : NULL, &counts, NULL);
+	set.sound = !err;
+	if (!spend(m, err == -KHO_E_CYCLE ? KHO_ABI_BLOCKS_MAX : counts.blocks))
+		return;
 	set.nr_blocks = counts.blocks;
 	set.nr_records = counts.entries;
 	for (__u64 i = 0; i < counts.blocks; i++) {
@@ -216,7 +251,7 @@ static void check_unique(struct model *m, const struct khoc_luo_session *session
 	struct khoc_report report;
 	int err;
 
-	if (!nr || nr > RECORDS_MAX)
+	if (!nr || nr > m->source->file_size / 64)
 		return;
 	work = calloc(nr * 2, sizeof(*work));
 	if (!work)
@@ -250,10 +285,12 @@ static void take_session(struct model *m, const struct khoc_luo_session *from)
 	check_unique(m, from, walk.nr);
 	while ((err = khoc_luo_file_next(&walk, &file, &report)) != -ENOENT) {
 		/* What ends the chain was told already. */
-		if (err && (file.pa || !sound))
+		if (err && (file.pa ? sound != -KHO_E_CYCLE || file.index < walk.nr : !sound))
 			faults_add(&m->faults, &report, "session %.64s: file %llu", from->name,
 				   (unsigned long long)file.index);
-		if ((err && !file.pa) || m->files.nr >= RECORDS_MAX)
+		/* Behind a fault of the chain, which may go round, nothing counts. */
+		if ((err && !file.pa) || !spend(m, 4) ||
+		    (sound == -KHO_E_CYCLE && file.index >= walk.nr))
 			break;
 		take_file(m, &file, index, from->name);
 	}
@@ -300,10 +337,11 @@ static void decode_luo(struct model *m, const struct subtree *t)
 		faults_add(&m->faults, &report, "live update: its sessions");
 	check_unique(m, NULL, walk.nr);
 	while ((err = khoc_luo_session_next(&walk, &session, &report)) != -ENOENT) {
-		if (err && (session.pa || !sound))
+		if (err && (session.pa ? sound != -KHO_E_CYCLE || session.index < walk.nr : !sound))
 			faults_add(&m->faults, &report, "live update: session %llu",
 				   (unsigned long long)session.index);
-		if ((err && !session.pa) || m->sessions.nr >= RECORDS_MAX)
+		if ((err && !session.pa) || !spend(m, 5) ||
+		    (sound == -KHO_E_CYCLE && session.index >= walk.nr))
 			break;
 		take_session(m, &session);
 	}
@@ -371,7 +409,7 @@ static void claim_test_folios(struct model *m, __u32 owner, const struct kho_abi
 		for (__u64 i = 0; word && i < size / 8; i++) {
 			unsigned int order = word[i] & (page_size(m) - 1);
 
-			if (word[i] && order < 20)
+			if (word[i] && order < 20 && spend(m, 1))
 				claim(m, owner, word[i] - order, page_size(m) << order, false);
 		}
 	}

@@ -161,6 +161,7 @@ struct list {
  * @runs: of the tree, by address
  * @nr_tables, @nr_leaves: nodes
  * @order_blocks: by order
+ * @tired: there were more references than there can be
  */
 struct model {
 	struct source *source;
@@ -191,6 +192,8 @@ struct model {
 	struct kho_abi_owner holder;
 	__u64 nr_intents;
 	__u64 nr_large, large_bytes;
+	__u64 steps; /* that are left: see spend() */
+	bool tired;
 };
 
 /* ---- roots.c ---- */
@@ -215,6 +218,11 @@ const char *owner_name(const struct model *m, __u32 owner);
 void claim(struct model *m, __u32 owner, kho_pa_t pa, __u64 len, bool alone);
 /* khoc_radix_validate() over the whole image. Return: 0, a fault, -ENOMEM. */
 int tree_validate(const struct khoc_radix *tree, kho_pa_t data_lo, struct khoc_report *report);
+/*
+ * Many words may lead to one structure, over and over. Sound ones are as many as there is room for: 16 bytes for
+ * each step are the least that any of them needs. Return: may @steps more be taken?
+ */
+bool spend(struct model *m, __u64 steps);
 /* Is each page of it in a block of the tree? */
 bool is_preserved(const struct model *m, kho_pa_t pa, __u64 len);
 

@@ -13,6 +13,7 @@
 #include "model.h"
 #include "tool.h"
 
+#define STEPS_LEAST 100000
 #define HEAL_MAX 1000 /* faults of a tree that are looked for */
 
 /* ---- lists ---- */
@@ -60,6 +61,22 @@ void claim(struct model *m, __u32 owner, kho_pa_t pa, __u64 len, bool alone)
 		last->len += c.len;
 	else if (m->claims.nr < CLAIMS_MAX)
 		list_add(&m->claims, &c, sizeof(c));
+}
+
+bool spend(struct model *m, __u64 steps)
+{
+	struct khoc_report report = {.fault = KHO_E_RANGE, .level = -1, .field = "references"};
+
+	if (steps <= m->steps) {
+		m->steps -= steps;
+		return true;
+	}
+	m->steps = 0;
+	if (!m->tired)
+		faults_add(&m->faults, &report,
+			   "more references than it has room for: the rest is left out");
+	m->tired = true;
+	return false;
 }
 
 /* ---- the tree ---- */
@@ -399,7 +416,9 @@ int model_make(struct model *m, struct source *s, const char *fdt)
 {
 	int r;
 
-	*m = (struct model){.source = s};
+	*m = (struct model){.source = s, .steps = STEPS_LEAST};
+	/* /proc/kcore says that it is larger than memory, a dump may leave some out. */
+	m->steps += (s->file_size < s->mem.size ? s->file_size : s->mem.size) / 16;
 	m->root = calloc(1, ROOT_FDT_MAX);
 	if (!m->root || owner_add(m, OWNER_NONE, "nobody")) {
 		complain("no memory");
