@@ -12,6 +12,7 @@
 
 #include <kho/abi/handover.h>
 #include <kho/abi/migration.h>
+#include <kho/abi/pool.h>
 #include <kho/abi/slab.h>
 #include <kho/slab.h>
 
@@ -741,6 +742,24 @@ static void owner_and_journal(void)
 	hexdump("journal", &journal, sizeof(journal));
 }
 
+/* ---- pool-v1 --------------------------------------------------------------------- */
+
+static void pool(void)
+{
+	const __u64 at = 0x550000202000, ring = at + offsetof(struct kho_abi_pool, ring);
+	const __u64 block = 0x550000204040;
+	const struct kho_abi_pool pool = {.magic = KHO_ABI_POOL_MAGIC,
+					  .version = KHO_ABI_POOL_VERSION,
+					  .ring = {block, block},
+					  .updates = 1,
+					  .top = block + sizeof(struct kho_abi_pool_link),
+					  .top_size = 0x30};
+	const struct kho_abi_pool_link link = {ring, ring};
+
+	hexdump("pool", &pool, sizeof(pool));
+	hexdump("pool-link", &link, sizeof(link));
+}
+
 int main(void)
 {
 	radix_geometry();
@@ -761,6 +780,7 @@ int main(void)
 	arena_header();
 	heap();
 	owner_and_journal();
+	pool();
 	note();
 	kernel_info();
 	messages();
