@@ -610,7 +610,6 @@ static void recover(void)
 		kho_flbs_settle_();
 		kho_luo_change_end_();
 	}
-	close_orphans();
 }
 
 /* ---- loading ------------------------------------------------------------------------ */
@@ -729,7 +728,7 @@ void kho_sessions_drop_(void)
 void kho_sessions_settle_(void)
 {
 	kho_luo_lock_();
-	if (kho_arena_.writer)
-		kho_luo_load_(false);
+	if (kho_arena_.writer && !kho_luo_load_(false))
+		close_orphans();
 	kho_luo_unlock_();
 }
