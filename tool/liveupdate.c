@@ -269,6 +269,7 @@ static void settle_down(struct sup *s)
 	for (unsigned int i = 0; i < s->nr_listen; i++)
 		close(s->listen[i]);
 	s->nr_listen = 0;
+	holds_clear(s);
 }
 
 bool liveupdate_hold(struct sup *s)

@@ -31,6 +31,8 @@ int load_next(void);
 
 /* demo.c */
 int case_demo(const struct stage *stage);
+/* sparse.c */
+int case_sparse(const struct stage *stage);
 
 /* Run a test's part for this boot. Return: 0, or -1 after failed(). */
 int run_case(const char *name, const struct stage *stage);
