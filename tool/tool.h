@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <kho/types.h>
@@ -84,18 +85,23 @@ struct program {
  * struct launch - what a new server inherits
  * @channel: or -1
  * @listen: their tokens are counted from KHO_FD_LISTEN; none for a successor
+ * @held: memfd with records of fds that stay open for it, or -1
  */
 struct launch {
 	const struct program *program;
 	int arena;
 	int server;
 	int channel;
+	int held;
 	const int *listen;
 	unsigned int nr_listen;
 	const char *supervisor;
 	__u64 arena_max;
 	int realtime;
 };
+
+/* Of open files, for servers: ours may be higher. */
+extern struct rlimit server_limit;
 
 /* Return: 0, or -errno of what failed, exec included. */
 int spawn(const struct launch *launch, pid_t *pid, int *pidfd);

@@ -688,6 +688,17 @@ static void more_messages(void)
 	hexdump("msg-fds", &fds, sizeof(fds));
 	hexdump("msg-upgrade", &upgrade, sizeof(upgrade));
 	hexdump("msg-result", &result, sizeof(result));
+	static const struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_holds body;
+	} holds = {{KHO_ABI_MSG_MAGIC, KHO_MSG_HOLDS, 8}, {19700, 0}};
+	static const struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_sync body;
+	} sync = {{KHO_ABI_MSG_MAGIC, KHO_MSG_HOLD_SYNC, 8}, {1, 0}};
+
+	hexdump("msg-holds", &holds, sizeof(holds));
+	hexdump("msg-sync", &sync, sizeof(sync));
 	hexdump("msg-register", &registration, sizeof(registration));
 	hexdump("exec-fds", exec, sizeof(exec));
 }

@@ -326,6 +326,8 @@ def check_messages(doc):
     expect("UPGRADED's text", data[16:], b"time is over")
     expect("REGISTER", struct.unpack("<4sHHIIQ32s32s", image(doc["msg-register"])),
            (b"KHO1", 32, 80, 4711, 0, 3, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0")))
+    expect("HOLDS", struct.unpack("<4sHHII", image(doc["msg-holds"])), (b"KHO1", 39, 8, 19700, 0))
+    expect("HOLD_SYNC", struct.unpack("<4sHHII", image(doc["msg-sync"])), (b"KHO1", 42, 8, 1, 0))
     expect("fds over exec", list(struct.iter_unpack("<QiI", image(doc["exec-fds"]))),
            [(7, 12, 0), (listening, 5, 0)])
 

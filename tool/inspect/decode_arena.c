@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <kho/abi/migration.h>
+#include <kho/abi/session.h>
 #include <kho/core/arena.h>
 #include <kho/core/array.h>
 #include <kho/core/block.h>
@@ -378,7 +378,7 @@ static void take_root(struct model *m, const struct subtree *t)
 	snprintf(whose, sizeof(whose), "root %s", t->name);
 	if (!strcmp(t->type, KHO_ABI_CACHE_ROOT_TYPE))
 		take_cache(m, t, pa);
-	else if (size)
+	else if (size && strcmp(t->type, KHO_ABI_SESSION_TYPE)) /* that is LUO's */
 		scan(m, pa, size, whose);
 	if (!size)
 		faults_add(&m->faults, &report, "%s: no live object there", whose);
@@ -397,7 +397,7 @@ static void take_names(struct model *m)
 			continue;
 		}
 		snprintf(whose, sizeof(whose), "subtree %s", t.name);
-		if (!(t.data & 7))
+		if (!(t.data & 7) && !t.format)
 			scan(m, t.data, t.size, whose);
 	}
 }
