@@ -169,16 +169,18 @@ static void between_other_notes(void **state)
 	put_note(1, "a", 1);
 	put(NULL, 36); /* zeros: nothing */
 	put_note(2, "b", 2);
-	put_note(4, "of a type to come", 3);
+	put_note(5, "of a type to come", 3);
+	put_note(4, "of a kernel", 3);
 	put(gnu, 24);
 	put("\0\0\0", 4);
-	assert_int_equal(read_elf(), 2);
+	assert_int_equal(read_elf(), 3);
 	assert_string_equal(formats[0].format.name, "a");
 	assert_string_equal(formats[1].format.name, "b");
 	assert_int_equal(formats[1].type, 2);
+	assert_int_equal(formats[2].type, 4);
 	/* Another owner: as long, and longer. */
 	memcpy(put_note(1, "c", 3)->name, "KHA", 3);
-	assert_int_equal(read_elf(), 2);
+	assert_int_equal(read_elf(), 3);
 	/* Aligned to 8: name and records are padded so, too. */
 	make_elf();
 	segment(1)->p_align = 8;

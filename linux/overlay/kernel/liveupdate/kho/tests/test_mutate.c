@@ -31,6 +31,7 @@ static const u8 golden[] = {
  * @ops: how the check gets at it: any address, and nothing behind its end
  * @mem: the same, as the check gets it
  * @trusted: the same in one piece, for what was checked
+ * @types: what it says of types of blocks
  * @before: what it was before the check
  * @words: offsets of the words that are not zero
  * @nr_words: how many
@@ -43,6 +44,7 @@ struct mutant {
 	struct khoc_mem_ops ops;
 	struct khoc_mem mem;
 	struct khoc_mem trusted;
+	struct khoc_types types;
 	char *before;
 	u32 *words;
 	u32 nr_words;
@@ -204,6 +206,7 @@ static int check(struct mutant *m, struct kho_verify *v)
 		.alloc = get,
 		.free = put,
 		.ctx = m,
+		.types = &m->types,
 	};
 	m->allocs = 0;
 	memcpy(m->before, m->image.bytes, m->image.mapped);
