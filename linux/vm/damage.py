@@ -5,9 +5,7 @@ linux/vm/damages, or for the named ones. CHAIN is of three kernels: the first ha
 is given the damaged handover, the third what the second hands over.
 
   --all         those that are marked as long, too
-  --random N[:M]
-                N damages drawn instead, by the seed KHO_SEED (else 1), from the M-th on: anything may
-                be accepted
+  --random N    N damages drawn instead, by the seed KHO_SEED (else 1): anything may be accepted
   --with WORD   on the kernels' command line, too. kho_on_fault=panic: where a handover must be
                 refused, the next kernel must say why, and stop
   --seen        say what happened, and judge nothing
@@ -15,6 +13,7 @@ is given the damaged handover, the third what the second hands over.
 The first kernel is stopped twice and saved: when the next kernel's image is loaded and its digest
 not taken yet ("load"), and at the jump ("jump"). Each damage starts from there. Prints "ok ..." and
 "not ok ... # why"; the consoles are build/vm/damage-NAME-CHAIN.log."""
+import itertools
 import os
 import random
 import re
@@ -33,6 +32,10 @@ PANIC = "kho_on_fault=panic"
 STOPS = {"load": "kexec_calculate_store_digests", "jump": "machine_kexec"}
 SPLAT = re.compile(r"BUG[: ]|WARNING|Oops|Call Trace|Kernel panic|general protection|rcu: .*stall"
                    r"|Unable to handle|EXT_RESET")
+
+
+class Unchanged(guest.Failed):
+    """What was to be written was there already."""
 
 
 class Damage:
@@ -128,7 +131,7 @@ def write(machine, image, damage):
         points.append(int.from_bytes(new[:8], "little"))
     debugger.physical(0)
     if not changed:
-        raise guest.Failed("the damage changes nothing")
+        raise Unchanged("the damage changes nothing")
     return places + points, None
 
 
@@ -221,21 +224,19 @@ def judge_panic(damage, places, log):
     return refused_wrong(damage, places, log)
 
 
-def draw(images, count, skip):
-    """Damages of anything, to anything."""
+def draw(images):
+    """Damages of anything, to anything, without end."""
     seed = int(os.environ.get("KHO_SEED", "1"), 0)
     print(f"# KHO_SEED={seed}", flush=True)
     dice = random.Random(seed)
     names = sorted(set(images["jump"].places) - {"end", "free", "setup", "scratch.area"})
-    for number in range(skip + count):
+    for number in itertools.count():
         width = dice.choice((1, 2, 4, 8))
         offset = dice.choice((0, 0, 8, 16, dice.randrange(0, 4096 - 8)))
         value = dice.choice(("0", hex(2**64 - 1), f"+{dice.choice((1, 8, 4096))}",
                              f"^{hex(1 << dice.randrange(8 * width))}",
                              hex(dice.getrandbits(64)), f"@{dice.choice(names)}", "@end", "@free"))
-        place = dice.choice(names)
-        if number >= skip:
-            yield Damage(f"random-{number} jump {place}+{offset} {width} {value} accept -")
+        yield Damage(f"random-{number} jump {dice.choice(names)}+{offset} {width} {value} accept -")
 
 
 def prepare(chain, command, kernel):
@@ -248,7 +249,7 @@ def prepare(chain, command, kernel):
 
 
 def one(damage, image, command, console, kernel, chain, options):
-    """A damaged handover, and what comes of it."""
+    """A damaged handover, and what comes of it. Return: was there any damage?"""
     began = time.time()
     log, places, ended = "", [], False
     keep = f"{OUT}/damage-{damage.name}-{chain.replace('>', '-')}.log"
@@ -259,6 +260,8 @@ def one(damage, image, command, console, kernel, chain, options):
         else:
             why = judge(damage, places, log, ended)
     except guest.Failed as error:
+        if "--random" in options and isinstance(error, Unchanged):
+            return False
         why = str(error)
     happened = seen(log, ended) if log else why
     what = damage.name
@@ -272,6 +275,7 @@ def one(damage, image, command, console, kernel, chain, options):
         print(f"not ok damage {what} {chain} # {why}" if why else f"ok damage {what} {chain}",
               flush=True)
     print(f"# {time.time() - began:.1f} s: {happened}", file=sys.stderr, flush=True)
+    return True
 
 
 def main(arguments):
@@ -295,11 +299,13 @@ def main(arguments):
                                      KHO_QEMU="-m 512M")
     kernel = guest.Kernel(chain.split(">", maxsplit=1)[0])
     images = prepare(plain, command, kernel)
+    left = len(damages)
     if "--random" in options:
-        count, _, skip = options[options.index("--random") + 1].partition(":")
-        damages = draw(images, int(count), int(skip or 0))
+        damages, left = draw(images), int(options[options.index("--random") + 1])
     for damage in damages:
-        one(damage, images[damage.when], command, console, kernel, chain, options)
+        left -= one(damage, images[damage.when], command, console, kernel, chain, options)
+        if left <= 0:
+            break
     for image in images.values():
         os.unlink(image.state)
     os.unlink(command[command.index("-initrd") + 1])
