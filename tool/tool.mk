@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # kho(1)
-TOOL_SRCS := kho.c options.c paths.c output.c spawn.c run.c supervisor.c servers.c holds.c upgrades.c control.c
+TOOL_SRCS := kho.c options.c paths.c output.c spawn.c run.c supervisor.c servers.c holds.c standby.c upgrades.c control.c
 TOOL_OBJS := $(TOOL_SRCS:%.c=$(O)/tool/%.o)
 
 $(O)/tool/%.o: tool/%.c
