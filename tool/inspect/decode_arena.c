@@ -153,10 +153,9 @@ static void take_large(struct model *m, kho_pa_t pa)
 	}
 	m->nr_large++;
 	m->large_bytes += large->size;
-	claim(m,
-	      owner_add(m, OWNER_LARGE, "heap, large object of %llu bytes",
-			(unsigned long long)large->size),
-	      pa, large->nr_pages << SHIFT, true);
+	if (!m->large_owner)
+		m->large_owner = owner_add(m, OWNER_LARGE, "heap, large objects");
+	claim(m, m->large_owner, pa, large->nr_pages << SHIFT, true);
 }
 
 /* ---- every block has its descriptor, and every descriptor its block ---- */

@@ -200,6 +200,7 @@ struct model {
 	struct kho_abi_owner holder;
 	__u64 nr_intents;
 	__u64 nr_large, large_bytes;
+	__u32 large_owner; /* NO_OWNER: none yet */
 	__u64 steps; /* that are left: see spend() */
 	bool tired;
 };
