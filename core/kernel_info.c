@@ -286,7 +286,8 @@ int khoc_kernel_match(const struct khoc_kernel_formats *formats, const char *str
 	struct kho_abi_format f;
 	unsigned int nr = 1;
 
-	/* A list that was checked has the base. */
+	/* A list that was checked has the base; in another one no version of it is read. */
+	reads[0] = (struct khoc_compat_reads){.name = KHO_ABI_KERNEL_BASE};
 	for (unsigned int i = 0; i < formats->nr; i++) {
 		struct khoc_compat_reads *to;
 
