@@ -83,6 +83,13 @@ def differences():
     save("more", image.dump())
     text, _ = kho("diff", "linux-12", "more", want=1)
     must(text == "+ memory 0x500000, 8 pages: nobody\n", text)
+    written = dumps.sound(12)
+    release = written.data.index(b"7.2.13-golden")
+    written.data[release] = ord("8")
+    save("written", written.dump())
+    must(kho("diff", "linux-12", "written") == ("", ""), "only contents differ")
+    text, _ = kho("diff", "--contents", "linux-12", "written", want=1)
+    must(text == f"! contents {release & ~4095:#x}, 1 page: subtree kexec-metadata\n", text)
     text, _ = kho("diff", "more", "linux-12", want=1)
     must(text == "- memory 0x500000, 8 pages: nobody\n", text)
 
