@@ -207,27 +207,25 @@ static void take_arena(struct party *p, pid_t pid)
 	source_close(&s);
 }
 
-/* A file before a process: what is a path is none's name. */
+/* A server's name comes before a file's. */
 static int open_party(const char *what, pid_t *pid)
 {
 	char path[64];
-	int fd = -1;
+	int fd;
 
-	*pid = 0;
-	if (strspn(what, "0123456789") < strlen(what))
-		fd = open(what, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	*pid = strchr(what, '/') ? 0 : find_pid(what);
+	if (*pid > 0)
+		snprintf(path, sizeof(path), "/proc/%d/exe", (int)*pid);
+	fd = open(*pid > 0 ? path : what, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd >= 0)
 		return fd;
-	*pid = find_pid(what);
-	if (*pid <= 0) {
-		complain("%s: neither a file, nor a process, nor a server's name", what);
-		return -ENOENT;
-	}
-	snprintf(path, sizeof(path), "/proc/%d/exe", (int)*pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (*pid > 0)
 		complain("%s: process %d: %s", what, (int)*pid, strerror(errno));
-	return fd < 0 ? -errno : fd;
+	else if (errno == ENOENT)
+		complain("%s: neither a file, nor a process, nor a server's name", what);
+	else
+		complain("%s: %s", what, strerror(errno));
+	return -errno;
 }
 
 static int take_party(struct party *p, const char *what)
