@@ -211,7 +211,7 @@ static void take_arena(struct party *p, pid_t pid)
 static int open_party(const char *what, pid_t *pid)
 {
 	char path[64];
-	int fd;
+	int fd, r;
 
 	*pid = strchr(what, '/') ? 0 : find_pid(what);
 	if (*pid > 0)
@@ -219,13 +219,14 @@ static int open_party(const char *what, pid_t *pid)
 	fd = open(*pid > 0 ? path : what, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd >= 0)
 		return fd;
+	r = -errno;
 	if (*pid > 0)
-		complain("%s: process %d: %s", what, (int)*pid, strerror(errno));
-	else if (errno == ENOENT)
+		complain("%s: process %d: %s", what, (int)*pid, strerror(-r));
+	else if (r == -ENOENT)
 		complain("%s: neither a file, nor a process, nor a server's name", what);
 	else
-		complain("%s: %s", what, strerror(errno));
-	return -errno;
+		complain("%s: %s", what, strerror(-r));
+	return r;
 }
 
 static int take_party(struct party *p, const char *what)

@@ -119,18 +119,19 @@ static int open_process(struct source *s, const char *what, pid_t pid)
 int source_open(struct source *s, const char *what)
 {
 	pid_t pid = strchr(what, '/') ? 0 : find_pid(what);
-	int fd;
+	int fd, r;
 
 	if (pid > 0)
 		return open_process(s, what, pid);
 	fd = open(what, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd >= 0)
 		return source_open_fd(s, what, fd, !strcmp(what, "/proc/kcore"), 0);
-	if (errno == ENOENT)
+	r = -errno;
+	if (r == -ENOENT)
 		complain(
 			"%s: neither a file, nor a process, nor the name of a server under kho run",
 			what);
 	else
-		complain("%s: %s", what, strerror(errno));
-	return -errno;
+		complain("%s: %s", what, strerror(-r));
+	return r;
 }
