@@ -157,7 +157,7 @@ static int measure(struct sup *s, struct kho_extent *extent)
 
 	if (r)
 		return r;
-	if (!s->cur.pid && !s->next.pid)
+	if (!s->cur.pid && !s->next.pid && !s->standby.pid)
 		compact(s, extent);
 	if (extent->sealed)
 		return kho_fail_(

@@ -27,6 +27,8 @@ static const char help[] =
 	"                         (default: the server's choice, else half of the memory)\n"
 	"  --restarts N/SECONDS   give up after N deaths within SECONDS (default 5/10);\n"
 	"                         0/1: never. Given up, the arena is kept for kho upgrade.\n"
+	"  --standby              keep a second process of the server ready, which goes on when\n"
+	"                         the first one dies\n"
 	"  --fresh                a new, empty arena for every start but an upgrade\n"
 	"  --liveupdate           the arena goes over a kexec: taken out of the kernel's\n"
 	"                         session at the start; put there by kho preserve, or when\n"
@@ -50,6 +52,7 @@ enum {
 	OPT_RESTARTS,
 	OPT_FRESH,
 	OPT_LIVEUPDATE,
+	OPT_STANDBY,
 	OPT_ADOPT,
 	OPT_ADOPT_TIMEOUT,
 	OPT_READY_TIMEOUT,
@@ -65,6 +68,7 @@ static const struct option options[] = {
 	{"restarts", required_argument, NULL, OPT_RESTARTS},
 	{"fresh", no_argument, NULL, OPT_FRESH},
 	{"liveupdate", no_argument, NULL, OPT_LIVEUPDATE},
+	{"standby", no_argument, NULL, OPT_STANDBY},
 	{"adopt", no_argument, NULL, OPT_ADOPT},
 	{"adopt-timeout", required_argument, NULL, OPT_ADOPT_TIMEOUT},
 	{"ready-timeout", required_argument, NULL, OPT_READY_TIMEOUT},
@@ -105,6 +109,9 @@ static int take_option(struct sup *s, struct request *req, int opt)
 		return 0;
 	case OPT_LIVEUPDATE:
 		s->liveupdate = true;
+		return 0;
+	case OPT_STANDBY:
+		s->wants_standby = true;
 		return 0;
 	case OPT_ADOPT:
 		req->adopt = true;
@@ -147,6 +154,10 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 		complain(
 			"--fresh and --liveupdate: an arena that is thrown away need not be handed "
 			"over");
+		return -EINVAL;
+	}
+	if (s->wants_standby && s->fresh) {
+		complain("--standby and --fresh: there is nothing that a standby could go on with");
 		return -EINVAL;
 	}
 	s->program.argv = argv + optind;
@@ -221,6 +232,8 @@ int cmd_run(int argc, char **argv)
 		.candidate = {.binary = -1},
 		.cur = {.pidfd = -1, .sock = -1},
 		.next = {.pidfd = -1, .sock = -1},
+		.standby = {.pidfd = -1, .sock = -1},
+		.standby_channel = -1,
 		.arena = -1,
 		.session = -1,
 		.discarded = -1,
