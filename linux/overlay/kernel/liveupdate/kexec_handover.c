@@ -300,6 +300,8 @@ static int __init kho_init(void)
 		pr_warn("no debugfs\n");
 	if (!err)
 		err = metadata_init();
+	if (!err)
+		err = kho_compat_init();
 	if (err) {
 		pr_err("nothing can be handed over: %pe\n", ERR_PTR(err));
 		kho_enable = false;
