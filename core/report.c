@@ -54,6 +54,7 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_SCRATCH] = "scratch table",
 	[KHOC_S_KERNEL_INFO] = "kernel_info",
 	[KHOC_S_FORMATS] = "list of formats",
+	[KHOC_S_TYPES] = "block types",
 };
 
 const char *khoc_fault_text(int fault)

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +19,17 @@
 #include <kho/abi/handover.h>
 
 #include "arena.h"
+#include "courier.h"
 #include "fdtable.h"
 #include "life.h"
+#include "sessions.h"
 
 #define NO_SLOT 0xffffffffu
 
 struct slot {
 	__u64 token;
 	int fd; /* -1: free */
+	bool held; /* by the courier */
 	unsigned int next_free;
 	unsigned long change;
 };
@@ -148,7 +152,7 @@ static int add(__u64 token, int fd)
 	if (i == NO_SLOT)
 		return kho_fail_(-ENOMEM, "no memory for the table of preserved fds");
 	note(token, false);
-	table.slots[i] = (struct slot){token, fd, NO_SLOT, table.change};
+	table.slots[i] = (struct slot){token, fd, false, NO_SLOT, table.change};
 	table.index[probe(token)] = i + 1;
 	table.nr++;
 	return 0;
@@ -168,7 +172,8 @@ static void fill_hole(unsigned int hole)
 	table.index[hole] = 0;
 }
 
-static int del(__u64 token)
+/* @seen: whoever holds it sees that it hung up. */
+static int del(__u64 token, bool seen)
 {
 	struct slot *s = find(token);
 	int fd;
@@ -177,6 +182,8 @@ static int del(__u64 token)
 		return kho_fail_(-ENOENT, "token %#llx names no preserved fd",
 				 (unsigned long long)token);
 	fd = s->fd;
+	if (s->held)
+		kho_courier_drop_(token, seen);
 	fill_hole(probe(token));
 	s->fd = -1;
 	s->next_free = table.free;
@@ -201,7 +208,7 @@ int kho_fdtable_del_(__u64 token)
 	int r;
 
 	pthread_mutex_lock(&table.lock);
-	r = del(token);
+	r = del(token, false);
 	pthread_mutex_unlock(&table.lock);
 	return r;
 }
@@ -311,6 +318,51 @@ int kho_fdtable_send_(kho_fd_send_fn send, void *ctx, unsigned int batch)
 	return r;
 }
 
+/* ---- the courier ---- */
+
+int kho_fdtable_hold_(kho_fd_send_fn send, void *ctx, unsigned int *pos, unsigned int batch)
+{
+	unsigned int slots[KHO_COURIER_BATCH], nr = 0, i;
+	__u64 tokens[KHO_COURIER_BATCH];
+	int fds[KHO_COURIER_BATCH];
+	int r = 0;
+
+	pthread_mutex_lock(&table.lock);
+	for (i = *pos; i < table.nr_slots && nr < batch; i++) {
+		struct slot *s = &table.slots[i];
+
+		/* Listening sockets that came from kho run are with it already. */
+		if (s->fd < 0 || s->held || s->token >= KHO_FD_LISTEN)
+			continue;
+		slots[nr] = i;
+		tokens[nr] = s->token;
+		fds[nr++] = s->fd;
+	}
+	if (nr && send)
+		r = send(ctx, tokens, fds, nr);
+	if (r == -EBADF && nr == 1) {
+		*pos = i;
+		pthread_mutex_unlock(&table.lock);
+		return 1;
+	}
+	if (nr && send && !r) {
+		*pos = i;
+		for (unsigned int j = 0; j < nr; j++)
+			table.slots[slots[j]].held = true;
+	}
+	pthread_mutex_unlock(&table.lock);
+	return r ? r : nr == batch;
+}
+
+void kho_fdtable_unhold_(void)
+{
+	pthread_mutex_lock(&table.lock);
+	for (unsigned int i = 0; i < table.nr_slots; i++)
+		table.slots[i].held = false;
+	kho_courier_forgot_();
+	pthread_mutex_unlock(&table.lock);
+}
+
 int kho_fdtable_each_(int (*fn)(void *ctx, __u64 token, int fd), void *ctx)
 {
 	int r = 0;
@@ -321,6 +373,24 @@ int kho_fdtable_each_(int (*fn)(void *ctx, __u64 token, int fd), void *ctx)
 			r = fn(ctx, table.slots[i].token, table.slots[i].fd);
 	pthread_mutex_unlock(&table.lock);
 	return r;
+}
+
+unsigned long kho_fdtable_changes_(int (*fn)(void *ctx, __u64 token, int fd, unsigned long change),
+				   void *ctx)
+{
+	unsigned long change;
+	int r = 0;
+
+	pthread_mutex_lock(&table.lock);
+	for (unsigned int i = 0; fn && i < table.nr_slots && !r; i++) {
+		const struct slot *s = &table.slots[i];
+
+		if (s->fd >= 0)
+			r = fn(ctx, s->token, s->fd, s->change);
+	}
+	change = table.change;
+	pthread_mutex_unlock(&table.lock);
+	return change;
 }
 
 void kho_fdtable_clear_(void)
@@ -348,11 +418,40 @@ static int forked(void)
 
 int kho_fd_preserve(__u64 token, int fd)
 {
+	int r;
+
 	if (kho_forked_())
 		return forked();
 	if (fd < 0 || fcntl(fd, F_GETFD) < 0)
 		return kho_fail_(-EBADF, "fd %d is not open", fd);
-	return kho_fdtable_add_(token, fd);
+	pthread_mutex_lock(&table.lock);
+	r = add(token, fd);
+	/* A successor's fds are its predecessor's until it owns the arena. */
+	if (!r && token < KHO_FD_LISTEN && kho_life_.phase == KHO_PHASE_OWNER)
+		find(token)->held = kho_courier_hold_(token, fd);
+	pthread_mutex_unlock(&table.lock);
+	return r;
+}
+
+int kho_fd_held(__u64 token)
+{
+	struct slot *s;
+	int r;
+
+	if (kho_forked_())
+		return forked();
+	pthread_mutex_lock(&table.lock);
+	s = find(token);
+	if (!s)
+		r = kho_fail_(-ENOENT, "token %#llx names no preserved fd",
+			      (unsigned long long)token);
+	else
+		r = s->held ? 1 : kho_courier_why_();
+	pthread_mutex_unlock(&table.lock);
+	if (r == -EMFILE)
+		kho_fail_(r, "whoever holds fds for us holds as many as it may open: raise its "
+			     "limit (ulimit -n)");
+	return r;
 }
 
 int kho_fd_unpreserve(__u64 token)
@@ -365,16 +464,33 @@ int kho_fd_unpreserve(__u64 token)
 	return r < 0 ? r : 0;
 }
 
+/* Does poll() tell everybody who has it that it was shut down? */
+static bool is_tcp(int fd)
+{
+	socklen_t len = sizeof(int);
+	int protocol;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) && protocol == IPPROTO_TCP;
+}
+
 int kho_fd_close(__u64 token)
 {
+	bool seen;
 	int fd;
 
-	if (kho_forked_())
-		return forked();
-	fd = kho_fdtable_del_(token);
+	fd = kho_fd_get(token);
+	if (fd == -ENOENT)
+		return kho_fail_(fd, "token %#llx names no preserved fd",
+				 (unsigned long long)token);
 	if (fd < 0)
 		return fd;
+	seen = is_tcp(fd);
 	shutdown(fd, SHUT_RDWR); /* ENOTSOCK for what is none */
+	pthread_mutex_lock(&table.lock);
+	fd = del(token, seen);
+	pthread_mutex_unlock(&table.lock);
+	if (fd < 0)
+		return fd;
 	close(fd);
 	return 0;
 }
@@ -401,7 +517,7 @@ int kho_fd_next(unsigned int *pos, __u64 *token)
 		return forked();
 	pthread_mutex_lock(&table.lock);
 	for (; *pos < table.nr_slots && fd < 0; ++*pos) {
-		if (table.slots[*pos].fd < 0)
+		if (table.slots[*pos].fd < 0 || kho_is_session_token_(table.slots[*pos].token))
 			continue;
 		fd = table.slots[*pos].fd;
 		*token = table.slots[*pos].token;

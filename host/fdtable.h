@@ -21,7 +21,7 @@
  */
 typedef int (*kho_fd_send_fn)(void *ctx, const __u64 *tokens, const int *fds, unsigned int nr);
 
-int kho_fdtable_add_(__u64 token, int fd);
+int kho_fdtable_add_(__u64 token, int fd); /* not to the courier */
 /* Return: the fd, which is the caller's now, or -ENOENT. */
 int kho_fdtable_del_(__u64 token);
 unsigned int kho_fdtable_count_(void);
@@ -36,8 +36,20 @@ void kho_fdtable_end_(void);
  */
 int kho_fdtable_send_(kho_fd_send_fn send, void *ctx, unsigned int batch);
 
+/**
+ * kho_fdtable_hold_() - one batch of what the courier does not hold, from place *@pos on
+ * @send: NULL: only look
+ * Return: 1: there may be more; 0: that was all; what @send returned.
+ */
+int kho_fdtable_hold_(kho_fd_send_fn send, void *ctx, unsigned int *pos, unsigned int batch);
+/* The courier holds nothing. */
+void kho_fdtable_unhold_(void);
+
 /* Call @fn for every entry, locked; stops when it returns not 0, and returns that. */
 int kho_fdtable_each_(int (*fn)(void *ctx, __u64 token, int fd), void *ctx);
+/* The same with the change of each. Return: the last change, of whatever entry. @fn may be NULL. */
+unsigned long kho_fdtable_changes_(int (*fn)(void *ctx, __u64 token, int fd, unsigned long change),
+				   void *ctx);
 /* Close every fd and empty the table. */
 void kho_fdtable_clear_(void);
 

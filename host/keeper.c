@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "courier.h"
 #include "fdtable.h"
 #include "life.h"
 #include "owner.h"
@@ -27,6 +28,7 @@
 #define SEND_MS 2000
 #define GRANT_POLL_MS 10
 #define RETIRE_MS 500
+#define HOLD_MS 10 /* until the supervisor is asked again to take fds */
 
 static sem_t started;
 static struct kho_msg incoming; /* only the keeper uses it */
@@ -47,6 +49,7 @@ void kho_keeper_tell_(unsigned int type, int error, unsigned int step, const cha
 
 static void hang_up(void)
 {
+	kho_courier_detach_();
 	if (kho_life_.server >= 0)
 		close(kho_life_.server);
 	kho_life_.server = -1;
@@ -65,6 +68,7 @@ static int send_register(unsigned int type, const int *fd)
 
 	memset(&reg, 0, sizeof(reg));
 	reg.pid = getpid();
+	reg.flags = KHO_REGISTER_HOLDS;
 	reg.generation = kho_arena_generation_();
 	memcpy(reg.name, kho_life_.name, sizeof(reg.name));
 	memcpy(reg.release, kho_life_.release, sizeof(reg.release));
@@ -158,6 +162,9 @@ static void serve_supervisor(void)
 	}
 	if (incoming.type == KHO_MSG_STOP) {
 		stop();
+	} else if (incoming.type == KHO_MSG_HOLDS) {
+		kho_courier_attach_(&kho_courier_run_,
+				    ((const struct kho_abi_msg_holds *)incoming.body)->max);
 	} else if (incoming.type == KHO_MSG_UPGRADE) {
 		pthread_mutex_lock(&kho_life_.busy);
 		if (kho_life_.phase != KHO_PHASE_OWNER || !kho_life_.ready || kho_life_.closing)
@@ -230,12 +237,23 @@ static void settle(void)
 	pthread_mutex_unlock(&kho_life_.busy);
 }
 
+/* Fds that the supervisor is to hold, if there are any that it does not. */
+static void hold(void)
+{
+	if (!kho_courier_due_() || kho_life_.phase != KHO_PHASE_OWNER || kho_life_.closing)
+		return;
+	if (kho_courier_flush_() == -EPIPE)
+		hang_up();
+}
+
 /*
  * Nobody kicks us when the grant comes: a thread that wakes then takes time from those
  * that the clients wait for. So we look now and then whether it has come.
  */
 static int sleep_ms(int reader)
 {
+	if (kho_courier_due_() && kho_life_.phase == KHO_PHASE_OWNER)
+		return HOLD_MS;
 	return kho_life_.phase == KHO_PHASE_STARTING || reader != KHO_READER_CALLER ||
 			       kho_life_.channel < 0
 		       ? -1
@@ -271,6 +289,7 @@ static void loop(void)
 			serve_predecessor(reader);
 		announce();
 		settle();
+		hold();
 		if (p[1].revents)
 			await_retirement();
 		if (p[1].revents && life->server >= 0)

@@ -67,7 +67,11 @@ static int check_hello(const struct kho_msg *msg)
 static int check_fds(const struct kho_msg *msg)
 {
 	const struct kho_abi_msg_fds *fds = (const void *)msg->body;
-	const char *what = msg->type == KHO_MSG_FD_GONE ? "FD_GONE" : "FD";
+	bool gone = msg->type == KHO_MSG_FD_GONE || msg->type == KHO_MSG_DROP;
+	const char *what = msg->type == KHO_MSG_DROP   ? "DROP"
+			   : msg->type == KHO_MSG_HOLD ? "HOLD"
+			   : gone		       ? "FD_GONE"
+						       : "FD";
 
 	if (!fds->nr || fds->nr > KHO_ABI_MSG_FDS_MAX)
 		return kho_fail_(-KHO_E_RANGE, "%s: nr is %u, 1 to %d are allowed", what, fds->nr,
@@ -75,7 +79,7 @@ static int check_fds(const struct kho_msg *msg)
 	if (fds->pad || msg->len != sizeof(*fds) + fds->nr * sizeof(__u64))
 		return kho_fail_(-KHO_E_TRUNCATED, "%s: %zu bytes do not hold %u tokens", what,
 				 msg->len, fds->nr);
-	if (msg->nr_fds != (msg->type == KHO_MSG_FD_GONE ? 0 : fds->nr))
+	if (msg->nr_fds != (gone ? 0 : fds->nr))
 		return kho_fail_(-KHO_E_FORMAT, "%s: %u tokens with %u fds", what, fds->nr,
 				 msg->nr_fds);
 	return 0;
@@ -88,6 +92,15 @@ static int check_register(const struct kho_msg *msg)
 	if (!terminated(reg->name, sizeof(reg->name)) ||
 	    !terminated(reg->release, sizeof(reg->release)))
 		return kho_fail_(-KHO_E_FORMAT, "REGISTER: name or release does not end");
+	return 0;
+}
+
+static int check_sync(const struct kho_msg *msg)
+{
+	const struct kho_abi_msg_sync *sync = (const void *)msg->body;
+
+	if (sync->end > 1 || sync->pad)
+		return kho_fail_(-KHO_E_RANGE, "HOLD_SYNC: end is %u", sync->end);
 	return 0;
 }
 
@@ -133,6 +146,10 @@ static const struct rule rules[] = {
 	[KHO_MSG_STOP] = {0, 0, 0, NULL},
 	[KHO_MSG_LISTEN] = {OPEN(kho_abi_msg_fds), KHO_ABI_MSG_FDS_MAX, check_fds},
 	[KHO_MSG_PROGRESS] = {OPEN(kho_abi_msg_result), 0, NULL},
+	[KHO_MSG_HOLDS] = {EXACT(kho_abi_msg_holds), 0, NULL},
+	[KHO_MSG_HOLD] = {OPEN(kho_abi_msg_fds), KHO_ABI_MSG_FDS_MAX, check_fds},
+	[KHO_MSG_DROP] = {OPEN(kho_abi_msg_fds), 0, check_fds},
+	[KHO_MSG_HOLD_SYNC] = {EXACT(kho_abi_msg_sync), 0, check_sync},
 	[KHO_MSG_CTL_UPGRADE] = {OPEN(kho_abi_msg_upgrade), 1, check_upgrade},
 	[KHO_MSG_CTL_STOP] = {0, 0, 0, NULL},
 	[KHO_MSG_CTL_STATUS] = {0, 0, 0, NULL},
@@ -145,7 +162,7 @@ static const struct rule rules[] = {
 static bool known(unsigned int type)
 {
 	return (type >= KHO_MSG_HELLO && type <= KHO_MSG_WELCOME) ||
-	       (type >= KHO_MSG_REGISTER && type <= KHO_MSG_PROGRESS) ||
+	       (type >= KHO_MSG_REGISTER && type <= KHO_MSG_HOLD_SYNC) ||
 	       (type >= KHO_MSG_CTL_UPGRADE && type <= KHO_MSG_CTL_PROGRESS && type < NR_RULES);
 }
 

@@ -27,6 +27,7 @@
 #include "supervisor.h"
 
 #define FIELD_EXIT_CODE 52
+#define HEAR_MAX 4096 /* more than fit into a socket */
 
 static void remember(struct sup *s, struct server *who)
 {
@@ -82,6 +83,7 @@ static int new_arena(struct sup *s)
 	__atomic_store_n(&s->owner, NULL, __ATOMIC_RELEASE);
 	if (s->arena >= 0)
 		close_aside(s, s->arena);
+	holds_clear(s); /* tokens mean nothing to an empty arena */
 	s->arena = high_fd(kho_arena_create_(s->name));
 	if (s->arena < 0)
 		complain("%s: %s", s->name, kho_error());
@@ -92,6 +94,7 @@ int start_server(struct sup *s)
 {
 	struct launch launch = {.program = &s->program,
 				.channel = -1,
+				.held = -1,
 				.listen = s->listen,
 				.nr_listen = s->nr_listen,
 				.supervisor = s->path,
@@ -105,9 +108,12 @@ int start_server(struct sup *s)
 		return -errno;
 	launch.arena = s->arena;
 	launch.server = high_fd(pair[1]);
+	launch.held = holds_list();
 	memset(&s->cur, 0, sizeof(s->cur));
 	r = spawn(&launch, &s->cur.pid, &s->cur.pidfd);
 	close(launch.server);
+	if (launch.held >= 0)
+		close(launch.held);
 	if (r) {
 		complain("%s: %s cannot be started: %s%s", s->name, s->program.argv[0],
 			 strerror(-r),
@@ -206,7 +212,7 @@ static void drain(struct sup *s, struct server *who)
 /* Take everything that it said before it died. */
 static void hear_out(struct sup *s, pid_t pid)
 {
-	for (int i = 0; i < 64; i++) {
+	for (int i = 0; i < HEAR_MAX; i++) {
 		struct server *who = s->cur.pid == pid	  ? &s->cur
 				     : s->next.pid == pid ? &s->next
 							  : NULL;
@@ -347,23 +353,35 @@ static void map_owner(struct sup *s)
 
 /* ---- what a server says ---- */
 
-void serve(struct sup *s, struct server *who)
+bool serve(struct sup *s, struct server *who)
 {
 	int r = kho_msg_recv_(who->sock, &s->msg, 0);
 	const struct kho_abi_msg_result *res = (const void *)s->msg.body;
 
 	if (r == -ETIMEDOUT)
-		return;
+		return false;
+	if (r == -EMFILE) {
+		holds_refused(s, who);
+		return true;
+	}
 	if (r) {
 		close(who->sock);
 		who->sock = -1;
-		return;
+		return false;
 	}
 	if (s->msg.type == KHO_MSG_REGISTER || s->msg.type == KHO_MSG_RUNNING) {
 		remember(s, who);
 		map_owner(s);
 	}
-	if (s->msg.type == KHO_MSG_RUNNING) {
+	if (s->msg.type == KHO_MSG_REGISTER) {
+		holds_offer(s, who);
+	} else if (s->msg.type == KHO_MSG_HOLD) {
+		holds_take(s);
+	} else if (s->msg.type == KHO_MSG_DROP) {
+		holds_drop(s);
+	} else if (s->msg.type == KHO_MSG_HOLD_SYNC) {
+		holds_sync(s, who);
+	} else if (s->msg.type == KHO_MSG_RUNNING) {
 		who->running = true;
 		if (s->state == SUP_UPGRADING) {
 			upgrade_running(s, who);
@@ -382,6 +400,7 @@ void serve(struct sup *s, struct server *who)
 		upgraded(s, res->error, res->step, kho_msg_text_(&s->msg, sizeof(*res)));
 	}
 	kho_msg_drop_(&s->msg);
+	return true;
 }
 
 /* ---- stop ---- */
@@ -442,6 +461,7 @@ bool adopt(struct sup *s, struct conn *c)
 	s->msg.fds[0] = -1;
 	remember(s, &s->cur);
 	map_owner(s);
+	holds_offer(s, &s->cur);
 	complain("%s: adopted process %d", s->name, (int)cred.pid);
 	s->deadline = 0;
 	return true;

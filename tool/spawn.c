@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,19 +24,23 @@
 #include "tool.h"
 
 #define FIRST_FD 3
-#define NR_PASSED 4 /* arena, server, channel, and a script */
+#define NR_PASSED 5 /* arena, server, channel, list of held fds, and a script */
 #define HIGH_FD 150 /* below the usual limit of 256 to 1024, above what servers get */
 #define STACK_SIZE 65536
-#define NR_VARS 7
+#define NR_VARS 8
 #define VAR_SIZE 192
 
 extern char **environ;
+
+struct rlimit server_limit = {RLIM_INFINITY, RLIM_INFINITY};
 
 struct child {
 	const struct launch *launch;
 	char **envp;
 	int binary;
 	bool script;
+	const struct kho_abi_exec_fd *held;
+	size_t nr_held;
 	volatile int error;
 };
 
@@ -104,10 +109,16 @@ static int child_main(void *ctx)
 	put(c, l->arena, number++);
 	put(c, l->server, number++);
 	put(c, l->channel, number++);
+	put(c, l->held, number++);
+	for (size_t i = 0; i < c->nr_held; i++)
+		if (!c->error && fcntl(c->held[i].fd, F_SETFD, 0))
+			c->error = errno;
 	if (c->script) {
 		put(c, c->binary, number);
 		c->binary = number;
 	}
+	if (server_limit.rlim_cur != RLIM_INFINITY)
+		setrlimit(RLIMIT_NOFILE, &server_limit);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (!c->error) {
@@ -150,6 +161,9 @@ static char **build_env(const struct launch *l, char (*vars)[VAR_SIZE])
 	snprintf(vars[var++], VAR_SIZE, KHO_ENV_SERVER_FD "=%d", number++);
 	if (l->channel >= 0)
 		snprintf(vars[var++], VAR_SIZE, KHO_ENV_CHANNEL_FD "=%d", number);
+	number++;
+	if (l->held >= 0)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_EXEC_FDS "=%d", number);
 	if (l->nr_listen)
 		snprintf(vars[var++], VAR_SIZE, KHO_ENV_LISTEN_FDS "=%d:%u", FIRST_FD,
 			 l->nr_listen);
@@ -174,11 +188,31 @@ static bool in_the_way(const struct launch *l)
 {
 	int end = FIRST_FD + (int)l->nr_listen + NR_PASSED;
 	bool bad = l->program->binary < end || l->arena < end || l->server < end ||
-		   (l->channel >= 0 && l->channel < end);
+		   (l->channel >= 0 && l->channel < end) || (l->held >= 0 && l->held < end);
 
 	for (unsigned int i = 0; i < l->nr_listen; i++)
 		bad = bad || l->listen[i] < end;
 	return bad;
+}
+
+/* Held fds stay open under their numbers: none may be one that is passed on. Return: 0, -errno. */
+static int map_held(struct child *c, const struct launch *l)
+{
+	int end = FIRST_FD + (int)l->nr_listen + NR_PASSED;
+	off_t size = l->held < 0 ? 0 : lseek(l->held, 0, SEEK_END);
+	void *recs;
+
+	if (size <= 0)
+		return size < 0 ? -errno : 0;
+	recs = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, l->held, 0);
+	if (recs == MAP_FAILED)
+		return -errno;
+	c->held = recs;
+	c->nr_held = (size_t)size / sizeof(c->held[0]);
+	for (size_t i = 0; i < c->nr_held; i++)
+		if (c->held[i].fd < end)
+			return -EMFILE;
+	return 0;
 }
 
 int spawn(const struct launch *l, pid_t *pid, int *pidfd)
@@ -187,14 +221,17 @@ int spawn(const struct launch *l, pid_t *pid, int *pidfd)
 	char vars[NR_VARS][VAR_SIZE], magic[2];
 	char *stack;
 	sigset_t all, old;
-	int r = -ENOMEM;
+	int r;
 
 	if (in_the_way(l))
 		return -EMFILE;
 	stack = malloc(STACK_SIZE);
 	c.envp = build_env(l, vars);
+	r = map_held(&c, l);
 	c.script = pread(c.binary, magic, 2, 0) == 2 && magic[0] == '#' && magic[1] == '!';
-	if (stack && c.envp) {
+	if (!r && (!stack || !c.envp))
+		r = -ENOMEM;
+	if (!r) {
 		/* No handler of ours may run in the child on our memory. */
 		sigfillset(&all);
 		sigprocmask(SIG_SETMASK, &all, &old);
@@ -211,6 +248,8 @@ int spawn(const struct launch *l, pid_t *pid, int *pidfd)
 		else if (!r)
 			*pidfd = high_fd(*pidfd);
 	}
+	if (c.held)
+		munmap((void *)c.held, c.nr_held * sizeof(c.held[0]));
 	free(c.envp);
 	free(stack);
 	return r;

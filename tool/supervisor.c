@@ -77,12 +77,13 @@ static void status(struct sup *s, struct conn *c)
 	snprintf(text, sizeof(text),
 		 "name %s\nstate %s\nsupervisor %d\npid %d\nrelease %s\ngeneration %llu\n"
 		 "restarts %u\nuptime_ms %llu\narena_size %lld\narena_used %lld\nlisten %u\n"
+		 "held %u\nheld_max %u\n"
 		 "program %s\nlast_upgrade %s\nlast_death %s\n",
 		 s->name, states[s->state], (int)getpid(), (int)s->cur.pid, s->cur.release,
 		 (unsigned long long)s->cur.generation, s->restarts,
 		 (unsigned long long)(s->cur.pid ? kho_now_ms_() - s->cur.since : 0),
-		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen,
-		 s->program.argv[0], s->last_upgrade, s->last_death);
+		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen, holds_count(),
+		 s->max_holds, s->program.argv[0], s->last_upgrade, s->last_death);
 	reply(c, 0, 0, text);
 }
 
@@ -251,24 +252,38 @@ static void on_time(struct sup *s)
 
 /* ---- the loop ---- */
 
+#define NR_POLLED 7 /* besides connections */
+#define TURN_MSGS 64 /* of one server, before others have their turn */
+#define REST_MS 1
+
 static void turn(struct sup *s)
 {
-	struct pollfd p[6 + MAX_CONNS] = {
+	struct pollfd p[NR_POLLED + MAX_CONNS] = {
 		{s->signals, POLLIN, 0},
 		{s->control, POLLIN, 0},
 		{s->deathwatch, POLLIN, 0},
 		{s->cur.sock, POLLIN, 0},
 		{s->next.sock, POLLIN, 0},
 		{s->cur.pid && !s->cur.child ? s->cur.pidfd : -1, POLLIN, 0},
+		{s->hangups, POLLIN, 0},
 	};
+	bool rest = s->held_some;
 
 	for (int i = 0; i < MAX_CONNS; i++)
-		p[6 + i] = (struct pollfd){s->conns[i].fd, POLLIN, 0};
-	if (poll(p, 6 + MAX_CONNS, next_timeout(s)) < 0)
+		p[NR_POLLED + i] = (struct pollfd){s->conns[i].fd, POLLIN, 0};
+	/*
+	 * Fds to hold are safe on the way to us, and connections may come and go by the thousand: what
+	 * comes within a while is taken together.
+	 */
+	if (rest)
+		p[3].fd = p[6].fd = -1;
+	s->held_some = false;
+	if (poll(p, NR_POLLED + MAX_CONNS, rest ? REST_MS : next_timeout(s)) < 0)
 		return;
 	/* Words before deaths: a server says UPGRADED and exits. */
-	if (p[3].revents && s->cur.sock == p[3].fd)
-		serve(s, &s->cur);
+	for (int i = 0;
+	     p[3].revents && i < TURN_MSGS && s->cur.sock == p[3].fd && serve(s, &s->cur);)
+		i++;
 	if (p[4].revents && s->next.sock == p[4].fd)
 		serve(s, &s->next);
 	if (p[2].revents)
@@ -278,8 +293,10 @@ static void turn(struct sup *s)
 	if (p[5].revents && s->cur.pidfd == p[5].fd)
 		adopted_died(s);
 	for (int i = 0; i < MAX_CONNS; i++)
-		if (p[6 + i].revents && s->conns[i].fd == p[6 + i].fd)
+		if (p[NR_POLLED + i].revents && s->conns[i].fd == p[NR_POLLED + i].fd)
 			serve_conn(s, &s->conns[i]);
+	if (p[6].revents)
+		holds_hung_up(s);
 	if (p[1].revents)
 		accept_conn(s);
 	on_time(s);
@@ -287,7 +304,7 @@ static void turn(struct sup *s)
 
 int supervise(struct sup *s)
 {
-	int r = open_signals(s) ?: watch_owner(s);
+	int r = open_signals(s) ?: holds_open(s) ?: watch_owner(s);
 
 	patient = false; /* the servers matter more than words about them */
 	if (r) {

@@ -5,6 +5,7 @@
  *	supervisor.c	the loop: signals, control connections, time-outs
  *	servers.c	start, death, restart, stop, adoption
  *	upgrades.c	a hand-over as the supervisor sees it
+ *	holds.c		fds that outlive the server
  */
 #ifndef KHO_TOOL_SUPERVISOR_H
 #define KHO_TOOL_SUPERVISOR_H
@@ -90,6 +91,12 @@ struct sup {
 	unsigned int nr_listen;
 
 	struct kho_abi_owner *owner; /* page 1, once the arena is formatted */
+	int hangups; /* epoll of the fds that we hold */
+	unsigned int max_holds;
+	pid_t syncer; /* who tells anew what to hold; 0: nobody */
+	unsigned long sync_began;
+	bool held_some; /* in this turn */
+
 	int deathwatch; /* eventfd: the owner's word says that it died */
 	__u64 early; /* its pid << 32 | the status that it is going to have, or 0 */
 
@@ -118,8 +125,8 @@ void progress(struct sup *s, const char *text);
 /* ---- servers.c ---- */
 int start_server(struct sup *s);
 void stop_server(struct sup *s);
-/* Something on the socket of @who. */
-void serve(struct sup *s, struct server *who);
+/* Something on the socket of @who. Return: there was. */
+bool serve(struct sup *s, struct server *who);
 /* A connection said REGISTER: is it one that we take? It is in s->msg. */
 bool adopt(struct sup *s, struct conn *c);
 void adopt_listener(struct sup *s);
@@ -144,5 +151,23 @@ void upgrade_running(struct sup *s, struct server *who);
 void successor_died(struct sup *s, const char *how);
 bool predecessor_died(struct sup *s, const char *how);
 void upgrade_timed_out(struct sup *s);
+
+/* ---- holds.c ---- */
+/* May as many files be open as can be; what the limit was, the servers get. Return: 0 or -errno. */
+int holds_open(struct sup *s);
+/* @who registered, by what is in s->msg: tell it that we hold fds. */
+void holds_offer(struct sup *s, struct server *who);
+/* HOLD, DROP, HOLD_SYNC; fds of a HOLD that did not fit below the limit. */
+void holds_take(struct sup *s);
+void holds_drop(struct sup *s);
+void holds_sync(struct sup *s, struct server *who);
+void holds_refused(struct sup *s, struct server *who);
+/* Something hung up. */
+void holds_hung_up(struct sup *s);
+unsigned int holds_count(void);
+/* Drop all. */
+void holds_clear(struct sup *s);
+/* Records of all of them for the next server. Return: a memfd, or -1: there are none. */
+int holds_list(void);
 
 #endif

@@ -9,6 +9,7 @@
  *	run.c		kho run: options; supervisor.c, servers.c, upgrades.c: its event loop
  *	spawn.c		starts a server
  *	control.c	kho upgrade, stop, status: the other end of the control socket
+ *	inspect/	kho inspect, map, diff, verify, check: see inspect/source.h and inspect/model.h
  */
 #ifndef KHO_TOOL_H
 #define KHO_TOOL_H
@@ -16,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <kho/types.h>
@@ -28,6 +30,11 @@ int cmd_run(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_map(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 
 /* ---- options.c ---- */
 
@@ -78,18 +85,23 @@ struct program {
  * struct launch - what a new server inherits
  * @channel: or -1
  * @listen: their tokens are counted from KHO_FD_LISTEN; none for a successor
+ * @held: memfd with records of fds that stay open for it, or -1
  */
 struct launch {
 	const struct program *program;
 	int arena;
 	int server;
 	int channel;
+	int held;
 	const int *listen;
 	unsigned int nr_listen;
 	const char *supervisor;
 	__u64 arena_max;
 	int realtime;
 };
+
+/* Of open files, for servers: ours may be higher. */
+extern struct rlimit server_limit;
 
 /* Return: 0, or -errno of what failed, exec included. */
 int spawn(const struct launch *launch, pid_t *pid, int *pidfd);

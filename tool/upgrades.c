@@ -127,6 +127,7 @@ static int spawn_next(struct sup *s, int channel)
 	struct launch launch = {.program = &s->candidate,
 				.arena = s->arena,
 				.channel = channel,
+				.held = -1,
 				.supervisor = s->path,
 				.arena_max = s->arena_max,
 				.realtime = s->realtime};

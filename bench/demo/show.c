@@ -159,8 +159,10 @@ bool demo_show(struct demo *demo, bool complete)
 	snprintf(text, sizeof(text), "%s short-lived ones were opened and answered",
 		 load_commas(atomic_load(&counts->opened)));
 	kept &= show_promise("connections refused", atomic_load(&counts->refused), text);
-	kept &= show_promise("connections lost by upgrades", dropped,
-			     "those that kills lost were opened again at once");
+	kept &= show_promise("connections lost by upgrades", dropped, "");
+	kept &= show_promise("connections lost by kills",
+			     atomic_load(&counts->dropped[LOAD_BLAME_KILL]),
+			     "each goes on where it was, in the middle of a request as well");
 	copied_text(&demo->copied, text, sizeof(text));
 	kept &= show_promise("bytes of state copied", demo->copied.bytes, text);
 	kept &= demo->copied.known;

@@ -92,11 +92,14 @@ void stats_command(struct worker *w, struct span args);
 
 /* ---- one worker ---- */
 
-/* Output of one event. */
+/* Output of one event: an object that the journal has. */
 struct out {
 	char *buf;
 	size_t len;
 	size_t cap;
+	size_t sent;
+	__u64 pos; /* in the connection's output, of the first byte */
+	struct journal *journal;
 };
 
 /* Return: room for @size more bytes; NULL if there is no memory. */
@@ -105,18 +108,36 @@ void out_add(struct out *out, const char *text, size_t len);
 void out_line(struct out *out, const char *line);
 void out_format(struct out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define IN_BYTES (64 << 10)
 #define OUT_FLUSH (64 << 10) /* write when there is this much */
 #define OUT_EVENT (4 << 20) /* let others have their turn after this much */
 
-/* One event of one connection. @sent: bytes written since it began. */
+/**
+ * struct event - one event of one connection
+ * @in, @nin: input that is not done
+ * @base: position of the journal's first byte of input
+ * @after: where in it the next command begins, while one is carried out
+ * @item: value being received, of which @got bytes are there; from @item_pos of the input on
+ * @owned: that item, complete, until the table has it or it is freed
+ * @owner: the word that @item or @owned hangs on: the journal's or the state's
+ * @linked: the table has it
+ * @answered: bytes of the answer to the command that is carried out
+ * @sent: bytes written since the event began
+ * @dirty: more has changed than a record's @done says
+ */
 struct event {
 	char *in;
 	size_t nin;
-	struct item *item; /* value being received, of which @got bytes are there */
-	bool item_live; /* @item hangs on the connection's state */
-	__u32 got;
+	__u64 base;
+	size_t after;
+	struct item *item;
+	struct item *owned;
+	__u64 *owner;
+	__u64 item_pos;
 	__u64 swallow;
+	size_t answered;
+	__u32 got;
+	bool linked;
+	bool dirty;
 	struct command store;
 	size_t sent;
 	bool closing;
@@ -134,7 +155,8 @@ struct worker {
 	__u64 rounds;
 	struct tally tally;
 	__u64 cas, cas_end;
-	char *in;
+	char *in; /* the journal's */
+	struct journal *journal;
 	struct out out;
 	struct event event;
 	struct conn *conn;
@@ -180,15 +202,19 @@ static inline char *item_value(struct item *item)
 
 /* Lock the place of a key; an item that has expired or was flushed is deleted on the way. */
 enum gone item_lock(struct worker *w, struct place *place, struct span key);
-/* Give @item its id and make it the one. Return: false: no memory, @item is freed. */
-bool item_link(struct worker *w, struct place *place, struct item *item);
+/* Give @item its id and make it the one; @answer is the command's, or NULL. Return: false: no memory, @item is dropped. */
+bool item_link(struct worker *w, struct place *place, struct item *item, const char *answer);
 void item_unlink(struct worker *w, struct place *place);
+/* Delete what a command deletes. */
+void item_delete(struct worker *w, struct place *place, const char *answer);
+/* A complete item that is not wanted: free it, or leave that to whoever received it. */
+void item_drop(struct worker *w, struct item *item);
 void item_use(struct item *item);
 
 /* As sent by a client: seconds from now, or of the epoch; 0 = never. */
 __u32 item_exptime(const struct worker *w, __s32 exptime);
 /* Flush from second @at on; 0 = now. */
-void item_flush_all(const struct worker *w, __u32 at);
+void item_flush_all(struct worker *w, __u32 at, const char *answer);
 void items_attach(void);
 
 /* ---- memory limit: clock.c ---- */
@@ -224,8 +250,11 @@ void command_run(struct worker *w, struct command *cmd);
 /* conns.c guards @hash_next; all else belongs to the worker. */
 struct conn {
 	__u64 token;
+	__u64 in_total; /* bytes read from and given to the socket, ever, if @known */
+	__u64 out_total;
 	int fd;
 	int slot; /* of its state, or -1 */
+	bool known;
 	bool writing; /* waits for EPOLLOUT */
 	struct conn_state *state; /* in the arena; NULL = nothing is left over */
 	struct worker *worker;
@@ -240,8 +269,7 @@ void conn_want(struct conn *conn, bool writing);
 int conns_make(void **slot);
 /* Before the arena is ours: what conns_attach() needs of private memory. Return: 0, -ENOMEM. */
 int conns_prepare(void);
-int conns_attach(struct conn_table *table, bool after_rollback);
-void conns_close_inherited(void);
+int conns_attach(struct conn_table *table, bool after_rollback, bool after_crash);
 int conns_adopt(__u64 token, int fd);
 void conns_forget(__u64 token);
 int conns_adopt_all(void);
@@ -254,11 +282,41 @@ unsigned int conns_count(void);
 /* Live objects of root "conns". */
 __u64 conns_objects(void);
 
-/* In probation a hand-over may be taken back: then say what is being served. It ends when the
- * predecessor has gone, which is later than when we said that we are healthy. */
+/* In probation a hand-over may be taken back. It ends when the predecessor has gone, which is later
+ * than when we said that we are healthy. */
 bool conns_probation(void);
 void conns_set_probation(bool on);
-void conns_serving(struct worker *w, __u64 token);
+
+/* ---- journal.c: what a worker does, so that the next program goes on in the middle of it ---- */
+
+/* Find or make the journals of our workers. Return: 0, -ENOMEM. */
+int journals_attach(__u64 *journals);
+/* An event of w->conn begins; w->event says how it is. From here on its state is out of date. */
+void journal_open(struct worker *w);
+/* It ends, and what the connection's state says holds. */
+void journal_close(struct worker *w);
+/* All up to w->event.in is done, and its answers are in w->out. */
+void journal_commit(struct worker *w);
+/* The same in the middle of a get: up to the keys that are left, @rest. */
+void journal_commit_get(struct worker *w, const struct command *cmd);
+
+/*
+ * The one store that is a command's effect: between these two, with the lock held that nobody else
+ * changes @slot without. When @value stands there, the command up to w->event.after is done, and @answer, or NULL, given.
+ */
+void journal_intend(struct worker *w, __u64 *slot, __u64 value, const char *answer);
+void journal_done(struct worker *w);
+/* It was not stored. */
+void journal_undo(struct worker *w);
+
+/* The item that came in, w->event.owned: the table has it, or it is freed. After the commit. */
+void journal_release(struct worker *w);
+
+/* What a dead worker's journal says of its connection. Returns the record in force, or NULL. */
+struct record *journal_read(struct journal *journal);
+/* "get ", "gat 10 ": at most PREFIX_MAX bytes. Return: how many. */
+#define PREFIX_MAX 24
+size_t journal_prefix(const struct record *record, char *text);
 
 /* ---- listen.c ---- */
 

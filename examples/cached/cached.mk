@@ -4,7 +4,7 @@
 # an upgrade can be watched. cached-bad is a successor that fails; see bad.c.
 
 CACHED_DIR := examples/cached
-CACHED_SRCS := main.c options.c listen.c worker.c survive.c table.c item.c clock.c conns.c conn.c \
+CACHED_SRCS := main.c options.c listen.c worker.c survive.c table.c item.c clock.c conns.c conn.c journal.c \
 	proto.c commands.c stats.c
 CACHED_FLAGS := $(CFLAGS) $(KHO_CFLAGS) $(KHO_INC) -I$(CACHED_DIR)
 

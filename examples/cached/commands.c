@@ -13,28 +13,39 @@
 
 #define NO_MEMORY "SERVER_ERROR out of memory storing object\r\n"
 #define TOO_LARGE "SERVER_ERROR object too large for cache\r\n"
+#define STORED "STORED\r\n"
 #define BAD_FORMAT "CLIENT_ERROR bad command line format\r\n"
 #define DIGITS 20 /* of the largest number */
 
+/* @line: NULL: it was given in the step that was the command's effect. */
 static void answer(struct worker *w, const struct command *cmd, const char *line)
 {
-	if (!cmd->noreply)
+	if (line && !cmd->noreply)
 		out_line(&w->out, line);
+}
+
+/* What goes with that step. */
+static const char *wanted(const struct command *cmd, const char *line)
+{
+	return cmd->noreply ? NULL : line;
 }
 
 /* ---- storing ---- */
 
 void command_no_memory(struct worker *w, const struct command *cmd)
 {
+	const char *line = item_fits(cmd->key.len, cmd->nbytes) ? NO_MEMORY : TOO_LARGE;
 	struct place place;
 
-	answer(w, cmd, item_fits(cmd->key.len, cmd->nbytes) ? NO_MEMORY : TOO_LARGE);
-	if (cmd->verb != VERB_SET)
-		return;
-	item_lock(w, &place, cmd->key);
-	if (place.item)
-		item_unlink(w, &place);
-	table_unlock(&place);
+	if (cmd->verb == VERB_SET) {
+		item_lock(w, &place, cmd->key);
+		if (place.item) {
+			item_delete(w, &place, wanted(cmd, line));
+			line = NULL;
+		}
+		table_unlock(&place);
+	}
+	answer(w, cmd, line);
 }
 
 static const char *store(struct worker *w, struct place *place, const struct command *cmd,
@@ -57,10 +68,10 @@ static const char *store(struct worker *w, struct place *place, const struct com
 		refusal = "NOT_STORED\r\n";
 	}
 	if (refusal) {
-		kho_free(item);
+		item_drop(w, item);
 		return refusal;
 	}
-	return item_link(w, place, item) ? "STORED\r\n" : NO_MEMORY;
+	return item_link(w, place, item, wanted(cmd, STORED)) ? NULL : NO_MEMORY;
 }
 
 /* Return: an item with room for both values, or NULL and an answer. @place is locked if there is one. */
@@ -113,10 +124,10 @@ static const char *append(struct worker *w, const struct command *cmd, struct it
 		memcpy(to, item_value(first), first->nbytes);
 		memcpy(to + first->nbytes, item_value(second), second->nbytes);
 		memcpy(to + item->nbytes, "\r\n", 2);
-		result = item_link(w, &place, item) ? "STORED\r\n" : NO_MEMORY;
+		result = item_link(w, &place, item, wanted(cmd, STORED)) ? NULL : NO_MEMORY;
 		table_unlock(&place);
 	}
-	kho_free(more);
+	item_drop(w, more);
 	return result;
 }
 
@@ -127,7 +138,7 @@ void command_store(struct worker *w, const struct command *cmd, struct item *ite
 
 	count(w, CMD_SET, 1);
 	if (memcmp(item_value(item) + item->nbytes, "\r\n", 2)) {
-		kho_free(item);
+		item_drop(w, item);
 		answer(w, cmd, "CLIENT_ERROR bad data chunk\r\n");
 		return;
 	}
@@ -241,7 +252,10 @@ bool command_get(struct worker *w, struct command *cmd)
 			out_line(&w->out, "SERVER_ERROR out of memory writing get response\r\n");
 			return true;
 		}
-		if (w->out.len >= OUT_FLUSH && !conn_flush(w))
+		if (w->out.len - w->out.sent < OUT_FLUSH)
+			continue;
+		journal_commit_get(w, cmd);
+		if (!conn_flush(w))
 			break;
 	}
 	/* The last key's answer may have filled the socket: then the end goes behind it. */
@@ -264,10 +278,10 @@ static void delete (struct worker *w, const struct command *cmd)
 	item_lock(w, &place, cmd->key);
 	found = place.item != NULL;
 	if (found)
-		item_unlink(w, &place);
+		item_delete(w, &place, wanted(cmd, "DELETED\r\n"));
 	table_unlock(&place);
 	count(w, found ? DELETE_HITS : DELETE_MISSES, 1);
-	answer(w, cmd, found ? "DELETED\r\n" : "NOT_FOUND\r\n");
+	answer(w, cmd, found ? NULL : "NOT_FOUND\r\n");
 }
 
 static void touch(struct worker *w, const struct command *cmd)
@@ -304,7 +318,7 @@ static __u32 calculate(const struct command *cmd, const struct item *old, __u64 
 
 /*
  * The result is a new item: storing in place would be two stores, value and id, and one
- * who dies between them would leave an id that names two values.
+ * who dies between them would leave an id that names two values. Return: the answer, or NULL: given.
  */
 static const char *arithmetic(struct worker *w, const struct command *cmd, char *digits)
 {
@@ -312,6 +326,7 @@ static const char *arithmetic(struct worker *w, const struct command *cmd, char 
 	struct place place;
 	__u32 nbytes = DIGITS;
 	__u64 value;
+	bool done;
 
 	for (;;) {
 		kho_free(item);
@@ -342,20 +357,17 @@ static const char *arithmetic(struct worker *w, const struct command *cmd, char 
 	memset(item_value(item), ' ', item->nbytes);
 	memcpy(item_value(item), digits, strlen(digits));
 	memcpy(item_value(item) + item->nbytes, "\r\n", 2);
-	if (!item_link(w, &place, item))
-		digits = NULL;
-	table_unlock(&place);
-	if (!digits)
-		return "SERVER_ERROR out of memory in incr\r\n";
 	strcat(digits, "\r\n");
-	return digits;
+	done = item_link(w, &place, item, wanted(cmd, digits));
+	table_unlock(&place);
+	return done ? NULL : "SERVER_ERROR out of memory in incr\r\n";
 }
 
 static void flush_all(struct worker *w, const struct command *cmd)
 {
 	count(w, CMD_FLUSH, 1);
-	item_flush_all(w, cmd->exptime > 0 ? item_exptime(w, cmd->exptime) : 0);
-	answer(w, cmd, "OK\r\n");
+	item_flush_all(w, cmd->exptime > 0 ? item_exptime(w, cmd->exptime) : 0,
+		       wanted(cmd, "OK\r\n"));
 }
 
 static void memlimit(struct worker *w, const struct command *cmd)

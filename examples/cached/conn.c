@@ -2,12 +2,12 @@
 /*
  * One event of one connection: one read, as many commands as came in, one write.
  *
- * Input and output are the worker's and private. What is left over at the end (part of a
- * command, output that the socket did not take) goes to the arena; so between two
- * events, which is where workers park, everything is there.
+ * Input and output are in the worker's journal, so that a kill finds them there. What is left over
+ * at the end (part of a command, output that the socket did not take) goes to the connection's state; so between two
+ * events, which is where workers park, the journal is empty.
  *
- * A large value is received right into its item. It hangs on the connection's state while
- * we wait for the rest, because an item that is only reserved does not go along.
+ * A large value is received right into its item. Until it is complete that hangs on the journal, and
+ * between events on the state.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <kho/host.h>
+#include <kho/progress.h>
 
 #include "cached.h"
 
@@ -29,18 +30,23 @@
 
 char *out_room(struct out *out, size_t size)
 {
-	size_t cap = out->cap ? out->cap : 2 * OUT_FLUSH;
+	size_t cap = out->cap;
 	char *buf;
 
 	if (out->cap - out->len >= size)
 		return out->buf + out->len;
 	while (cap - out->len < size)
 		cap *= 2;
-	buf = realloc(out->buf, cap);
+	buf = kho_malloc(cap);
 	if (!buf)
 		return NULL;
+	memcpy(buf, out->buf, out->len);
+	if (kho_publish((void **)&out->journal->out, buf, out->buf)) {
+		kho_free(buf);
+		return NULL;
+	}
 	out->buf = buf;
-	out->cap = cap;
+	out->cap = kho_usable_size(buf);
 	return buf + out->len;
 }
 
@@ -83,24 +89,27 @@ static size_t write_some(struct worker *w, const char *from, size_t len)
 		return 0;
 	}
 	count(w, BYTES_WRITTEN, n);
+	w->conn->out_total += n;
 	w->event.sent += n;
 	return n;
 }
 
+/* Only what the record in force has may be sent. */
 bool conn_flush(struct worker *w)
 {
 	struct out *out = &w->out;
-	size_t n;
 
-	if (!out->len)
-		return w->event.sent < OUT_EVENT;
-	n = write_some(w, out->buf, out->len);
-	if (w->event.closing)
-		n = out->len;
-	else if (n < out->len)
-		memmove(out->buf, out->buf + n, out->len - n);
-	out->len -= n;
-	return !out->len && w->event.sent < OUT_EVENT && !w->event.closing;
+	if (out->len > out->sent)
+		out->sent += write_some(w, out->buf + out->sent, out->len - out->sent);
+	if (w->event.closing || out->sent < out->len)
+		return false;
+	/* All of it is gone: what is written over is not needed. */
+	if (out->len) {
+		out->pos += out->len;
+		out->len = out->sent = 0;
+		w->event.dirty = true;
+	}
+	return w->event.sent < OUT_EVENT;
 }
 
 /* ---- input ---- */
@@ -159,6 +168,28 @@ static bool run_part(struct worker *w)
 	return false;
 }
 
+/* The beginning of a value that is long: the rest comes right into its item. */
+static void begin_item(struct worker *w, struct command *cmd, struct item *item, size_t used)
+{
+	struct event *e = &w->event;
+	__u64 *owner = &w->journal->item;
+
+	e->item_pos = e->base + (e->in - w->in) + used;
+	e->got = e->nin - used;
+	memcpy(item_value(item), e->in + used, e->got);
+	if (kho_publish((void **)owner, item, NULL)) {
+		kho_free(item);
+		e->closing = true;
+		return;
+	}
+	e->item = item;
+	e->owner = owner;
+	e->store = *cmd;
+	e->store.key = (struct span){item->data, item->nkey};
+	e->dirty = true;
+	advance(e, e->nin);
+}
+
 static bool run_store(struct worker *w, struct command *cmd, size_t used)
 {
 	struct event *e = &w->event;
@@ -172,48 +203,39 @@ static bool run_store(struct worker *w, struct command *cmd, size_t used)
 				cmd->nbytes);
 	}
 	if (!item) {
-		command_no_memory(w, cmd);
-		advance(e, used);
+		e->after = e->in - w->in + used;
 		e->swallow = need;
+		e->dirty = true;
+		command_no_memory(w, cmd);
+		e->dirty = true;
+		advance(e, used);
 	} else if (have >= need) {
+		e->after = e->in - w->in + used + need;
 		memcpy(item_value(item), e->in + used, need);
 		command_store(w, cmd, item);
 		advance(e, used + need);
 	} else {
-		advance(e, used);
-		e->item = item;
-		e->item_live = false;
-		e->got = 0;
-		e->store = *cmd;
-		e->store.key = (struct span){item->data, item->nkey};
+		begin_item(w, cmd, item, used);
 	}
 	return true;
 }
 
-/* All of the value is there. */
+/* All of the value is there. Nothing else is: after it input begins anew. */
 static void finish_item(struct worker *w)
 {
 	struct event *e = &w->event;
 	struct item *item = e->item;
 
-	if (e->item_live)
-		kho_exchange((void **)&w->conn->state->item, NULL, item);
+	e->owned = item;
 	e->item = NULL;
-	e->item_live = false;
+	e->base = e->item_pos + item->nbytes + 2;
+	e->in = w->in;
+	e->nin = 0;
+	e->after = 0;
+	e->dirty = true;
 	command_store(w, &e->store, item);
-}
-
-static void fill_item(struct worker *w)
-{
-	struct event *e = &w->event;
-	size_t need = (size_t)e->item->nbytes + 2 - e->got;
-	size_t n = e->nin < need ? e->nin : need;
-
-	memcpy(item_value(e->item) + e->got, e->in, n);
-	advance(e, n);
-	e->got += n;
-	if (n == need)
-		finish_item(w);
+	journal_commit(w);
+	journal_release(w);
 }
 
 /* Return: false if nothing more can be done now. */
@@ -229,10 +251,6 @@ static bool step(struct worker *w)
 		e->swallow -= n;
 		return true;
 	}
-	if (e->item) {
-		fill_item(w);
-		return true;
-	}
 	n = proto_parse(e->in, e->nin, &cmd);
 	if (!n)
 		return run_part(w);
@@ -242,6 +260,7 @@ static bool step(struct worker *w)
 		run_get(w, &cmd, n);
 		return true;
 	}
+	e->after = e->in - w->in + n;
 	command_run(w, &cmd);
 	advance(e, n);
 	return true;
@@ -250,9 +269,17 @@ static bool step(struct worker *w)
 static void process(struct worker *w)
 {
 	struct event *e = &w->event;
+	bool more = true;
 
-	while (e->nin && !e->closing && !e->stalled && step(w)) {
-		if (w->out.len >= OUT_FLUSH && !conn_flush(w))
+	if (e->item && e->got == (size_t)e->item->nbytes + 2)
+		finish_item(w);
+	while (more && e->nin && !e->closing && !e->stalled) {
+		more = step(w);
+		/* What closes the connection is not done before it is closed. */
+		if (e->closing)
+			break;
+		journal_commit(w);
+		if (w->out.len - w->out.sent >= OUT_FLUSH && !conn_flush(w))
 			e->stalled = true;
 	}
 }
@@ -261,6 +288,7 @@ static bool took(struct worker *w, ssize_t n)
 {
 	if (n > 0) {
 		count(w, BYTES_READ, n);
+		w->conn->in_total += n;
 		return true;
 	}
 	if (n == 0 || (errno != EAGAIN && errno != EINTR))
@@ -292,13 +320,11 @@ static void receive(struct worker *w)
 	struct event *e = &w->event;
 	ssize_t n;
 
-	if (e->item && !e->nin) {
+	if (e->item) {
 		receive_item(w);
 		return;
 	}
-	if (e->in != w->in)
-		memmove(w->in, e->in, e->nin);
-	e->in = w->in;
+	/* Behind what is there: the journal has twice the room, and that is not moved. */
 	n = recv(w->conn->fd, e->in + e->nin, IN_BYTES - e->nin, MSG_DONTWAIT);
 	if (took(w, n))
 		e->nin += n;
@@ -306,7 +332,56 @@ static void receive(struct worker *w)
 
 /* ---- what is left over ---- */
 
+/*
+ * Where a connection that came along is: as TCP counts it. What does not count is where its state says, or anywhere: only
+ * differences matter.
+ */
+static bool learn(struct conn *conn)
+{
+	struct conn_state *state = conn->state;
+	struct kho_tcp_progress p;
+	int err = kho_tcp_progress(conn->fd, &p);
+
+	if (!err) {
+		conn->in_total = p.consumed;
+		conn->out_total = p.queued;
+	} else if (err == -EPROTOTYPE) {
+		conn->in_total = state ? state->in_now : 0;
+		conn->out_total = state ? state->out_now : 0;
+	}
+	conn->known = !err || err == -EPROTOTYPE;
+	return conn->known;
+}
+
 /* Return: false if output has to go first. */
+static bool flush_state(struct worker *w, struct conn *conn)
+{
+	struct conn_state *state = conn->state;
+	__u64 sent = conn->out_total - state->out_pos;
+
+	if (sent >= state->nout)
+		return true;
+	write_some(w, state->data + state->nin + sent, state->nout - sent);
+	__atomic_store_n(&state->out_now, conn->out_total, __ATOMIC_RELEASE);
+	return conn->out_total - state->out_pos >= state->nout;
+}
+
+static void load_item(struct event *e, struct conn *conn)
+{
+	struct conn_state *state = conn->state;
+
+	e->item = (struct item *)state->item;
+	e->owner = &state->item;
+	e->item_pos = state->item_pos;
+	e->got = conn->in_total - state->item_pos;
+	e->store = (struct command){.verb = state->verb,
+				    .noreply = state->noreply,
+				    .cas = state->cas,
+				    .nbytes = e->item->nbytes,
+				    .key = {e->item->data, e->item->nkey}};
+}
+
+/* Return: false if output has to go first, or nothing can be done. */
 static bool load(struct worker *w, struct conn *conn)
 {
 	struct conn_state *state = conn->state;
@@ -317,38 +392,32 @@ static bool load(struct worker *w, struct conn *conn)
 	e->closing = e->stalled = false;
 	e->in = w->in;
 	w->conn = conn;
-	w->out.len = 0;
-	if (!state)
-		return true;
-	if (state->sent < state->nout) {
-		__u32 sent = state->sent + write_some(w, state->data + state->nin + state->sent,
-						      state->nout - state->sent);
-
-		__atomic_store_n(&state->sent, sent, __ATOMIC_RELEASE);
-		if (sent < state->nout)
-			return false;
+	if (!conn->known && !learn(conn)) {
+		e->closing = true;
+		return false;
 	}
-	memcpy(e->in, state->data, state->nin);
-	e->nin = state->nin;
-	e->swallow = state->swallow;
-	e->item = (struct item *)state->item;
-	if (e->item) {
-		e->item_live = true;
-		e->got = state->got;
-		e->store = (struct command){.verb = state->verb,
-					    .noreply = state->noreply,
-					    .cas = state->cas,
-					    .nbytes = e->item->nbytes,
-					    .key = {e->item->data, e->item->nkey}};
+	if (state && !flush_state(w, conn))
+		return false;
+	w->out.len = w->out.sent = 0;
+	w->out.pos = conn->out_total;
+	if (state) {
+		memcpy(e->in, state->data, state->nin);
+		e->nin = state->nin;
+		e->swallow = state->swallow;
+		if (state->item)
+			load_item(e, conn);
 	}
+	e->base = conn->in_total - e->nin;
+	journal_open(w);
 	return true;
 }
 
 static struct conn_state *new_state(struct worker *w)
 {
+	size_t nout = w->out.len - w->out.sent;
 	struct event *e = &w->event;
 	struct conn_state *state;
-	size_t size = STATE_HEADER + e->nin + w->out.len;
+	size_t size = STATE_HEADER + e->nin + nout;
 
 	if (size < sizeof(*state))
 		size = sizeof(*state);
@@ -357,32 +426,37 @@ static struct conn_state *new_state(struct worker *w)
 			return NULL;
 	memset(state, 0, sizeof(*state));
 	state->token = w->conn->token;
-	state->item = e->item_live ? (__u64)e->item : 0;
+	state->item = (__u64)e->item;
+	state->item_pos = e->item_pos;
 	state->swallow = e->swallow;
-	state->got = e->got;
+	state->in_now = w->conn->in_total;
+	state->out_now = w->conn->out_total;
+	state->out_pos = w->out.pos + w->out.sent;
 	state->nin = e->nin;
-	state->nout = w->out.len;
+	state->nout = nout;
 	if (e->item) {
 		state->cas = e->store.cas;
 		state->verb = e->store.verb;
 		state->noreply = e->store.noreply;
 	}
 	memcpy(state->data, e->in, e->nin);
-	if (w->out.len)
-		memcpy(state->data + e->nin, w->out.buf, w->out.len);
+	if (nout)
+		memcpy(state->data + e->nin, w->out.buf + w->out.sent, nout);
 	return state;
 }
 
-/* Return: false: no memory. */
+/* The journal is in force until it is closed. Return: false: no memory. */
 static bool save(struct worker *w)
 {
 	struct conn_state *state = w->conn->state;
+	size_t nout = w->out.len - w->out.sent;
 	struct event *e = &w->event;
 
-	if (!e->nin && !w->out.len && !e->item && !e->swallow)
+	if (!e->nin && !nout && !e->item && !e->swallow)
 		return !state || conns_store(w->conn, NULL);
-	if (e->item_live && !e->nin && !w->out.len && !state->nin && !state->nout) {
-		__atomic_store_n(&state->got, e->got, __ATOMIC_RELEASE);
+	if (e->item && e->owner != &w->journal->item && !e->nin && !nout && !state->nin &&
+	    !state->nout) {
+		__atomic_store_n(&state->in_now, w->conn->in_total, __ATOMIC_RELEASE);
 		return true;
 	}
 	state = new_state(w);
@@ -391,11 +465,6 @@ static bool save(struct worker *w)
 	if (!conns_store(w->conn, state)) {
 		kho_free(state);
 		return false;
-	}
-	if (e->item && !e->item_live) {
-		if (kho_publish((void **)&state->item, e->item, NULL))
-			return false;
-		e->item_live = true;
 	}
 	return true;
 }
@@ -409,29 +478,25 @@ static void serve(struct worker *w)
 		receive(w);
 		process(w);
 	}
-	if (w->out.len && !conn_flush(w) && !e->closing)
+	if (w->out.len > w->out.sent && !conn_flush(w) && !e->closing)
 		e->stalled = true;
 }
 
 void conn_event(struct worker *w, struct conn *conn, __u32 events)
 {
-	bool probation = conns_probation();
 	struct event *e = &w->event;
 
-	if (probation)
-		conns_serving(w, conn->token);
 	if (load(w, conn)) {
 		serve(w);
-		if (e->closing || !save(w)) {
-			if (e->item && !e->item_live)
-				kho_free(e->item);
-			e->closing = true;
-		} else {
+		if (!e->closing && save(w)) {
 			conn_want(conn, e->stalled);
+		} else {
+			if (e->item)
+				kho_publish((void **)e->owner, NULL, e->item);
+			e->closing = true;
 		}
 	}
 	if (e->closing)
 		conns_close(conn);
-	if (probation)
-		conns_serving(w, 0);
+	journal_close(w);
 }

@@ -3,7 +3,8 @@
  * All connections: their tokens, and what they left in the arena.
  *
  * An idle connection is an fd under a token and nothing else. Only one that stopped in
- * the middle of something has a struct conn_state, in a slot of root "conns".
+ * the middle of something has a struct conn_state, in a slot of root "conns". What a dead program was in the
+ * middle of is in the journals: from these such a state is made.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include <kho/host.h>
+#include <kho/progress.h>
 
 #include "cached.h"
 
@@ -47,11 +49,6 @@ void conns_set_probation(bool on)
 	__atomic_store_n(&probation, on, __ATOMIC_RELAXED);
 }
 
-void conns_serving(struct worker *w, __u64 token)
-{
-	__atomic_store_n(&table->serving[w->id], token, __ATOMIC_RELEASE);
-}
-
 /* ---- by token; @lock is held ---- */
 
 static struct conn **find(__u64 token)
@@ -74,7 +71,7 @@ static void forget(struct conn **link)
 	free(conn);
 }
 
-int conns_adopt(__u64 token, int fd)
+static int conns_add(__u64 token, int fd, bool fresh)
 {
 	struct epoll_event event = {.events = EPOLLIN};
 	struct conn *conn = calloc(1, sizeof(*conn));
@@ -85,6 +82,7 @@ int conns_adopt(__u64 token, int fd)
 	conn->token = token;
 	conn->fd = fd;
 	conn->slot = -1;
+	conn->known = fresh; /* nothing went through it yet */
 	event.data.ptr = conn;
 	pthread_mutex_lock(&lock);
 	link = find(token);
@@ -102,6 +100,11 @@ int conns_adopt(__u64 token, int fd)
 		return -ENOMEM;
 	}
 	return 0;
+}
+
+int conns_adopt(__u64 token, int fd)
+{
+	return conns_add(token, fd, false);
 }
 
 void conns_forget(__u64 token)
@@ -129,16 +132,6 @@ int conns_adopt_all(void)
 			return err;
 	}
 	return 0;
-}
-
-void conns_close_inherited(void)
-{
-	unsigned int pos = 0;
-	__u64 token;
-
-	while (kho_fd_next(&pos, &token) >= 0)
-		if (token >= TOKEN_CONN && token < KHO_FD_LISTEN)
-			kho_fd_close(token);
 }
 
 /* ---- states ---- */
@@ -250,22 +243,130 @@ int conns_make(void **slot)
 	return kho_publish(slot, made, NULL);
 }
 
-/* A connection that a failed program was serving: bytes of it may be lost. */
-static void close_served(void)
-{
-	struct conn **link;
-	unsigned int i;
+/* ---- after a crash ---- */
 
-	for (i = 0; i < MAX_WORKERS; i++) {
-		if (!table->serving[i])
-			continue;
-		link = find(table->serving[i]);
-		if (*link)
-			close_locked(link);
-		else
-			kho_fd_close(table->serving[i]);
-		__atomic_store_n(&table->serving[i], 0, __ATOMIC_RELEASE);
+/*
+ * Whose is an item that came in? The one in progress stays, the table's is left to it, and one that was
+ * refused is freed. Return: the one in progress is there.
+ */
+static bool settle_item(__u64 *owner, const struct record *r)
+{
+	if (*owner && *owner == r->item)
+		return true;
+	if (*owner && *owner == r->linked)
+		__atomic_store_n(owner, 0, __ATOMIC_RELEASE);
+	else if (*owner)
+		kho_publish((void **)owner, NULL, (void *)*owner);
+	return false;
+}
+
+/* The same as what save() of conn.c would have left over. NULL: it cannot be told, or no memory. */
+static struct conn_state *rebuild(const struct journal *journal, const struct record *r,
+				  const struct kho_tcp_progress *p)
+{
+	__u64 in = (__u32)r->done, nin = r->item ? 0 : p->consumed - r->in_pos - in;
+	__u64 sent = p->queued - r->out_pos, nout = (r->done >> 32) - sent;
+	struct item *item = (struct item *)r->item;
+	char prefix[PREFIX_MAX];
+	struct conn_state *state;
+	size_t len;
+
+	if (in + nin > sizeof(journal->in) || sent > r->done >> 32 ||
+	    (item && p->consumed - r->item_pos > (__u64)item->nbytes + 2))
+		return NULL;
+	len = journal_prefix(r, prefix);
+	state = kho_calloc(1, sizeof(*state) + len + nin + nout);
+	if (!state)
+		return NULL;
+	state->token = r->token;
+	state->item = r->item;
+	state->item_pos = r->item_pos;
+	if (r->swallow_to > r->in_pos + in)
+		state->swallow = r->swallow_to - r->in_pos - in;
+	state->cas = r->cas;
+	state->verb = r->verb;
+	state->noreply = r->noreply;
+	state->in_now = p->consumed;
+	state->out_now = p->queued;
+	state->out_pos = p->queued;
+	state->nin = len + nin;
+	state->nout = nout;
+	memcpy(state->data, prefix, len);
+	memcpy(state->data + len, journal->in + in, nin);
+	memcpy(state->data + len + nin, (char *)journal->out + sent, nout);
+	return state;
+}
+
+/* Return: false: the connection cannot go on. */
+static bool resume(struct journal *journal, const struct record *r, struct conn *conn)
+{
+	struct kho_tcp_progress p;
+	struct conn_state *state;
+	bool there = settle_item(&journal->item, r);
+
+	if (conn && conn->state)
+		there |= settle_item(&conn->state->item, r);
+	if (!conn || there != (r->item != 0) || kho_tcp_progress(conn->fd, &p))
+		return false;
+	state = rebuild(journal, r, &p);
+	if (!state)
+		return false;
+	if (!conns_store(conn, state)) {
+		kho_free(state);
+		return false;
 	}
+	conn_want(conn, true);
+	return true;
+}
+
+/* Can be killed and done again at any point: until the journal is closed nothing of it has changed. */
+static void recover(struct journal *journal)
+{
+	const struct record *r = journal_read(journal);
+	struct conn **link;
+
+	if (r) {
+		link = find(r->token);
+		if (!resume(journal, r, *link)) {
+			if (journal->item)
+				kho_publish((void **)&journal->item, NULL, (void *)journal->item);
+			if (*link)
+				close_locked(link);
+			else
+				kho_fd_close(r->token);
+		}
+		__atomic_store_n(&journal->now, 0, __ATOMIC_RELEASE);
+	}
+	if (journal->item)
+		__atomic_store_n(&journal->item, 0, __ATOMIC_RELEASE);
+}
+
+/* Nothing counts what went through a socket that is not TCP's: how much of an answer, or of a value, is not known. */
+static void close_uncertain(void)
+{
+	struct kho_tcp_progress p;
+	struct conn **link;
+
+	for (unsigned int i = 0; i < HASH_SIZE; i++) {
+		for (link = &heads[i]; *link;) {
+			struct conn_state *state = (*link)->state;
+
+			if (state && (state->nout || state->item) &&
+			    kho_tcp_progress((*link)->fd, &p) == -EPROTOTYPE)
+				close_locked(link);
+			else
+				link = &(*link)->hash_next;
+		}
+	}
+}
+
+static void recover_all(bool after_crash)
+{
+	for (unsigned int i = 0; i < MAX_WORKERS; i++)
+		if (table->journal[i])
+			recover((struct journal *)table->journal[i]);
+	if (after_crash)
+		close_uncertain();
 }
 
 static void read_slot(unsigned int slot)
@@ -298,6 +399,7 @@ static void drop_gone(void)
 			}
 			(*link)->state = NULL;
 			(*link)->slot = -1;
+			(*link)->known = false;
 			link = &(*link)->hash_next;
 		}
 	}
@@ -316,7 +418,7 @@ int conns_prepare(void)
 	return free_slots ? 0 : -ENOMEM;
 }
 
-int conns_attach(struct conn_table *found, bool after_rollback)
+int conns_attach(struct conn_table *found, bool after_rollback, bool after_crash)
 {
 	unsigned int i, j;
 
@@ -329,8 +431,8 @@ int conns_attach(struct conn_table *found, bool after_rollback)
 		for (j = 0; j < CHUNK_STATES; j++)
 			read_slot(nr_slots++);
 	}
-	close_served();
-	return 0;
+	recover_all(after_rollback || after_crash);
+	return journals_attach(table->journal);
 }
 
 __u64 conns_objects(void)
@@ -346,6 +448,12 @@ __u64 conns_objects(void)
 			objects += state->item ? 2 : 1;
 	}
 	objects += nr_slots / CHUNK_STATES;
+	for (i = 0; i < MAX_WORKERS; i++) {
+		const struct journal *journal = (const struct journal *)table->journal[i];
+
+		if (journal)
+			objects += 1 + !!journal->out + !!journal->item;
+	}
 	pthread_mutex_unlock(&lock);
 	return objects;
 }
@@ -389,7 +497,7 @@ void conns_accept(int listener)
 		count(ACCEPTOR, TOTAL_CONNS, 1);
 		if (kho_fd_preserve(token, fd))
 			close(fd);
-		else if (conns_adopt(token, fd))
+		else if (conns_add(token, fd, true))
 			kho_fd_close(token);
 	}
 }

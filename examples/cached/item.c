@@ -35,13 +35,16 @@ static __u32 epoch_now(const struct worker *w)
 	return (__u32)flush - (flush >> 32 > w->now);
 }
 
-void item_flush_all(const struct worker *w, __u32 at)
+void item_flush_all(struct worker *w, __u32 at, const char *answer)
 {
 	struct table *table = table_get();
+	__u64 flush;
 
 	pthread_mutex_lock(&lock);
-	__atomic_store_n(&table->flush, (__u64)at << 32 | (__u32)(epoch_now(w) + 1),
-			 __ATOMIC_RELEASE);
+	flush = (__u64)at << 32 | (__u32)(epoch_now(w) + 1);
+	journal_intend(w, &table->flush, flush, answer);
+	__atomic_store_n(&table->flush, flush, __ATOMIC_RELEASE);
+	journal_done(w);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -118,16 +121,33 @@ enum gone item_lock(struct worker *w, struct place *place, struct span key)
 	return gone;
 }
 
-bool item_link(struct worker *w, struct place *place, struct item *item)
+bool item_link(struct worker *w, struct place *place, struct item *item, const char *answer)
 {
 	item->cas = cas_id(w);
 	item->epoch = epoch_now(w);
+	w->event.linked = item == w->event.owned;
+	journal_intend(w, place->pred, (__u64)item, answer);
 	if (table_put(place, item, &w->tally)) {
-		kho_free(item);
+		journal_undo(w);
+		item_drop(w, item);
 		return false;
 	}
+	journal_done(w);
 	count(w, TOTAL_ITEMS, 1);
 	return true;
+}
+
+void item_delete(struct worker *w, struct place *place, const char *answer)
+{
+	journal_intend(w, place->pred, place->item->next, answer);
+	item_unlink(w, place);
+	journal_done(w);
+}
+
+void item_drop(struct worker *w, struct item *item)
+{
+	if (item != w->event.owned)
+		kho_free(item);
 }
 
 void item_unlink(struct worker *w, struct place *place)

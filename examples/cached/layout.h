@@ -3,7 +3,7 @@
  * What outlives the program: every byte that cached keeps in the arena.
  *
  * Two formats: "cached-items" (root "cache": struct table, its buckets, the items) and
- * "cached-conns" (root "conns": struct conn_table, what connections left over). A change here
+ * "cached-conns" (root "conns": struct conn_table, what connections left over, what workers are doing). A change here
  * is a new version of its format in survive.c.
  *
  * Everything is changed by one kho_publish() or by one aligned store, and is valid
@@ -14,6 +14,7 @@
  *	list word	says what follows in the list: an item's address; or a bucket's
  *			address with bit 0 set: there that bucket's items begin; or LIST_END
  *	bucket		one list word; 0 = not spliced in: its items are its parent's
+ *	position	of a byte in what a connection received, or sent, since it was accepted
  */
 #ifndef CACHED_LAYOUT_H
 #define CACHED_LAYOUT_H
@@ -92,27 +93,30 @@ struct table {
 /**
  * struct conn_state - what one connection left over between two events
  * @token: whose
- * @item: a live item of which @got bytes have come in, or 0
+ * @item: a live item whose value is coming in, or 0
+ * @item_pos: position in the input of its first byte; those read since are there
  * @swallow: bytes of input to ignore
  * @cas: the id that a cas command wants to replace
- * @got: bytes of the value and its "\r\n" that are there
+ * @in_now, @out_now: bytes read from and given to the socket; what TCP counts is used before these
+ * @out_pos: position in the output of the first of @nout bytes. What the socket took since is sent
  * @nin: bytes of input that wait for more; they begin @data
  * @nout: bytes of output that the socket did not take; they follow
- * @sent: how many of these it took since
  * @verb: what @item is for: an enum verb
  * @noreply: it wants no answer
  *
- * Only @got and @sent change in place; anything else is a new object.
+ * Only @in_now and @out_now change in place; anything else is a new object.
  */
 struct conn_state {
 	__u64 token;
 	__u64 item;
+	__u64 item_pos;
 	__u64 swallow;
 	__u64 cas;
-	__u32 got;
+	__u64 in_now;
+	__u64 out_now;
+	__u64 out_pos;
 	__u32 nin;
 	__u32 nout;
-	__u32 sent;
 	__u8 verb;
 	__u8 noreply;
 	char data[6];
@@ -123,15 +127,68 @@ struct conn_state {
 #define NR_CHUNKS 64
 
 /**
+ * struct record - how far a worker is with one connection, between two steps
+ * @token: whose
+ * @in_pos: position in the input of the journal's first byte of it
+ * @out_pos: the same of the output
+ * @done: low half: bytes of the input that are done; high half: bytes of the output that answer them.
+ *	One word: commands that change nothing are done with one store
+ * @swallow_to: position in the input up to which it is ignored
+ * @item: as in struct conn_state; while there is one, no input is in the journal
+ * @item_pos: as there
+ * @linked: was @item, and belongs to the table since
+ * @cas, @verb, @noreply: what @item is for
+ * @prefix: 1: what comes next are keys of a get: @verb and @exptime stand before them
+ */
+struct record {
+	__u64 token;
+	__u64 in_pos;
+	__u64 out_pos;
+	__u64 done;
+	__u64 swallow_to;
+	__u64 item;
+	__u64 item_pos;
+	__u64 linked;
+	__u64 cas;
+	__u32 exptime;
+	__u8 verb;
+	__u8 noreply;
+	__u8 prefix;
+	__u8 pad;
+};
+
+#define IN_BYTES (64 << 10)
+
+/**
+ * struct journal - what a worker does at this moment
+ * @now: 0: nothing: connections are as their states say; else 1 or 2: the record in force. Then the
+ *	state of its connection is out of date
+ * @slot: 0, or the address of a word: when @value stands there, the command in flight has taken effect,
+ *	and @then, not @now, is in force
+ * @item: owns an item that came in during this event
+ * @out: output: an object
+ * @in: input, read right into it: what is there is seen from how much the socket gave
+ */
+struct journal {
+	__u64 now;
+	__u64 slot;
+	__u64 value;
+	__u64 then;
+	__u64 item;
+	__u64 out;
+	struct record record[2];
+	char in[2 * IN_BYTES];
+};
+
+/**
  * struct conn_table - root "conns"
  * @token_limit: tokens below it may have been used; raised ahead of use
- * @serving: for each worker, while a hand-over may yet be rolled back: the token that it
- *	serves at this moment. A program that takes over finds here whose bytes are lost.
+ * @journal: of each worker: a struct journal's address, or 0
  * @chunk: CHUNK_STATES addresses of struct conn_state each; 0 = none
  */
 struct conn_table {
 	__u64 token_limit;
-	__u64 serving[MAX_WORKERS];
+	__u64 journal[MAX_WORKERS];
 	__u64 chunk[NR_CHUNKS];
 };
 
@@ -162,17 +219,41 @@ LAYOUT(table, base, 688);
 _Static_assert(sizeof(struct table) == 8880, "table");
 LAYOUT(conn_state, token, 0);
 LAYOUT(conn_state, item, 8);
-LAYOUT(conn_state, swallow, 16);
-LAYOUT(conn_state, cas, 24);
-LAYOUT(conn_state, got, 32);
-LAYOUT(conn_state, nin, 36);
-LAYOUT(conn_state, nout, 40);
-LAYOUT(conn_state, sent, 44);
-LAYOUT(conn_state, verb, 48);
-LAYOUT(conn_state, noreply, 49);
-LAYOUT(conn_state, data, 50);
+LAYOUT(conn_state, item_pos, 16);
+LAYOUT(conn_state, swallow, 24);
+LAYOUT(conn_state, cas, 32);
+LAYOUT(conn_state, in_now, 40);
+LAYOUT(conn_state, out_now, 48);
+LAYOUT(conn_state, out_pos, 56);
+LAYOUT(conn_state, nin, 64);
+LAYOUT(conn_state, nout, 68);
+LAYOUT(conn_state, verb, 72);
+LAYOUT(conn_state, noreply, 73);
+LAYOUT(conn_state, data, 74);
+LAYOUT(record, token, 0);
+LAYOUT(record, in_pos, 8);
+LAYOUT(record, out_pos, 16);
+LAYOUT(record, done, 24);
+LAYOUT(record, swallow_to, 32);
+LAYOUT(record, item, 40);
+LAYOUT(record, item_pos, 48);
+LAYOUT(record, linked, 56);
+LAYOUT(record, cas, 64);
+LAYOUT(record, exptime, 72);
+LAYOUT(record, verb, 76);
+LAYOUT(record, noreply, 77);
+LAYOUT(record, prefix, 78);
+_Static_assert(sizeof(struct record) == 80, "record");
+LAYOUT(journal, now, 0);
+LAYOUT(journal, slot, 8);
+LAYOUT(journal, value, 16);
+LAYOUT(journal, then, 24);
+LAYOUT(journal, item, 32);
+LAYOUT(journal, out, 40);
+LAYOUT(journal, record, 48);
+LAYOUT(journal, in, 208);
 LAYOUT(conn_table, token_limit, 0);
-LAYOUT(conn_table, serving, 8);
+LAYOUT(conn_table, journal, 8);
 LAYOUT(conn_table, chunk, 520);
 _Static_assert(sizeof(struct conn_table) == 1032, "conn_table");
 

@@ -22,11 +22,11 @@
 
 #define IDS_AHEAD 1000000 /* one store for so many ids */
 
-/* struct table, struct item; struct conn_table, struct conn_state */
+/* struct table, struct item; struct conn_table, struct conn_state, struct journal */
 #define FORMATS                                                                                    \
 	{"cached-items", 1, 1, 1, 0, 0},                                                           \
 	{                                                                                          \
-		"cached-conns", 1, 1, 1, 0, 0                                                      \
+		"cached-conns", 2, 2, 2, 0, 0                                                      \
 	}
 
 static const struct kho_format formats[] = {FORMATS};
@@ -38,7 +38,8 @@ static int how;
 static int attach(bool after_rollback)
 {
 	void **items = kho_root("cache", "cached-table", 1);
-	void **conns = kho_root("conns", "cached-conns", 1);
+	void **conns = kho_root("conns", "cached-conns", 2);
+	bool crashed;
 	int err;
 
 	if (!items || !conns)
@@ -48,11 +49,12 @@ static int attach(bool after_rollback)
 		err = conns_make(conns);
 	if (err)
 		return err;
+	crashed = ((struct table *)*items)->parked == SERVING;
 	clock_reset();
 	table_attach(*items, ((struct table *)*items)->parked == PARKED_EXACT);
 	stats_attach(after_rollback);
 	items_attach();
-	return conns_attach(*conns, after_rollback);
+	return conns_attach(*conns, after_rollback, crashed);
 }
 
 /* Predecessor, all workers parked: the last thing that we write, if all goes well. */
@@ -101,26 +103,11 @@ int survive_start(void)
 	return how < 0 ? how : 0;
 }
 
-/*
- * Connections that came with the arena go on if all threads were parked, as they are for an
- * upgrade by exec. After a crash nobody knows how far each was: its peer has to ask again.
- */
-static int take_connections(void)
-{
-	void **items = kho_root("cache", "cached-table", 1);
-
-	if (how != KHO_SUCCESSOR &&
-	    (!items || !*items || ((struct table *)*items)->parked == SERVING)) {
-		conns_close_inherited();
-		return 0;
-	}
-	return conns_adopt_all();
-}
-
 /* Sockets and threads are there. Return: 0, and we own the arena; or negative. */
 int survive_ready(void)
 {
-	int err = take_connections();
+	/* All that came along go on, after a crash as well: what they were in the middle of is in the arena. */
+	int err = conns_adopt_all();
 
 	/* In a successor clients wait from the grant on: what can be done now, is. */
 	if (!err)

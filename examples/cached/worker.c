@@ -69,11 +69,10 @@ int workers_init(void)
 		struct epoll_event event = {.events = EPOLLIN};
 
 		w->id = i;
-		w->in = malloc(IN_BYTES);
 		w->epoll = epoll_create1(EPOLL_CLOEXEC);
 		w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (!w->in || w->epoll < 0 || w->wake < 0)
-			return w->in ? -errno : -ENOMEM;
+		if (w->epoll < 0 || w->wake < 0)
+			return -errno;
 		if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &event))
 			return -errno;
 	}

@@ -195,6 +195,8 @@ int kho_healthy(void);
  * and only if every thread that matters has made progress since the last call. Without the flag
  * the first call begins the watch.
  *
+ * Under a service manager with a watchdog (WatchdogSec=) this is what it hears; then for as long as we run.
+ *
  * Return: 1: a predecessor may still take the arena back; 0: not any more, or there is none.
  */
 int kho_alive(void);
@@ -428,10 +430,19 @@ __u64 kho_release_unclaimed(void);
  * The library uses @fd itself, not a duplicate: close it only by kho_fd_close(), or after
  * kho_fd_unpreserve().
  *
+ * Under kho run the fd also outlives a crash: a duplicate of it is with the supervisor when this
+ * returns, and the next program finds it under its token; see kho_fd_held().
+ *
  * Return: 0, -EEXIST, -EBADF, -ENOMEM.
  */
 int kho_fd_preserve(__u64 token, int fd);
 int kho_fd_unpreserve(__u64 token);
+
+/*
+ * Would the fd of @token outlive a kill of this process? Return: 1: somebody holds a duplicate; 0: nobody does,
+ * or not yet: it is on its way; -EMFILE: who does holds as many as it may open; -ENOENT.
+ */
+int kho_fd_held(__u64 token);
 
 /* shutdown(2), unpreserve, close(2): duplicates elsewhere do not keep the peer waiting. Return: 0, -ENOENT. */
 int kho_fd_close(__u64 token);
@@ -439,11 +450,16 @@ int kho_fd_close(__u64 token);
 /* The fd of a token: inherited, or preserved here. Return: the fd, or -ENOENT. */
 int kho_fd_get(__u64 token);
 
-/* Go through all tokens in no particular order. @pos: 0 at first. Return: the fd, or -ENOENT after the last. */
+/*
+ * Go through all tokens in no particular order, but those of sessions (<kho/session.h>), which are not told
+ * to kho_config.fd either. @pos: 0 at first. Return: the fd, or -ENOENT after the last.
+ */
 int kho_fd_next(unsigned int *pos, __u64 *token);
 
 /* Tokens of listening sockets that kho run holds (--listen): KHO_FD_LISTEN + 0, 1, … */
 #define KHO_FD_LISTEN 0xffffffff00000000ULL
+/* Tokens from here to KHO_FD_LISTEN are of files in sessions, and the library's. */
+#define KHO_FD_SESSION 0xfffffffe00000000ULL
 
 #pragma GCC visibility pop
 

@@ -19,6 +19,7 @@
 #include <kho/core/arena.h>
 #include <kho/core/array.h>
 #include <kho/core/block.h>
+#include <kho/core/block_types.h>
 #include <kho/core/compat.h>
 #include <kho/core/fdt.h>
 #include <kho/core/image.h>

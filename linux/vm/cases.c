@@ -408,14 +408,98 @@ static int case_module(const struct stage *stage)
 	return load_module(stage, parameters);
 }
 
+/* A line of the map: @end is the last byte. */
+struct map_line {
+	unsigned long long start, end, nr;
+	unsigned int order;
+};
+
+static const char *map_fault(const struct map_line *line, const struct map_line *before)
+{
+	unsigned long long block = (unsigned long long)PAGE << line->order;
+
+	if (!line->nr || line->start % block || line->end - line->start + 1 != line->nr * block)
+		return "is no run";
+	if (line->order > before->order ||
+	    (line->order == before->order && line->start <= before->end))
+		return "is not in order";
+	return NULL;
+}
+
+/* How many lines of the map are of @nr blocks of an order; -1: it is not a map. */
+static int map_lines(const char *text, unsigned int order, unsigned long long nr)
+{
+	struct map_line line, before = {.order = 64};
+	const char *fault, *end;
+	int found = 0, used;
+
+	for (; *text; text = end + 1, before = line) {
+		end = strchr(text, '\n');
+		if (!end ||
+		    sscanf(text, "0x%llx-0x%llx order %u %llu%n", &line.start, &line.end,
+			   &line.order, &line.nr, &used) != 4 ||
+		    text + used != end)
+			return failed("map: \"%.60s\"", text);
+		fault = map_fault(&line, &before);
+		if (fault)
+			return failed("map: \"%.*s\" %s", (int)(end - text), text, fault);
+		found += line.order == order && line.nr == nr;
+	}
+	return found;
+}
+
+/* The map in debugfs, read at once and in pieces, has the two runs that the module made. */
+static int check_map(void)
+{
+	static char whole[1 << 16], pieces[1 << 16];
+	size_t used = 0;
+	ssize_t got;
+	int fd;
+
+	got = read_file(KHO_DEBUG "/out/map", whole, sizeof(whole) - 1);
+	fd = open(KHO_DEBUG "/out/map", O_RDONLY);
+	if (got <= 0 || fd < 0)
+		return failed("map: %s", strerror(errno));
+	while (used + 50 < sizeof(pieces) && (got = read(fd, pieces + used, 50)) > 0)
+		used += got;
+	close(fd);
+	if (strcmp(whole, pieces))
+		return failed("map: another one when it is read in pieces");
+	if (map_lines(whole, 0, 500) != 1 || map_lines(whole, 1, 200) != 1 ||
+	    map_lines(whole, 11, 1) != 1)
+		return failed("map: a run is missing");
+	return 0;
+}
+
+static int case_blocks(const struct stage *stage)
+{
+	if (case_module(stage))
+		return -1;
+	return stage->hop ? 0 : check_map();
+}
+
+/* The module hands over to itself: what ours alone has (module/ours.h), by the test's name. */
+static int case_ours(const struct stage *stage)
+{
+	char test[32], parameters[64];
+
+	parameter("vm.test=", test, sizeof(test));
+	snprintf(parameters, sizeof(parameters), "do=%s hop=%d last=%d", test, stage->hop,
+		 stage->last);
+	return load_module(stage, parameters);
+}
+
 static const struct {
 	const char *name;
 	int (*run)(const struct stage *stage);
 } cases[] = {
+	{"array", case_ours},
+	{"blocks", case_blocks},
 	{"boot", case_boot},
 	{"chain", case_chain},
 	{"damaged", case_damaged},
 	{"few", case_module},
+	{"folios", case_module},
 	{"isolated", case_module},
 	{"kexec_count", case_kexec_count},
 	{"mismatch", case_mismatch},
@@ -426,7 +510,9 @@ static const struct {
 	{"reserve_mem", case_reserve_mem},
 	{"runs", case_module},
 	{"session", case_session},
+	{"slab", case_ours},
 	{"speed", case_module},
+	{"types", case_ours},
 };
 
 int run_case(const char *name, const struct stage *stage)

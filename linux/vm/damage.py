@@ -26,7 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "../../build/vm")
 SECONDS = int(os.environ.get("KHO_DAMAGE_SECONDS", "60"))
 STOPS = {"load": "kexec_calculate_store_digests", "jump": "machine_kexec"}
-SPLAT = re.compile(r"BUG[: ]|WARNING|Oops|Call Trace|Kernel panic|general protection|rcu.*stall"
+SPLAT = re.compile(r"BUG[: ]|WARNING|Oops|Call Trace|Kernel panic|general protection|rcu: .*stall"
                    r"|Unable to handle|EXT_RESET")
 
 

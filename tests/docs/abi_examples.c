@@ -12,6 +12,7 @@
 
 #include <kho/abi/handover.h>
 #include <kho/abi/migration.h>
+#include <kho/abi/pool.h>
 #include <kho/abi/slab.h>
 #include <kho/slab.h>
 
@@ -448,6 +449,26 @@ static void reserve_mem(void)
 	hexdump("reserve-mem", tiny, fdt_totalsize(tiny));
 }
 
+/* ---- types-v1 ----------------------------------------------------------------- */
+
+static void block_types(void)
+{
+	static const struct khoc_mem mem = {
+		.linear = tiny, .size = TINY_SIZE, .node_hi = TINY_SIZE};
+	const struct kho_abi_types blob = {
+		.magic = KHO_ABI_TYPES_MAGIC,
+		.version = KHO_ABI_TYPES_VERSION,
+		.tree = {[KHO_ABI_TYPE_PAGES] = 0x1000, [KHO_ABI_TYPE_STRUCT] = 0x1040},
+	};
+	struct khoc_types types;
+
+	memset(tiny, 0, sizeof(tiny));
+	memcpy(tiny, &blob, sizeof(blob));
+	need(!khoc_types_open(&types, &mem, 6, 0, sizeof(blob), NULL), "types");
+	need(types.has == (1 << 2 | 1 << 6), "types");
+	hexdump("block-types", tiny, sizeof(blob));
+}
+
 /* ---- arena-v1 -------------------------------------------------------------- */
 
 static void checksums(void)
@@ -688,6 +709,17 @@ static void more_messages(void)
 	hexdump("msg-fds", &fds, sizeof(fds));
 	hexdump("msg-upgrade", &upgrade, sizeof(upgrade));
 	hexdump("msg-result", &result, sizeof(result));
+	static const struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_holds body;
+	} holds = {{KHO_ABI_MSG_MAGIC, KHO_MSG_HOLDS, 8}, {19700, 0}};
+	static const struct {
+		struct kho_abi_msg head;
+		struct kho_abi_msg_sync body;
+	} sync = {{KHO_ABI_MSG_MAGIC, KHO_MSG_HOLD_SYNC, 8}, {1, 0}};
+
+	hexdump("msg-holds", &holds, sizeof(holds));
+	hexdump("msg-sync", &sync, sizeof(sync));
 	hexdump("msg-register", &registration, sizeof(registration));
 	hexdump("exec-fds", exec, sizeof(exec));
 }
@@ -710,6 +742,24 @@ static void owner_and_journal(void)
 	hexdump("journal", &journal, sizeof(journal));
 }
 
+/* ---- pool-v1 --------------------------------------------------------------------- */
+
+static void pool(void)
+{
+	const __u64 at = 0x550000202000, ring = at + offsetof(struct kho_abi_pool, ring);
+	const __u64 block = 0x550000204040;
+	const struct kho_abi_pool pool = {.magic = KHO_ABI_POOL_MAGIC,
+					  .version = KHO_ABI_POOL_VERSION,
+					  .ring = {block, block},
+					  .updates = 1,
+					  .top = block + sizeof(struct kho_abi_pool_link),
+					  .top_size = 0x30};
+	const struct kho_abi_pool_link link = {ring, ring};
+
+	hexdump("pool", &pool, sizeof(pool));
+	hexdump("pool-link", &link, sizeof(link));
+}
+
 int main(void)
 {
 	radix_geometry();
@@ -724,11 +774,13 @@ int main(void)
 	luo();
 	memfd();
 	reserve_mem();
+	block_types();
 	checksums();
 	geometry();
 	arena_header();
 	heap();
 	owner_and_journal();
+	pool();
 	note();
 	kernel_info();
 	messages();

@@ -122,7 +122,7 @@ def check_versions(top):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
            ["arena", "array", "block", "handover", "kho", "luo", "memblock", "memfd", "radix",
-            "slab", "vmalloc"])
+            "slab", "types", "vmalloc"])
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -309,6 +309,12 @@ def check_memblock(doc):
     expect("regions", read_memblock(image(doc["reserve-mem"]), 0x2000), {b"oops": (0x1000, 0x800)})
 
 
+def check_types(doc):
+    data = image(doc["block-types"])
+    expect("types", struct.unpack("<4sHH16Q", data),
+           (b"KTYP", 1, 0, 0, 0, 0x1000, 0, 0, 0, 0x1040) + (0,) * 9)
+
+
 def check_messages(doc):
     data = image(doc["msg-hello"])
     expect("HELLO", struct.unpack("<4sHH32s32sII32sIIIII", data),
@@ -326,6 +332,8 @@ def check_messages(doc):
     expect("UPGRADED's text", data[16:], b"time is over")
     expect("REGISTER", struct.unpack("<4sHHIIQ32s32s", image(doc["msg-register"])),
            (b"KHO1", 32, 80, 4711, 0, 3, b"mycache".ljust(32, b"\0"), b"1.4".ljust(32, b"\0")))
+    expect("HOLDS", struct.unpack("<4sHHII", image(doc["msg-holds"])), (b"KHO1", 39, 8, 19700, 0))
+    expect("HOLD_SYNC", struct.unpack("<4sHHII", image(doc["msg-sync"])), (b"KHO1", 42, 8, 1, 0))
     expect("fds over exec", list(struct.iter_unpack("<QiI", image(doc["exec-fds"]))),
            [(7, 12, 0), (listening, 5, 0)])
 
@@ -408,7 +416,7 @@ def main():
     if not failures:
         for check in (check_compat, check_radix, check_array, check_root, check_vmalloc,
                       check_arena, check_slab, check_cache, check_large, check_blocks,
-                      check_memblock, check_messages, check_owner, check_kernel_info):
+                      check_memblock, check_types, check_messages, check_owner, check_kernel_info):
             check(doc)
         check_notes(doc, examples)
     for failure in failures:

@@ -312,6 +312,7 @@ static int forked_child(void)
 	DEAD(kho_fd_unpreserve(77));
 	DEAD(kho_fd_close(77));
 	DEAD(kho_fd_get(77));
+	DEAD(kho_fd_held(77));
 	DEAD(kho_fd_next(&pos, &token));
 	WANT(!kho_generation());
 	return 0;
@@ -375,6 +376,21 @@ static void answer(__u64 token)
 
 	if (n <= 0) {
 		kho_fd_close(token);
+		return;
+	}
+	if (buf[0] == 'c') {
+		kho_fd_close(token);
+		return;
+	}
+	if (buf[0] == 'U') {
+		if (kho_fd_unpreserve(token)) /* and left open: nobody's from now on */
+			die("unpreserve");
+		return;
+	}
+	if (buf[0] == 'h') {
+		snprintf(text, sizeof(text), "%d\n", kho_fd_held(token));
+		if (write(fd, text, strlen(text)) < 0)
+			kho_fd_close(token);
 		return;
 	}
 	if (buf[0] != '?') {

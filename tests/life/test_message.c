@@ -97,7 +97,7 @@ static void bad_heads(void **state)
 	packet.head.len = 65535;
 	assert_int_equal(refused(len, 0), -KHO_E_TRUNCATED);
 	for (unsigned int type = 0; type < 65536; type++) {
-		bool known = (type >= 1 && type <= 12) || (type >= 32 && type <= 38) ||
+		bool known = (type >= 1 && type <= 12) || (type >= 32 && type <= 42) ||
 			     (type >= 64 && type <= 68);
 
 		make(type, "", 0);
@@ -160,6 +160,14 @@ static void fd_messages(void **state)
 	assert_int_equal(refused(make(KHO_MSG_FD, &f, 8 + 201 * 8), 201), -KHO_E_RANGE);
 	f.head.nr = 0x20000002; /* times 8 overflows 32 bits to 16 */
 	assert_int_equal(refused(make(KHO_MSG_FD, &f, 24), 2), -KHO_E_RANGE);
+	f.head = (struct kho_abi_msg_fds){2, 0};
+	assert_int_equal(refused(make(KHO_MSG_HOLD, &f, 24), 1), -KHO_E_FORMAT);
+	assert_int_equal(refused(make(KHO_MSG_DROP, &f, 24), 0), 0);
+	assert_int_equal(refused(make(KHO_MSG_DROP, &f, 24), 1), -KHO_E_RANGE);
+	assert_int_equal(refused(make(KHO_MSG_DROP, &f, 16), 0), -KHO_E_TRUNCATED);
+	assert_int_equal(refused(make(KHO_MSG_HOLD_SYNC, (__u32[]){1, 0}, 8), 0), 0);
+	assert_int_equal(refused(make(KHO_MSG_HOLD_SYNC, (__u32[]){2, 0}, 8), 0), -KHO_E_RANGE);
+	assert_int_equal(refused(make(KHO_MSG_HOLDS, (__u32[]){2, 0}, 7), 0), -KHO_E_RANGE);
 	f.head = (struct kho_abi_msg_fds){2, 1};
 	assert_int_equal(refused(make(KHO_MSG_FD, &f, 24), 2), -KHO_E_TRUNCATED);
 }

@@ -79,6 +79,11 @@ enum kho_abi_msg_type {
 		37, /* server -> supervisor: fds of listening sockets to hold as well, and their tokens */
 
 	KHO_MSG_PROGRESS = 38, /* server -> supervisor: struct kho_abi_msg_result, then text */
+	/* Fds that the supervisor holds, so that they outlive the server. It says first that it does so. */
+	KHO_MSG_HOLDS = 39, /* supervisor -> server: struct kho_abi_msg_holds */
+	KHO_MSG_HOLD = 40, /* server -> supervisor: as FD; of a token that is held: replaces it */
+	KHO_MSG_DROP = 41, /* server -> supervisor: as FD_GONE; unknown tokens are ignored */
+	KHO_MSG_HOLD_SYNC = 42, /* server -> supervisor: struct kho_abi_msg_sync */
 
 	KHO_MSG_CTL_UPGRADE =
 		64, /* struct kho_abi_msg_upgrade, then argv as in UPGRADE; fd 0: the binary */
@@ -206,7 +211,7 @@ KHO_ABI_OFFSET(struct kho_abi_exec_fd, pad, 12);
 /* REGISTER and RUNNING. fd 0 of a REGISTER over a new connection: the arena. */
 struct kho_abi_msg_register {
 	__u32 pid;
-	__u32 pad;
+	__u32 flags; /* KHO_REGISTER_*; others are ignored */
 	__u64 generation;
 	char name[32];
 	char release[32];
@@ -214,9 +219,31 @@ struct kho_abi_msg_register {
 
 KHO_ABI_SIZE(struct kho_abi_msg_register, 80);
 KHO_ABI_OFFSET(struct kho_abi_msg_register, pid, 0);
-KHO_ABI_OFFSET(struct kho_abi_msg_register, pad, 4);
+KHO_ABI_OFFSET(struct kho_abi_msg_register, flags, 4);
 KHO_ABI_OFFSET(struct kho_abi_msg_register, generation, 8);
 KHO_ABI_OFFSET(struct kho_abi_msg_register, name, 16);
 KHO_ABI_OFFSET(struct kho_abi_msg_register, release, 48);
+
+#define KHO_REGISTER_HOLDS 1u /* it understands HOLDS */
+
+/* HOLDS: so many fds may be held at a time. */
+struct kho_abi_msg_holds {
+	__u32 max;
+	__u32 pad;
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_holds, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_holds, max, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_holds, pad, 4);
+
+/* HOLD_SYNC: begins, or, with @end 1, ends a sync. Fds held before it began that were not held again in it are dropped. */
+struct kho_abi_msg_sync {
+	__u32 end;
+	__u32 pad;
+};
+
+KHO_ABI_SIZE(struct kho_abi_msg_sync, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_sync, end, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_sync, pad, 4);
 
 #endif

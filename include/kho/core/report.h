@@ -61,6 +61,7 @@ enum khoc_structure {
 	KHOC_S_SCRATCH,
 	KHOC_S_KERNEL_INFO,
 	KHOC_S_FORMATS,
+	KHOC_S_TYPES,
 	KHOC_S_MAX,
 };
 

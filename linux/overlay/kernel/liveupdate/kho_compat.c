@@ -36,9 +36,13 @@
 #include <kho/core/reserve_mem.h>
 
 #include "kexec_handover_internal.h"
+#include "kho_slab.h"
 
 static_assert(KHO_FORMAT_OPTIONAL == KHO_ABI_FORMAT_OPTIONAL);
 static_assert(KHO_FORMAT_PART == KHO_ABI_FORMAT_PART);
+static_assert(KHO_ARRAY_VERSION == KHO_ABI_ARRAY_VERSION);
+static_assert(KHO_SLAB_VERSION == KHO_ABI_SLAB_VERSION);
+static_assert(KHO_TYPES_VERSION == KHO_ABI_TYPES_VERSION);
 static_assert(KHO_METADATA_VERSION == KHO_KEXEC_METADATA_VERSION);
 
 #define VERSION(name, number) name "-v" __stringify(number)
@@ -135,15 +139,22 @@ int __init kho_compat_check_root(const void *fdt, phys_addr_t fdt_phys, struct k
 
 /* ---- what we hand over, and to whom -------------------------------------- */
 
-/* Users of the root FDT whose blobs have versions of their own; optional as our list says. */
+/*
+ * Users of the root FDT whose blobs have versions of their own; optional as our list says.
+ * @in_use: is there anything? NULL: always
+ */
 static const struct {
 	const char *node;
 	const char *format;
+	bool (*in_use)(void);
 } users[] = {
 	{KHO_ABI_METADATA_NODE, "kexec-metadata"},
 	{KHO_ABI_LUO_NODE, "luo"},
 	{KHO_ABI_LUO_NODE, "memfd"}, /* which it has is not known before the jump */
 	{KHO_ABI_MEMBLOCK_NODE, "memblock"},
+	{KHO_ABI_SLABS_NODE, "array", kho_slab_in_use},
+	{KHO_ABI_SLABS_NODE, "slab", kho_slab_in_use},
+	{KHO_ABI_TYPES_NODE, "types"},
 };
 
 /* As a compatibility string; under kexec's lock. */
@@ -168,7 +179,8 @@ static int describe(const void *fdt, void *ctx)
 	for (unsigned int i = 0; i < ARRAY_SIZE(users); i++) {
 		struct kho_abi_format *f = &now.format[i];
 
-		if (khoc_root_find(fdt, users[i].node, &subtree) ||
+		if ((users[i].in_use && !users[i].in_use()) ||
+		    khoc_root_find(fdt, users[i].node, &subtree) ||
 		    khoc_kernel_find(own_formats(), users[i].format, f))
 			continue;
 		now.part[nr++] = (struct khoc_compat_part){

@@ -255,6 +255,33 @@ static int verify_luo(struct kho_verify *v, const struct khoc_subtree *subtree)
 	return err ?: verify_flbs(v, &luo);
 }
 
+/* ---- types of blocks ----------------------------------------------------- */
+
+/* @mem, and then the trusted one: every node has been looked at. */
+static noinline int verify_types(struct kho_verify *v, const struct khoc_subtree *subtree)
+{
+	const struct khoc_mem *mem = v->mem;
+	struct khoc_radix_check check = {.data_lo = PAGE_SIZE, .data_hi = mem->size};
+	size_t size = DIV_ROUND_UP((mem->node_hi - mem->node_lo) >> PAGE_SHIFT, 64) * 8;
+	int err;
+
+	if (!v->types)
+		return 0;
+	err = khoc_types_open(v->types, mem, PAGE_SHIFT, subtree->data, subtree->size, &v->report);
+	if (err)
+		return err;
+	check.seen = v->alloc(v, size);
+	if (!check.seen)
+		return no_memory(v, KHOC_S_TYPES, subtree->data);
+	err = khoc_types_validate(v->types, &check, &v->report);
+	v->free(v, check.seen, size);
+	if (!err)
+		err = khoc_types_open(v->types, v->trusted, PAGE_SHIFT, subtree->data,
+				      subtree->size, &v->report);
+	v->typed = !err;
+	return err;
+}
+
 /* ---- the others ---------------------------------------------------------- */
 
 static noinline int verify_reserve_mem(struct kho_verify *v, const struct khoc_subtree *subtree)
@@ -295,6 +322,7 @@ static const struct {
 	{KHO_ABI_MEMBLOCK_NODE, verify_reserve_mem},
 	{KHO_ABI_LUO_NODE, verify_luo},
 	{KHO_ABI_KERNEL_NODE, verify_formats},
+	{KHO_ABI_TYPES_NODE, verify_types},
 };
 
 /**

@@ -14,6 +14,11 @@
 #define KHO_RADIX_VERSION 1
 #define KHO_VMALLOC_VERSION 1
 
+/* What is there if it is used. */
+#define KHO_ARRAY_VERSION 1
+#define KHO_SLAB_VERSION 1
+#define KHO_TYPES_VERSION 1
+
 /* What the kernel's own users of it hand over: versions of theirs. */
 #define KHO_LUO_VERSION 5
 #define KHO_MEMBLOCK_VERSION 1

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What is in an arena: page descriptors against the tree, slabs, large objects, and the structures that
+ * named roots and blobs lead to.
+ *
+ * Descriptors of scattered memory and heads of block sets carry no mark: they are found where a word
+ * of a root's object, or of a blob, is the address of a page that can only be theirs.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <kho/abi/migration.h>
+#include <kho/core/arena.h>
+#include <kho/core/array.h>
+#include <kho/core/block.h>
+#include <kho/core/slab.h>
+
+#include "model.h"
+
+#define SCAN_MAX (1U << 20) /* of an object or a blob that is searched */
+#define SLAB_CLASSES_MAX 4096
+#define SHIFT KHO_ABI_ARENA_PAGE_SHIFT
+#define PAGE (1ULL << SHIFT)
+
+static const struct kho_abi_arena_header *header_of(const struct model *m)
+{
+	return &m->source->header;
+}
+
+/* Descriptor of a page. Return: 0 or a fault. */
+static int desc_of(struct model *m, kho_pa_t pa, unsigned int *type, unsigned int *order)
+{
+	kho_pa_t at = header_of(m)->descs_pa + (pa >> SHIFT) * sizeof(kho_abi_desc_t);
+	const kho_abi_desc_t *desc = source_map(m->source, at, sizeof(*desc));
+
+	*type = *order = 0;
+	return desc ? khoc_desc_get(*desc, type, order) : -KHO_E_RANGE;
+}
+
+static bool is_type(struct model *m, kho_pa_t pa, unsigned int want)
+{
+	unsigned int type, order;
+
+	return pa >= header_of(m)->data_pa && pa < m->source->mem.size && !(pa & (PAGE - 1)) &&
+	       !desc_of(m, pa, &type, &order) && type == want && m->have_tree &&
+	       khoc_radix_test(&m->tree, pa, order);
+}
+
+bool is_heap(struct model *m, kho_pa_t pa)
+{
+	unsigned int type, order;
+	struct khoc_block block;
+
+	return m->source->kind == SOURCE_ARENA && m->have_tree &&
+	       khoc_radix_lookup(&m->tree, pa, &block) && !desc_of(m, block.pa, &type, &order) &&
+	       type == KHO_ABI_DESC_SLAB;
+}
+
+static void bad_block(struct model *m, int fault, kho_pa_t pa, __u64 value, __u64 limit)
+{
+	struct khoc_report report = {.fault = fault,
+				     .structure = KHOC_S_DESC,
+				     .level = -1,
+				     .addr = header_of(m)->descs_pa + (pa >> SHIFT) * 2,
+				     .value = value,
+				     .limit = limit,
+				     .field = "descriptor"};
+
+	faults_add(&m->faults, &report, "block at %#llx", (unsigned long long)pa);
+}
+
+/* ---- slabs ---- */
+
+static struct slabs *slabs_of(struct model *m, const struct kho_abi_slab *slab)
+{
+	struct slabs s = {.object_size = slab->object_size,
+			  .flags = slab->flags,
+			  .cache = slab->cache,
+			  .owner = NO_OWNER};
+	struct slabs *all = m->slabs.at;
+
+	for (size_t i = 0; i < m->slabs.nr; i++)
+		if (all[i].object_size == s.object_size && all[i].cache == s.cache)
+			return &all[i];
+	if (m->slabs.nr == SLAB_CLASSES_MAX)
+		return NULL;
+	s.owner = s.cache ? owner_add(m, OWNER_SLABS, "cache at %#llx", (unsigned long long)s.cache)
+			  : owner_add(m, OWNER_SLABS, "heap, objects of %u", s.object_size);
+	return list_add(&m->slabs, &s, sizeof(s)) ? (struct slabs *)m->slabs.at + m->slabs.nr - 1
+						  : NULL;
+}
+
+/* Header and states are enough, but where free bytes must be 0. */
+static void take_slab(struct model *m, kho_pa_t pa, unsigned int order)
+{
+	__u64 size = PAGE << order;
+	const struct kho_abi_slab *slab = source_map(m->source, pa, sizeof(*slab));
+	struct khoc_slab_counts counts;
+	struct khoc_report report;
+	struct slabs *s = NULL;
+	int err;
+
+	if (!slab)
+		return;
+	err = khoc_slab_header_check(slab, SHIFT, pa, order, &report);
+	if (!err)
+		s = slabs_of(m, slab);
+	if (!err && slab->flags & KHO_ABI_SLAB_SINGLE)
+		err = khoc_slab_check(&m->source->mem, SHIFT, pa, order, &counts, &report);
+	else if (!err && source_map(m->source, pa, slab->objects_off))
+		err = khoc_slab_states_check(slab, pa, &counts, &report);
+	if (err)
+		faults_add(&m->faults, &report, "slab at %#llx", (unsigned long long)pa);
+	if (s) {
+		claim(m, s->owner, pa, size, false);
+		s->nr_slabs++;
+		s->nr_bad += err != 0;
+	}
+	if (s && !err) {
+		s->live += counts.live;
+		s->freed += counts.freed;
+		s->reserved += counts.reserved;
+		s->free += counts.free;
+	}
+	source_forget(m->source, pa, size);
+}
+
+static void take_large(struct model *m, kho_pa_t pa)
+{
+	struct khoc_report report = {.structure = KHOC_S_LARGE, .level = -1, .addr = pa};
+	const struct kho_abi_large *large = source_map(m->source, pa, sizeof(*large));
+	__u32 crc;
+
+	if (!large)
+		return;
+	crc = khoc_crc32c(khoc_crc32c(0, large, offsetof(struct kho_abi_large, crc)), &pa, 8);
+	if (large->magic != KHO_ABI_LARGE_MAGIC)
+		report.fault = KHO_E_MAGIC, report.value = large->magic, report.field = "magic";
+	else if (large->version != KHO_ABI_SLAB_VERSION)
+		report.fault = KHO_E_VERSION, report.value = large->version,
+		report.field = "version";
+	else if (large->crc != crc)
+		report.fault = KHO_E_CHECKSUM, report.value = large->crc, report.field = "crc";
+	else if (large->run_pa != pa || large->nr_pages > (m->source->mem.size - pa) >> SHIFT)
+		report.fault = KHO_E_RANGE, report.value = large->nr_pages,
+		report.field = "nr_pages";
+	if (report.fault) {
+		faults_add(&m->faults, &report, "large object");
+		return;
+	}
+	m->nr_large++;
+	m->large_bytes += large->size;
+	claim(m,
+	      owner_add(m, OWNER_LARGE, "heap, large object of %llu bytes",
+			(unsigned long long)large->size),
+	      pa, large->nr_pages << SHIFT, true);
+}
+
+/* ---- every block has its descriptor, and every descriptor its block ---- */
+
+static void take_block(struct model *m, kho_pa_t pa, unsigned int order)
+{
+	unsigned int type, has;
+	int err = desc_of(m, pa, &type, &has);
+
+	if (err)
+		bad_block(m, -err, pa, 0, 0);
+	else if (type == KHO_ABI_DESC_NONE)
+		bad_block(m, KHO_E_TYPE, pa, type, 0);
+	else if (has != order)
+		bad_block(m, KHO_E_ORDER, pa, has, order);
+	else if (type == KHO_ABI_DESC_SLAB)
+		take_slab(m, pa, order);
+	else if (type == KHO_ABI_DESC_LARGE)
+		take_large(m, pa);
+}
+
+static void take_blocks(struct model *m)
+{
+	const struct khoc_run *runs = m->runs.at;
+
+	for (size_t i = 0; i < m->runs.nr; i++)
+		for (__u64 j = 0; j < runs[i].nr; j++)
+			take_block(m, runs[i].pa + (j << (SHIFT + runs[i].order)), runs[i].order);
+}
+
+static void take_descs(struct model *m)
+{
+	const struct kho_abi_arena_header *h = header_of(m);
+	__u64 nr = m->source->mem.size >> SHIFT;
+	kho_abi_desc_t descs[PAGE / 2];
+
+	for (__u64 i = h->data_pa >> SHIFT; i < nr; i += PAGE / 2) {
+		__u64 n = nr - i < PAGE / 2 ? nr - i : PAGE / 2;
+
+		if (source_read(m->source, h->descs_pa + i * 2, descs, n * 2))
+			return;
+		for (__u64 j = 0; j < n; j++) {
+			kho_pa_t pa = (i + j) << SHIFT;
+			unsigned int type, order;
+			struct khoc_block block;
+
+			if (!descs[j])
+				continue;
+			if (khoc_desc_get(descs[j], &type, &order)) {
+				/* Of a block that there is: told by take_block(). */
+				if (!khoc_radix_lookup(&m->tree, pa, &block) || block.pa != pa)
+					bad_block(m, KHO_E_CHECKSUM, pa, descs[j], 0);
+			} else if (!khoc_radix_test(&m->tree, pa, order) &&
+				   (!khoc_radix_lookup(&m->tree, pa, &block) || block.pa != pa)) {
+				bad_block(m, KHO_E_NOT_PRESERVED, pa, descs[j], 0);
+			}
+		}
+	}
+}
+
+/* ---- structures by way of words ---- */
+
+/* Pages of an array: where a validation has seen them. */
+static void claim_seen(struct model *m, __u32 owner, const __u64 *seen, __u64 nr_pages)
+{
+	for (__u64 i = 0; i < (nr_pages + 63) / 64; i++)
+		for (__u64 bits = seen[i]; bits && spend(m, 1); bits &= bits - 1)
+			claim(m, owner,
+			      header_of(m)->data_pa +
+				      ((i * 64 + (__u64)__builtin_ctzll(bits)) << SHIFT),
+			      PAGE, true);
+}
+
+static void take_array(struct model *m, kho_pa_t pa, const char *whose)
+{
+	struct khoc_array_check check = {.data_lo = header_of(m)->data_pa,
+					 .data_hi = m->source->mem.size & ~(PAGE - 1)};
+	__u64 nr_pages = (check.data_hi - check.data_lo) >> SHIFT;
+	struct array_info info = {.at = pa};
+	size_t size = nr_pages / 8 + 64;
+	struct khoc_array array;
+	struct khoc_report report;
+	int err = khoc_array_attach(&array, &m->source->mem, SHIFT, pa, &report);
+
+	if (!spend(m, 4))
+		return;
+	info.owner = owner_add(m, OWNER_ARRAY, "array in %s", whose);
+	if (!err) {
+		check.seen = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (check.seen == MAP_FAILED)
+			return;
+		err = khoc_array_validate(&array, &check, &report);
+		claim_seen(m, info.owner, check.seen, nr_pages);
+		munmap(check.seen, size);
+		info.entries = check.entries;
+		info.pages = check.pages;
+	}
+	if (err)
+		faults_add(&m->faults, &report, "%s", owner_name(m, info.owner));
+	info.sound = !err;
+	list_add(&m->arrays, &info, sizeof(info));
+}
+
+/* Records' size is not known: they are counted as if each had a byte. */
+static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *whose)
+{
+	struct khoc_block_chain chain = {&m->source->mem, SHIFT, 1, head, at};
+	struct block_set set = {.first = head};
+	struct khoc_block_counts counts = {0};
+	struct khoc_report report;
+	kho_pa_t pa = head;
+
+	/* Else a word that only looks like it. */
+	if (khoc_block_check(&chain, &m->tree, &counts, &report) || !spend(m, counts.blocks))
+		return;
+	set.owner = owner_add(m, OWNER_BLOCKS, "block set in %s", whose);
+	set.nr_blocks = counts.blocks;
+	set.nr_records = counts.entries;
+	set.sound = true;
+	for (__u64 i = 0; i < counts.blocks; i++) {
+		const struct kho_abi_block *block = source_map(m->source, pa, sizeof(*block));
+
+		if (!block)
+			break;
+		claim(m, set.owner, pa, PAGE, true);
+		pa = block->next;
+	}
+	list_add(&m->sets, &set, sizeof(set));
+}
+
+/* Words of an object or blob: @size bytes at @pa, aligned to 8. */
+static void scan(struct model *m, kho_pa_t pa, __u64 size, const char *whose)
+{
+	const __u64 *words;
+
+	size = (size < SCAN_MAX ? size : SCAN_MAX) & ~7ULL;
+	words = size ? source_map(m->source, pa, size) : NULL;
+	for (__u64 i = 0; words && i < size / 8 && !m->tired; i++) {
+		kho_pa_t at = pa + i * 8;
+		struct kho_abi_vmalloc desc;
+
+		if ((__u32)words[i] == KHO_ABI_ARRAY_MAGIC && size - i * 8 >= 64) {
+			take_array(m, at, whose);
+			i += sizeof(struct kho_abi_array) / 8 - 1;
+		} else if (is_type(m, words[i], KHO_ABI_DESC_VMALLOC_CHUNK) && i + 1 < size / 8) {
+			memcpy(&desc, &words[i], sizeof(desc));
+			decode_vmalloc(m,
+				       owner_add(m, OWNER_VMALLOC, "scattered memory in %s", whose),
+				       &desc, at);
+			i++;
+		} else if (is_type(m, words[i], KHO_ABI_DESC_STRUCT)) {
+			take_set(m, words[i], at, whose);
+		}
+	}
+}
+
+/* How many bytes the object at @pa has: what its slab or its head says. */
+static __u64 object_size(struct model *m, kho_pa_t pa)
+{
+	const struct kho_abi_large *large;
+	const struct kho_abi_slab *slab;
+	struct khoc_block block;
+	unsigned int type, order;
+
+	if (pa >= m->source->mem.size || !m->have_tree ||
+	    !khoc_radix_lookup(&m->tree, pa, &block) || desc_of(m, block.pa, &type, &order))
+		return 0;
+	slab = source_map(m->source, block.pa, sizeof(*slab));
+	if (slab && type == KHO_ABI_DESC_SLAB &&
+	    !khoc_slab_header_check(slab, SHIFT, block.pa, block.order, NULL))
+		return slab->object_size;
+	large = pa >= 64 ? source_map(m->source, pa - 64, sizeof(*large)) : NULL;
+	if (large && type == KHO_ABI_DESC_LARGE && large->magic == KHO_ABI_LARGE_MAGIC &&
+	    large->size <= m->source->mem.size - pa)
+		return large->size;
+	return 0;
+}
+
+static void take_cache(struct model *m, const struct subtree *t, kho_pa_t pa)
+{
+	const struct kho_abi_cache *record = source_map(m->source, pa, sizeof(*record));
+	struct slabs *all = m->slabs.at;
+	struct khoc_report report;
+
+	if (!record)
+		return;
+	if (khoc_cache_check(record, SHIFT, pa, &report)) {
+		faults_add(&m->faults, &report, "root %s", t->name);
+		return;
+	}
+	for (size_t i = 0; i < m->slabs.nr; i++) {
+		struct owner *owner = (struct owner *)m->owners.at + all[i].owner;
+
+		if (all[i].cache != pa)
+			continue;
+		snprintf(all[i].cache_name, sizeof(all[i].cache_name), "%.*s",
+			 (int)sizeof(all[i].cache_name) - 1, record->name);
+		snprintf(owner->name, sizeof(owner->name), "cache %.64s", record->name);
+	}
+}
+
+static void take_root(struct model *m, const struct subtree *t)
+{
+	const __u64 *cell = source_map(m->source, t->data, sizeof(*cell));
+	kho_pa_t pa = cell ? *cell - header_of(m)->base : 0;
+	struct khoc_report report = {.fault = KHO_E_RANGE,
+				     .structure = KHOC_S_CELL,
+				     .level = -1,
+				     .addr = t->data,
+				     .field = "value"};
+	char whose[96];
+	__u64 size;
+
+	if (!cell || !*cell)
+		return;
+	size = object_size(m, pa);
+	report.value = *cell;
+	snprintf(whose, sizeof(whose), "root %s", t->name);
+	if (!strcmp(t->type, KHO_ABI_CACHE_ROOT_TYPE))
+		take_cache(m, t, pa);
+	else if (size)
+		scan(m, pa, size, whose);
+	if (!size)
+		faults_add(&m->faults, &report, "%s: no live object there", whose);
+}
+
+static void take_names(struct model *m)
+{
+	size_t nr = m->subtrees.nr;
+
+	for (size_t i = 0; i < nr; i++) {
+		struct subtree t = ((const struct subtree *)m->subtrees.at)[i];
+		char whose[96];
+
+		if (*t.type) {
+			take_root(m, &t);
+			continue;
+		}
+		snprintf(whose, sizeof(whose), "subtree %s", t.name);
+		if (!(t.data & 7))
+			scan(m, t.data, t.size, whose);
+	}
+}
+
+static void take_words(struct model *m)
+{
+	const struct kho_abi_arena_header *h = header_of(m);
+	const struct kho_abi_intent *intents =
+		source_map(m->source, KHO_ABI_INTENTS_PA, KHO_ABI_NR_INTENTS * sizeof(*intents));
+
+	khoc_cword_get(h->generation, offsetof(struct kho_abi_arena_header, generation),
+		       &m->generation);
+	khoc_cword_get(h->state, offsetof(struct kho_abi_arena_header, state), &m->state);
+	source_read(m->source, KHO_ABI_OWNER_PA, &m->holder, sizeof(m->holder));
+	for (unsigned int i = 0; intents && i < KHO_ABI_NR_INTENTS; i++)
+		m->nr_intents += intents[i].slot != 0;
+}
+
+void decode_arena(struct model *m)
+{
+	take_words(m);
+	if (!m->have_tree)
+		return;
+	take_blocks(m);
+	take_descs(m);
+	take_names(m);
+}
