@@ -46,6 +46,7 @@ static_assert(KHO_TYPES_VERSION == KHO_ABI_TYPES_VERSION);
 static_assert(KHO_METADATA_VERSION == KHO_KEXEC_METADATA_VERSION);
 
 #define VERSION(name, number) name "-v" __stringify(number)
+#define MEMBLOCK_COMPATIBLE MEMBLOCK_KHO_NODE_COMPATIBLE
 
 const char kho_compat_writes[] = VERSION("kho", KHO_FDT_VERSION)
 	KHO_SUB_COMPAT(VERSION("block", KHO_BLOCK_VERSION))
@@ -89,8 +90,7 @@ int __init kho_compat_init(void)
 	/* Each user has its version in its own header; sparse takes no strcmp() for a constant. */
 	BUILD_BUG_ON(strcmp(VERSION("kho", KHO_FDT_VERSION), KHO_FDT_COMPATIBLE));
 	BUILD_BUG_ON(strcmp(VERSION("luo", KHO_LUO_VERSION), LUO_ABI_COMPATIBLE));
-	BUILD_BUG_ON(
-		strcmp(VERSION("memblock", KHO_MEMBLOCK_VERSION), MEMBLOCK_KHO_NODE_COMPATIBLE));
+	BUILD_BUG_ON(strcmp(VERSION("memblock", KHO_MEMBLOCK_VERSION), MEMBLOCK_COMPATIBLE));
 	BUILD_BUG_ON(strcmp(VERSION("memfd", KHO_MEMFD_VERSION), MEMFD_LUO_FH_COMPATIBLE));
 	own_formats();
 	memcpy(blob, kho_formats, size);
@@ -204,18 +204,19 @@ static const char *image_fault(const void *image, size_t size, char *text, size_
 	struct khoc_kernel_formats list;
 	struct khoc_compat_why why;
 	struct khoc_report report;
-	int err = khoc_kernel_image(&list, image, size, &report);
+	int err = kho_root_with(describe, NULL);
 
+	if (err) {
+		scnprintf(text, text_size, "what we hand over has too many parts");
+		return text;
+	}
+	err = khoc_kernel_image(&list, image, size, &report);
 	if (err == -ENOENT || (err && report.structure == KHOC_S_NONE)) {
 		list = *khoc_kernel_linux();
 	} else if (err) {
 		scnprintf(text, text_size, "its %s is damaged at byte 0x%llx, %s: %s",
 			  khoc_structure_text(report.structure), report.addr, report.field,
 			  khoc_fault_text(report.fault));
-		return text;
-	}
-	if (kho_root_with(describe, NULL)) {
-		scnprintf(text, text_size, "what we hand over has too many parts");
 		return text;
 	}
 	err = khoc_kernel_match(&list, now.text, sizeof(now.text), &why);
