@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * kho upgrade, stop, status: what is asked of a supervisor over its control socket.
+ * kho upgrade, preserve, stop, status: what is asked of a supervisor over its control socket.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -352,6 +352,48 @@ int cmd_upgrade(int argc, char **argv)
 	return await_reply(fd, u.quiet);
 }
 
+/* ---- kho preserve ---- */
+
+static const char preserve_help[] =
+	"usage: kho preserve [--cancel] PID|NAME\n"
+	"\n"
+	"Puts the arena of a server under kho run --liveupdate into a session of the kernel's,\n"
+	"so that it goes over the next kexec. The server goes on; until the jump its arena\n"
+	"does not grow. With --cancel the arena is taken out again.\n";
+
+int cmd_preserve(int argc, char **argv)
+{
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
+	bool cancel = argc > 1 && !strcmp(argv[1], "--cancel");
+	struct kho_abi_msg_preserve head = {.flags = cancel ? KHO_PRESERVE_CANCEL : 0};
+	struct kho_msg_out out = {
+		.type = KHO_MSG_CTL_PRESERVE, .head = &head, .head_len = sizeof(head)};
+	char path[512];
+	int fd;
+
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		fputs(preserve_help, stdout);
+		return 0;
+	}
+	if (argc != 2 + cancel || argv[1 + cancel][0] == '-') {
+		complain("preserve: [--cancel] and one PID or NAME are expected: kho status lists "
+			 "them");
+		return 2;
+	}
+	fd = connect_target(argv[1 + cancel], path, sizeof(path));
+	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
+		return 1;
+	if (kho_msg_recv_(fd, &reply, LONG_MS) || reply.type != KHO_MSG_CTL_REPLY) {
+		complain("the supervisor went away without an answer: is it an older one?");
+		return 1;
+	}
+	if (res->error)
+		complain("not preserved: %s", status_text());
+	else if (*status_text())
+		printf("%s\n", status_text());
+	return res->error ? 1 : 0;
+}
+
 /* ---- kho stop ---- */
 
 static const char stop_help[] =
@@ -398,8 +440,8 @@ static bool is_number(const char *text)
 
 static bool is_text_key(const char *key)
 {
-	static const char *const keys[] = {"name",    "standby_state", "state",	    "release",
-					   "program", "last_upgrade",  "last_death"};
+	static const char *const keys[] = {"name",    "liveupdate", "standby_state", "state",
+					   "release", "program",    "last_upgrade",  "last_death"};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (!strcmp(key, keys[i]))

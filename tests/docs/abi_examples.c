@@ -720,6 +720,11 @@ static void more_messages(void)
 		     "cached\0-p80"};
 	struct {
 		struct kho_abi_msg head;
+		struct kho_abi_msg_preserve body;
+	} preserve = {{KHO_ABI_MSG_MAGIC, KHO_MSG_CTL_PRESERVE, BODY(preserve)},
+		      {.flags = KHO_PRESERVE_CANCEL}};
+	struct {
+		struct kho_abi_msg head;
 		struct kho_abi_msg_result body;
 		char text[12];
 	} result = {{KHO_ABI_MSG_MAGIC, KHO_MSG_UPGRADED, BODY(result)},
@@ -734,6 +739,7 @@ static void more_messages(void)
 
 	hexdump("msg-fds", &fds, sizeof(fds));
 	hexdump("msg-upgrade", &upgrade, sizeof(upgrade));
+	hexdump("msg-preserve", &preserve, sizeof(preserve));
 	hexdump("msg-result", &result, sizeof(result));
 	static const struct {
 		struct kho_abi_msg head;

@@ -334,6 +334,7 @@ def check_messages(doc):
     expect("CTL_UPGRADE", struct.unpack_from("<4sHH7I", data),
            (b"KHO1", 64, len(data) - 8, 30000, 0, 0, 0, 4, 0, 500))
     expect("CTL_UPGRADE's argv", data[36:].split(b"\0"), [b"cached", b"-p80", b""])
+    expect("CTL_PRESERVE", struct.unpack("<4sHHII", image(doc["msg-preserve"])), (b"KHO1", 69, 8, 1, 0))
     data = image(doc["msg-result"])
     expect("UPGRADED", struct.unpack_from("<4sHHiI", data), (b"KHO1", 35, len(data) - 8, -110, 2))
     expect("UPGRADED's text", data[16:], b"time is over")
