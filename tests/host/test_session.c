@@ -349,7 +349,7 @@ static void every_kind_has_its_handler(void **state)
 	assert_string_equal(kind_of(session, 5), "fd-listen-v1");
 	assert_string_equal(kind_of(session, 6), "fd-eventfd-v1");
 	assert_string_equal(kind_of(session, 7), "fd-timerfd-v1");
-	assert_string_equal(kind_of(session, 8), "fd-memfd-v1");
+	assert_string_equal(kind_of(session, 8), "fd-memory-v1");
 	assert_string_equal(kind_of(session, 9), "fd-file-v1");
 	fd = epoll_create1(0);
 	assert_int_equal(luo_session_preserve_fd(session, fd, 10), -EOPNOTSUPP);
