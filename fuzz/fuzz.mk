@@ -11,7 +11,7 @@
 
 FUZZ_NAMES := root tree
 FUZZ_NAMES += vmalloc
-FUZZ_NAMES += block luo block_types
+FUZZ_NAMES += block luo block_types sparse_memfd
 FUZZ_NAMES += slab
 FUZZ_NAMES += array
 FUZZ_NAMES += compat note kernel_info
