@@ -3,7 +3,7 @@
 # make              library, kho(1) and the example
 # make check        the tests; SAN=address,undefined or SAN=thread to sanitize
 # make bench-NAME   one benchmark: build/bench/NAME.json
-# make install      PREFIX=/usr/local DESTDIR=
+# make install      PREFIX=/usr/local DESTDIR=, and what packaging/install.mk lists
 # O=DIR             build elsewhere than in build/
 #
 # Each directory adds its own programs in DIR/DIR.mk. Keep this file short.
@@ -16,17 +16,19 @@ CC := gcc
 endif
 CFLAGS ?= -O2 -g
 SAN ?=
+# Packages are built by compilers that were not tried.
+WERROR ?= -Werror
 # Of the next release; SONAME counts incompatible changes of the programming interface.
 KHO_VERSION := 0.1.0
 KHO_SONAME := libkho.so.0
 
 KHO_WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla \
-	$(if $(SAN),,-Wframe-larger-than=1024) -Wno-unused-parameter -Werror
+	$(if $(SAN),,-Wframe-larger-than=1024) -Wno-unused-parameter $(WERROR)
 KHO_CFLAGS := -std=gnu11 -D_GNU_SOURCE -fno-strict-aliasing -fvisibility=hidden -fPIC -MMD -MP -pthread \
-	$(KHO_WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+	$(CPPFLAGS) $(KHO_WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 KHO_INC := -Iinclude
 KHO_CORE_INC := $(KHO_INC) -Ihost/env -Icore
-KHO_LDFLAGS := -pthread $(if $(SAN),-fsanitize=$(SAN))
+KHO_LDFLAGS := -pthread $(LDFLAGS) $(if $(SAN),-fsanitize=$(SAN))
 KHO_LDLIBS := -lfdt
 
 include core/core.mk
@@ -59,34 +61,19 @@ $(SHLIB): $(CORE_OBJS) $(HOST_OBJS) host/libkho.map
 		$(KHO_LDFLAGS) -o $@ $(CORE_OBJS) $(HOST_OBJS) $(KHO_LDLIBS)
 
 # bench/load.mk names the client library that its neighbours link.
-PARTS := $(wildcard linux/vm/vm.mk tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk) \
+PARTS := $(wildcard packaging/install.mk linux/vm/vm.mk tool/tool.mk examples/cached/cached.mk tests/tests.mk tests/*/*.mk fuzz/fuzz.mk) \
 	bench/load.mk $(filter-out bench/load.mk,$(wildcard bench/*.mk))
 include $(PARTS)
 
 # The check-NAME targets of all parts, but those that take long; and their programs.
-CHECKS := $(filter-out check-full% check-build check-pymemcache check-kill check-corrupt check-mutate,$(sort \
+CHECKS := $(filter-out check-full% check-build check-package check-pymemcache check-kill check-corrupt check-mutate,$(sort \
 	$(shell sed -n 's/^\(check-[a-z0-9-]*\):.*/\1/p' $(PARTS) /dev/null)))
 .PHONY: check check-build
 check: $(CHECKS)
 check-build: $(foreach v,$(filter TEST_% LIFE_BINS TESTS,$(.VARIABLES)),$(filter $(O)/%,$($(v))))
 
-.PHONY: all clean install format check-format
+.PHONY: all clean format check-format
 all: $(LIB) $(SHLIB) $(ALL)
-
-INSTALL_DIR = $(DESTDIR)$(PREFIX)
-install: all
-	install -d $(addprefix $(INSTALL_DIR)/,bin include/kho/abi include/kho/core lib/pkgconfig)
-	install -m 644 include/kho/*.h $(INSTALL_DIR)/include/kho
-	install -m 644 include/kho/abi/*.h $(INSTALL_DIR)/include/kho/abi
-	install -m 644 include/kho/core/*.h $(INSTALL_DIR)/include/kho/core
-	install -m 644 $(LIB) $(INSTALL_DIR)/lib
-	install -m 755 $(SHLIB) $(INSTALL_DIR)/lib/$(KHO_SONAME)
-	ln -sf $(KHO_SONAME) $(INSTALL_DIR)/lib/libkho.so
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(KHO_VERSION)|' host/libkho.pc.in \
-		> $(INSTALL_DIR)/lib/pkgconfig/libkho.pc
-	test ! -x $(O)/kho || install -m 755 $(O)/kho $(INSTALL_DIR)/bin
-	for page in docs/man/*.[0-9]; do \
-		install -D -m 644 -t $(INSTALL_DIR)/share/man/man$${page##*.} $$page || exit 1; done
 
 clean:
 	rm -rf $(O)

@@ -82,21 +82,20 @@ khoc_inline u64 get_at(const struct khoc_array *array, u64 index, unsigned int s
 
 	if (unlikely(!root || level > KHO_ABI_ARRAY_LEVEL_MAX))
 		return 0;
-	for (;;) {
+	for (; level; level--) {
 		node = array_node_at(array->mem, pa, level, shift);
-		if (unlikely(!node))
-			return 0;
-		if (!level--)
-			break;
-		at = array_route(node, index, shift);
+		at = likely(node) ? array_route(node, index, shift) : -1;
 		if (unlikely(at < 0))
 			return 0;
 		pa = khoc_load_acquire(array_values(node) + at);
 		off = index - ((const u64 *)array_keys(node, ARRAY_WIDTH_INNER, shift))[at];
 		/* A leaf without keys mostly begins at its separator: do not wait for its head. */
-		if (!level && off < array_cap(0, shift) && array->mem->linear)
+		if (level == 1 && off < array_cap(0, shift) && array->mem->linear)
 			khoc_prefetch((char *)array->mem->linear + pa + sizeof(*node) + 8 * off);
 	}
+	node = array_node_at(array->mem, pa, 0, shift);
+	if (unlikely(!node))
+		return 0;
 	word = array_leaf_word(node, index, shift);
 	return word ? khoc_load_acquire(word) : 0;
 }

@@ -124,22 +124,21 @@ khoc_inline unsigned int array_rank(const void *keys, unsigned int nr, u64 delta
 }
 
 /*
- * The rank of a key in an inner node. Of leaves that are alike the separators are evenly spaced, so
- * node->base says where to look first: at (key - first) >> high 32 bits, times low 32 bits, >> 32.
- * It may say anything: what is found there is looked at.
+ * Which of an inner node's sorted separators, of which there is one at least, a key is likely to belong to.
+ * Of leaves that are alike they are evenly spaced, so node->base says where to look first: at
+ * (key - first) >> high 32 bits, times low 32 bits, >> 32. It may say anything: what is found is looked at.
  */
-khoc_inline unsigned int array_rank_inner(const array_node *node, const u64 *keys, u64 key)
+khoc_inline unsigned int array_guess(const array_node *node, const u64 *keys, u64 key)
 {
-	unsigned int nr = node->nr_sorted;
-	u64 hint = node->base, at;
+	u64 hint = node->base, last = node->nr_sorted - 1U;
+	u64 at = ((key - keys[0]) >> (hint >> 32 & 63)) * (hint & 0xffffffff) >> 32;
 
-	if (likely(nr && key >= keys[0])) {
-		at = ((key - keys[0]) >> (hint >> 32 & 63)) * (hint & 0xffffffff) >> 32;
-		at = at < nr ? at : nr - 1;
-		if (keys[at] <= key && (at + 1 == nr || key < keys[at + 1]))
-			return (unsigned int)at + 1;
-	}
-	return array_rank_of(keys, nr, key, ARRAY_WIDTH_INNER);
+	return (unsigned int)(at < last ? at : last);
+}
+
+khoc_inline bool array_guess_ok(const u64 *keys, unsigned int nr, unsigned int at, u64 key)
+{
+	return keys[at] <= key && (at + 1 == nr || key < keys[at + 1]);
 }
 
 /* Are the head's numbers those of a node of this level? What is read below stays in the page then. */
@@ -149,12 +148,16 @@ khoc_inline bool array_head_ok(const array_node *node, unsigned int level, unsig
 
 	if (unlikely(node->level != level))
 		return false;
-	if (!width)
-		return !level && !used && !sorted;
-	if (unlikely(width != 8 && (level || (width != 2 && width != 4))))
+	if (level) {
+		if (unlikely(width != ARRAY_WIDTH_INNER))
+			return false;
+	} else if (!width) {
+		return !(used | sorted);
+	} else if (unlikely(width != 2 && width != 4 && width != 8)) {
 		return false;
-	return sorted <= used && used <= array_cap(width, shift) &&
-	       used - sorted <= KHO_ABI_ARRAY_TAIL;
+	}
+	/* If fewer are used than sorted, the difference is a large number. */
+	return used - sorted <= KHO_ABI_ARRAY_TAIL && used <= array_cap(width, shift);
 }
 
 /* A node's address: aligned, in the image, not page 0? */
@@ -171,11 +174,13 @@ khoc_inline int array_pa_fault(const struct khoc_mem *mem, kho_pa_t pa, unsigned
 khoc_inline array_node *array_node_at(const struct khoc_mem *mem, kho_pa_t pa, unsigned int level,
 				      unsigned int shift)
 {
+	u64 page = 1ULL << shift;
 	array_node *node;
 
-	if (unlikely(array_pa_fault(mem, pa, shift)))
+	if (unlikely(pa & (page - 1) || !pa || pa >= (khoc_load(&mem->size) & -page)))
 		return NULL;
-	node = khoc_map(mem, pa, 1UL << shift);
+	node = mem->linear ? (array_node *)((char *)mem->linear + pa)
+			   : mem->ops->map(mem->ctx, pa, page);
 	return likely(node && array_head_ok(node, level, shift)) ? node : NULL;
 }
 
@@ -197,45 +202,40 @@ khoc_inline unsigned int array_root_level(u64 root)
 	return root & KHO_ABI_ARRAY_LEVEL_MASK;
 }
 
-/* The word of the greatest separator of at most @key that is not dead. Return: its number, or -1: none. */
+/* As array_route(), of any node. */
+int array_route_any_(const array_node *node, u64 key, unsigned int shift);
+
+/*
+ * The word of the greatest separator of at most @key that is not dead. Return: its number, or -1: none.
+ * Of most nodes all separators are sorted, and the hint says which it is.
+ */
 khoc_inline int array_route(const array_node *node, u64 key, unsigned int shift)
 {
 	const u64 *keys = array_keys(node, ARRAY_WIDTH_INNER, shift);
-	const u64 *values = array_values(node);
-	unsigned int sorted = node->nr_sorted, used = node->nr_used;
-	int found = (int)array_rank_inner(node, keys, key) - 1;
+	unsigned int nr = node->nr_sorted, at;
 
-	while (found >= 0 && unlikely(!values[found]))
-		found--;
-	for (unsigned int i = sorted; i < used; i++)
-		if (values[i] && keys[i] <= key && (found < 0 || keys[i] > keys[found]))
-			found = (int)i;
-	return found;
+	if (likely(nr && nr == node->nr_used)) {
+		at = array_guess(node, keys, key);
+		if (likely(array_guess_ok(keys, nr, at, key) && array_values(node)[at]))
+			return (int)at;
+	}
+	return array_route_any_(node, key, shift);
 }
 
 /* The first separator above @key that is not dead. Return: its number, or -1: none. */
 int array_route_above_(const array_node *node, u64 key, unsigned int shift);
 
+/* As array_leaf_word(), of a leaf with keys. */
+u64 *array_leaf_find_(array_node *leaf, u64 index, unsigned int shift);
+
 /* The word of an index in its leaf, dead or not. Return: NULL if it has none. */
 khoc_inline u64 *array_leaf_word(array_node *leaf, u64 index, unsigned int shift)
 {
-	unsigned int width = leaf->width, sorted = leaf->nr_sorted, used = leaf->nr_used, rank;
 	u64 delta = index - leaf->base;
-	u64 *values = array_values(leaf);
-	const void *keys;
 
-	if (likely(!width))
-		return delta < array_cap(0, shift) ? values + delta : NULL;
-	if (unlikely(index < leaf->base || delta > array_delta_max(width)))
-		return NULL;
-	keys = array_keys(leaf, width, shift);
-	rank = array_rank(keys, sorted, delta, width);
-	if (rank && array_key(keys, rank - 1, width) == delta)
-		return values + rank - 1;
-	for (unsigned int i = sorted; i < used; i++)
-		if (array_key(keys, i, width) == delta)
-			return values + i;
-	return NULL;
+	if (unlikely(leaf->width))
+		return array_leaf_find_(leaf, index, shift);
+	return delta < array_cap(0, shift) ? array_values(leaf) + delta : NULL;
 }
 
 /**

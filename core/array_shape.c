@@ -142,7 +142,7 @@ static void node_form(const struct khoc_array *array, unsigned int level, const 
 	form->base = from;
 }
 
-/* See array_rank_inner(). */
+/* See array_guess(). */
 static u64 inner_hint(const u64 *keys, unsigned int nr)
 {
 	u64 span = nr > 1 ? keys[nr - 1] - keys[0] : 0, factor;

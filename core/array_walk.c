@@ -6,6 +6,49 @@
  */
 #include "array_node.h"
 
+/* The rank of a key in an inner node. */
+static unsigned int rank_inner(const array_node *node, const u64 *keys, u64 key)
+{
+	unsigned int nr = node->nr_sorted, at = nr ? array_guess(node, keys, key) : 0;
+
+	if (nr && array_guess_ok(keys, nr, at, key))
+		return at + 1;
+	return array_rank_of(keys, nr, key, ARRAY_WIDTH_INNER);
+}
+
+int array_route_any_(const array_node *node, u64 key, unsigned int shift)
+{
+	const u64 *keys = array_keys(node, ARRAY_WIDTH_INNER, shift);
+	const u64 *values = array_values(node);
+	unsigned int sorted = node->nr_sorted, used = node->nr_used;
+	int found = (int)rank_inner(node, keys, key) - 1;
+
+	while (found >= 0 && unlikely(!values[found]))
+		found--;
+	for (unsigned int i = sorted; i < used; i++)
+		if (values[i] && keys[i] <= key && (found < 0 || keys[i] > keys[found]))
+			found = (int)i;
+	return found;
+}
+
+u64 *array_leaf_find_(array_node *leaf, u64 index, unsigned int shift)
+{
+	unsigned int width = leaf->width, sorted = leaf->nr_sorted, used = leaf->nr_used, rank;
+	const void *keys = array_keys(leaf, width, shift);
+	u64 delta = index - leaf->base;
+	u64 *values = array_values(leaf);
+
+	if (unlikely(index < leaf->base || delta > array_delta_max(width)))
+		return NULL;
+	rank = array_rank(keys, sorted, delta, width);
+	if (rank && array_key(keys, rank - 1, width) == delta)
+		return values + rank - 1;
+	for (unsigned int i = sorted; i < used; i++)
+		if (array_key(keys, i, width) == delta)
+			return values + i;
+	return NULL;
+}
+
 int array_route_above_(const array_node *node, u64 key, unsigned int shift)
 {
 	const u64 *keys = array_keys(node, ARRAY_WIDTH_INNER, shift);

@@ -52,6 +52,9 @@ static const char *const structure_texts[KHOC_S_MAX] = {
 	[KHOC_S_ARRAY] = "array",
 	[KHOC_S_ARRAY_NODE] = "array node",
 	[KHOC_S_SCRATCH] = "scratch table",
+	[KHOC_S_KERNEL_INFO] = "kernel_info",
+	[KHOC_S_FORMATS] = "list of formats",
+	[KHOC_S_TYPES] = "block types",
 };
 
 const char *khoc_fault_text(int fault)

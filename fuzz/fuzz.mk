@@ -11,13 +11,15 @@
 
 FUZZ_NAMES := root tree
 FUZZ_NAMES += vmalloc
-FUZZ_NAMES += block luo
+FUZZ_NAMES += block luo block_types sparse_memfd
 FUZZ_NAMES += slab
 FUZZ_NAMES += array
-FUZZ_NAMES += compat note
+FUZZ_NAMES += compat note kernel_info
 FUZZ_NAMES += arena
+FUZZ_NAMES += session
 FUZZ_NAMES += proto
 FUZZ_NAMES += array_ops tree_ops heap_ops page_ops fdtable
+FUZZ_NAMES += dump
 FUZZ_NAMES += message environ control peers status
 
 # What a target needs besides the library.
@@ -29,6 +31,9 @@ FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn
 FUZZ_INC_control := -Itool
 FUZZ_SRCS_status := tool/control.c tool/output.c
 FUZZ_INC_status := -Itool
+FUZZ_SRCS_dump := $(filter-out %/find.c %/inspect.c %/check_formats.c,$(INSPECT_SRCS:%=tool/inspect/%)) tool/output.c
+FUZZ_INC_dump := -Itool -Itool/inspect -Itests/host
+FUZZ_LD_dump := -Wl,--wrap=complain
 FUZZ_LD_status := -Wl,--wrap=complain
 FUZZ_WRAP_peers := usleep sched_yield getpid syscall _exit poll pthread_create \
 	$(foreach f,now_us now_ms left_ms life_given_up life_begin life_settle life_mapped arena_own arena_map \

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < nr; i++) {
 		const struct kho_abi_format *f = &formats[i].format;
 
-		FACT(formats[i].type >= 1 && formats[i].type <= 3);
+		FACT(formats[i].type >= 1 && formats[i].type <= KHO_ABI_NOTE_KERNEL);
 		FACT(*f->name && memchr(f->name, 0, sizeof(f->name)));
 		FACT(f->reads_min <= f->reads_max && f->writes_min <= f->writes);
 	}

@@ -215,6 +215,62 @@ static void elfs(const char *dir)
 	elf(dir, "large", KHO_ABI_NOTE_FORMATS, 4, 0xffffffff);
 }
 
+/* ---- kernels' lists ---------------------------------------------------------- */
+
+/* A bzImage whose kernel_info is at 0x440, with another chunk before ours; then our list alone. */
+static void kernel(const char *dir, const char *name, const struct khoc_kernel_formats *list)
+{
+	static u8 image[4096];
+	u8 *info = image + 0x440, *chunk = info + 16 + 12;
+	const u32 size = list->nr * (u32)sizeof(struct kho_abi_format);
+	const struct kho_abi_kernel_info head = {KHO_ABI_KERNEL_INFO_MAGIC, 16,
+						 16 + 12 + 8 + 16 + size};
+	const struct kho_abi_kernel_chunk other = {0x44434241, 12};
+	const struct kho_abi_kernel_chunk ours = {KHO_ABI_KERNEL_CHUNK_MAGIC, 8 + 16 + size};
+	const struct kho_abi_note note = {4, size, KHO_ABI_NOTE_KERNEL, KHO_ABI_NOTE_OWNER};
+	const u32 magic = KHO_ABI_BOOT_MAGIC, version = KHO_ABI_BOOT_VERSION_INFO, offset = 0x40;
+	char alone[32];
+
+	memset(image, 0, sizeof(image));
+	image[KHO_ABI_BOOT_SETUP_SECTS] = 1;
+	memcpy(image + KHO_ABI_BOOT_MAGIC_AT, &magic, 4);
+	memcpy(image + KHO_ABI_BOOT_VERSION, &version, 2);
+	memcpy(image + KHO_ABI_BOOT_INFO_OFFSET, &offset, 4);
+	memcpy(info, &head, sizeof(head));
+	memcpy(info + 16, &other, sizeof(other));
+	memcpy(chunk, &ours, sizeof(ours));
+	memcpy(chunk + 8, &note, sizeof(note));
+	memcpy(chunk + 8 + 16, list->records, size);
+	write_file(dir, "kernel_info", name, image, 0x440 + head.size_total);
+	snprintf(alone, sizeof(alone), "%s-alone", name);
+	write_file(dir, "kernel_info", alone, chunk + 8, 16 + size);
+	snprintf(alone, sizeof(alone), "%s-cut", name);
+	write_file(dir, "kernel_info", alone, image, 0x440 + head.size_total - 9);
+}
+
+static void kernels(const char *dir)
+{
+	struct kho_abi_format records[KHO_ABI_KERNEL_FORMATS_MAX] = {
+		{"hints", 1, 3, 3, 2, KHO_ABI_FORMAT_OPTIONAL},
+		{"kho", 4, 4, 4, 0, 0},
+		{"slab", 2, 2, 1, 0, KHO_ABI_FORMAT_PART},
+	};
+	struct khoc_kernel_formats list = {(const char *)records, 3};
+
+	kernel(dir, "linux", khoc_kernel_linux());
+	kernel(dir, "flags", &list);
+	records[2].name[0] = 'a';
+	kernel(dir, "unsorted", &list);
+	for (list.nr = 3; list.nr < KHO_ABI_KERNEL_FORMATS_MAX; list.nr++) {
+		struct kho_abi_format *f = &records[list.nr];
+
+		snprintf(f->name, sizeof(f->name), "p%02u", list.nr);
+		f->reads_min = f->reads_max = f->writes = list.nr;
+	}
+	strcpy(records[2].name, "luo");
+	kernel(dir, "many", &list);
+}
+
 /* ---- chains of chunks --------------------------------------------------- */
 
 static void dump_chain(struct maker *m, const struct kho_abi_vmalloc *desc, const char *dir,
@@ -600,6 +656,7 @@ int main(int argc, char **argv)
 	tree_of_4k(argv[1]);
 	compats(argv[1]);
 	elfs(argv[1]);
+	kernels(argv[1]);
 	chain_of(argv[1], 6, 17, 0, "three");
 	chain_of(argv[1], 6, 7, 3, "full");
 	chain_of(argv[1], 7, 31, 2, "order");

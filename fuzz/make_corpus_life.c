@@ -340,7 +340,7 @@ static void peer_word(unsigned int type)
 /* HELLO with what the library itself reads and writes: it is not refused. */
 static struct body library_hello(unsigned int type)
 {
-#define FORMAT(name, min, max, writes) {name, min, max, writes, 0, 0},
+#define FORMAT(name, min, max, writes, flags) {name, min, max, writes, 0, flags},
 	static const struct kho_abi_format all[] = {KHO_ABI_LIBRARY_FORMATS(FORMAT)};
 	struct body body = hello_body(type);
 

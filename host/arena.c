@@ -20,6 +20,7 @@
 #include "node.h"
 #include "page.h"
 #include "preserve.h"
+#include "sessions.h"
 #include "subtree.h"
 #include "vmalloc.h"
 
@@ -221,6 +222,7 @@ void kho_arena_disown_(void)
 	kho_arena_.writer = false;
 	prepared = false;
 	kho_migrate_forget_();
+	kho_sessions_stale_();
 	kho_parts_forget_();
 	kho_vmalloc_forget_();
 	kho_heap_destroy_();
@@ -236,6 +238,7 @@ void kho_arena_unmap_(void)
 	if (!a->mapped)
 		return;
 	kho_arena_disown_();
+	kho_sessions_drop_();
 	munmap(a->base, a->size);
 	if (a->fd >= 0)
 		close(a->fd);

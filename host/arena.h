@@ -16,6 +16,7 @@
  *	slab.c, cache.c, large.c, heap.c, publish.c	the heap and its named caches
  *	subtree.c	the root FDT, subtrees, named roots
  *	array.c		sparse arrays
+ *	session*.c, handlers*.c, hash.c	sessions of files: see sessions.h
  *	owner.c		the lock, its keeper thread's robust list, PF_EXITING
  *	fdtable.c	preserved fds
  *	quiesce.c	workers

@@ -14,6 +14,7 @@
 
 #include "fdtable.h"
 #include "life.h"
+#include "systemd.h"
 
 #define LISTEN_MAX 1024
 #define EXEC_FDS_MAX (1u << 20)
@@ -217,7 +218,8 @@ int kho_environ_read_(struct kho_environ *env)
 		return kho_fail_(-EINVAL, KHO_ENV_SUPERVISOR " is longer than a socket's path");
 	if (path)
 		strcpy(env->supervisor, path);
-	return 0;
+	/* kho run is closer to us than whoever started it. */
+	return path || env->server >= 0 || env->channel >= 0 ? 0 : kho_systemd_read_(env);
 }
 
 static int take_exec_fd(const struct kho_environ *env, const struct kho_abi_exec_fd *rec)
@@ -262,5 +264,5 @@ int kho_environ_take_fds_(const struct kho_environ *env)
 		r = kho_fdtable_add_(KHO_FD_LISTEN + i, env->listen_first + i);
 	if (!r && env->exec_fds >= 0)
 		r = take_exec_fds(env);
-	return r;
+	return r ?: kho_systemd_take_fds_();
 }

@@ -22,6 +22,7 @@
 #include "courier.h"
 #include "fdtable.h"
 #include "life.h"
+#include "sessions.h"
 
 #define NO_SLOT 0xffffffffu
 
@@ -521,7 +522,7 @@ int kho_fd_next(unsigned int *pos, __u64 *token)
 		return forked();
 	pthread_mutex_lock(&table.lock);
 	for (; *pos < table.nr_slots && fd < 0; ++*pos) {
-		if (table.slots[*pos].fd < 0)
+		if (table.slots[*pos].fd < 0 || kho_is_session_token_(table.slots[*pos].token))
 			continue;
 		fd = table.slots[*pos].fd;
 		*token = table.slots[*pos].token;

@@ -12,6 +12,7 @@
 #include "life.h"
 #include "migrate.h"
 #include "note.h"
+#include "sessions.h"
 #include "subtree.h"
 
 /* From the one list of the library's formats. */
@@ -32,9 +33,11 @@ static bool is_own(const char *name)
 
 int kho_formats_valid_(const struct kho_config *config)
 {
-	if (config->nr_formats > KHO_ABI_FORMATS_MAX - NR_OWN)
+	size_t max = KHO_ABI_FORMATS_MAX - NR_OWN - kho_handlers_nr_formats_();
+
+	if (config->nr_formats > max)
 		return kho_fail_(-EINVAL, "%u formats, at most %zu are possible",
-				 config->nr_formats, KHO_ABI_FORMATS_MAX - NR_OWN);
+				 config->nr_formats, max);
 	for (unsigned int i = 0; i < config->nr_formats; i++) {
 		const struct kho_format *f = &config->formats[i];
 
@@ -80,6 +83,8 @@ void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_format *
 	for (unsigned int i = 0; i < config->nr_formats; i++)
 		put(&formats[NR_OWN + i], &config->formats[i]);
 	hello->nr_formats = NR_OWN + config->nr_formats;
+	hello->nr_formats += kho_handlers_formats_(&formats[hello->nr_formats],
+						   KHO_ABI_FORMATS_MAX - hello->nr_formats);
 }
 
 static const struct kho_abi_format *find(const struct kho_abi_format *list, unsigned int nr,
@@ -217,7 +222,7 @@ int kho_formats_parts_(const struct kho_abi_format *theirs, unsigned int nr)
 {
 	struct readers readers = {theirs, nr};
 
-	return kho_root_parts_(check_part, &readers);
+	return kho_root_parts_(check_part, &readers) ?: kho_sessions_readable_(theirs, nr);
 }
 
 int kho_formats_check_(const struct kho_abi_msg_hello *theirs)
@@ -258,6 +263,7 @@ void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs)
 	}
 	for (size_t i = 0; i < NR_OWN; i++)
 		may_use[i] = reads(find(readers, theirs->nr_formats, own[i].name), own[i].writes);
+	kho_handlers_welcome_(readers, theirs->nr_formats);
 	negotiated = true;
 }
 

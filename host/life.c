@@ -15,6 +15,8 @@
 #include "migrate.h"
 #include "owner.h"
 #include "proc.h"
+#include "sessions.h"
+#include "systemd.h"
 
 #define HEALTHY_SEND_MS 1000
 #define RETIRE_MS 1000 /* the predecessor, when it was told that we are healthy */
@@ -129,6 +131,7 @@ void kho_life_settle_(void)
 	if (kho_migrate_recover_())
 		fprintf(stderr, "libkho: %s: a migration that failed is not undone yet: %s\n",
 			kho_life_.name, kho_error());
+	kho_sessions_settle_(); /* what cannot be read is told to whoever uses sessions */
 }
 
 /* ---- kho_start() ------------------------------------------------------------ */
@@ -234,6 +237,8 @@ static int start_owner(const struct kho_environ *env)
 	/* Once mapped, it goes with the arena. */
 	if (r < 0 && env->arena < 0 && !kho_arena_.mapped)
 		close(fd);
+	if (r >= 0)
+		kho_systemd_attach_();
 	return r;
 }
 
@@ -244,6 +249,7 @@ static void undo_start(void)
 	kho_owner_close_();
 	if (kho_arena_.mapped)
 		kho_arena_unmap_();
+	kho_systemd_forget_();
 	kho_fdtable_clear_();
 	close_fd(kho_life_.server);
 	close_fd(kho_life_.channel);
@@ -313,6 +319,7 @@ int kho_ready(void)
 		return r;
 	kho_life_.ready = true;
 	kho_keeper_kick_();
+	kho_systemd_tell_("READY=1");
 	return 0;
 }
 
@@ -357,6 +364,7 @@ int kho_alive(void)
 
 	if (kho_forked_())
 		return forked();
+	kho_systemd_alive_();
 	pthread_mutex_lock(&kho_life_.lock);
 	r = kho_life_.channel >= 0;
 	/* If the channel is full, the predecessor has signs enough to read. */
@@ -375,6 +383,7 @@ int kho_close(void)
 	/* Not in the middle of a hand-over; and before the keeper dies, which would be a crash. */
 	pthread_mutex_lock(&kho_life_.busy);
 	kho_life_.closing = true;
+	kho_systemd_tell_("STOPPING=1");
 	if (kho_life_.phase == KHO_PHASE_OWNER) {
 		kho_arena_disown_();
 		kho_arena_set_state_(KHO_ABI_STATE_STOPPED);

@@ -105,7 +105,7 @@ static __s64 read_note(struct notes *n, __u64 at, __u64 end, __u64 pad)
 				 (unsigned long long)at, note.name_size, note.size);
 	if (note.name_size == sizeof(note.name) &&
 	    !memcmp(note.name, KHO_ABI_NOTE_OWNER, sizeof(note.name)) &&
-	    note.type >= KHO_ABI_NOTE_FORMATS && note.type <= KHO_ABI_NOTE_BUILT_WITH)
+	    note.type >= KHO_ABI_NOTE_FORMATS && note.type <= KHO_ABI_NOTE_KERNEL)
 		r = take_formats(n, note.type, records, note.size);
 	at = padded(records + note.size, pad);
 	return r ? r : (__s64)(at < end ? at : end);

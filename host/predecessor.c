@@ -28,6 +28,7 @@
 #include "migrate.h"
 #include "owner.h"
 #include "proc.h"
+#include "sessions.h"
 #include "vmalloc.h"
 
 #define READY_MS 60000
@@ -249,7 +250,7 @@ int kho_predecessor_freeze_(struct kho_handover *h)
 	h->frozen = true;
 	if (config->frozen)
 		config->frozen(config->ctx);
-	r = check_new_parts(h);
+	r = kho_sessions_freeze_() ?: check_new_parts(h);
 	if (r)
 		return r;
 	/* Only for a successor that could not read what is there: its clients wait for it. */
@@ -448,6 +449,7 @@ static void roll_back(struct kho_handover *h)
 		lost(h, "its contents");
 	if (kho_life_begin_(kho_arena_generation_() + 1))
 		lost(h, "its header");
+	kho_sessions_unfreeze_();
 	if (config->thaw)
 		config->thaw(config->ctx, KHO_THAW_ROLLED_BACK);
 	kho_quiesce_thaw_(KHO_THAW_ROLLED_BACK);
@@ -464,6 +466,7 @@ static void cancel(struct kho_handover *h)
 		/* Roots of another version: what was read before is as stale as after a roll-back. */
 		enum kho_thaw why = h->migrated ? KHO_THAW_ROLLED_BACK : KHO_THAW_CANCELLED;
 
+		kho_sessions_unfreeze_();
 		if (config->thaw)
 			config->thaw(config->ctx, why);
 		kho_quiesce_thaw_(why);

@@ -14,6 +14,7 @@
 #include <kho/abi/block.h>
 #include <kho/abi/format.h>
 #include <kho/abi/migration.h>
+#include <kho/abi/session.h>
 #include <kho/abi/vmalloc.h>
 
 #include "arena.h"
@@ -321,6 +322,7 @@ int kho_part_list_(enum kho_part part)
 	static const char *const names[] = {
 		[KHO_PART_ARRAY] = KHO_ABI_ARRAY_COMPATIBLE,
 		[KHO_PART_BLOCK] = KHO_ABI_BLOCK_COMPATIBLE,
+		[KHO_PART_SESSION] = KHO_ABI_SESSION_COMPATIBLE,
 		[KHO_PART_VMALLOC] = KHO_ABI_VMALLOC_COMPATIBLE,
 	};
 	int rc = kho_root_part_(names[part]);

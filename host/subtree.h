@@ -25,7 +25,7 @@ int kho_root_check_(void);
 int kho_root_part_(const char *part);
 
 /* Structures of ours that not every arena has. */
-enum kho_part { KHO_PART_ARRAY, KHO_PART_BLOCK, KHO_PART_VMALLOC };
+enum kho_part { KHO_PART_ARRAY, KHO_PART_BLOCK, KHO_PART_SESSION, KHO_PART_VMALLOC };
 
 extern unsigned int kho_parts_listed_; /* by 1 << enum kho_part: those that are known to be said */
 

@@ -18,6 +18,7 @@
 #include "life.h"
 #include "owner.h"
 #include "proc.h"
+#include "sessions.h"
 
 #define SEND_MS 2000
 #define LOOK_OUT_US 500
@@ -68,7 +69,7 @@ static int take_fds(bool tell)
 		if (r)
 			return r;
 		incoming.fds[i] = -1;
-		if (tell && config->fd)
+		if (tell && config->fd && !kho_is_session_token_(tokens[i]))
 			config->fd(config->ctx, tokens[i], fd);
 	}
 	return 0;
@@ -85,7 +86,7 @@ static int lose_fds(bool tell)
 
 		if (fd < 0)
 			continue; /* came and went before it could be sent */
-		if (tell && config->fd)
+		if (tell && config->fd && !kho_is_session_token_(tokens[i]))
 			config->fd(config->ctx, tokens[i], -1);
 		close(fd);
 	}

@@ -17,6 +17,11 @@ static const struct command {
 	{"upgrade", cmd_upgrade, "replace a running server by a new program"},
 	{"stop", cmd_stop, "stop a server and its supervisor"},
 	{"status", cmd_status, "show one server, or all"},
+	{"inspect", cmd_inspect, "show what a process, an arena or a memory dump hands over"},
+	{"map", cmd_map, "draw it"},
+	{"diff", cmd_diff, "show what differs between two of them"},
+	{"verify", cmd_verify, "find all that is wrong with it"},
+	{"check", cmd_check, "would one program or kernel take what another hands over?"},
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -9,6 +9,7 @@
  *	run.c		kho run: options; supervisor.c, servers.c, upgrades.c: its event loop
  *	spawn.c		starts a server
  *	control.c	kho upgrade, stop, status: the other end of the control socket
+ *	inspect/	kho inspect, map, diff, verify, check: see inspect/source.h and inspect/model.h
  */
 #ifndef KHO_TOOL_H
 #define KHO_TOOL_H
@@ -29,6 +30,11 @@ int cmd_run(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_map(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 
 /* ---- options.c ---- */
 

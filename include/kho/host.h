@@ -195,6 +195,8 @@ int kho_healthy(void);
  * and only if every thread that matters has made progress since the last call. Without the flag
  * the first call begins the watch.
  *
+ * Under a service manager with a watchdog (WatchdogSec=) this is what it hears; then for as long as we run.
+ *
  * Return: 1: a predecessor may still take the arena back; 0: not any more, or there is none.
  */
 int kho_alive(void);
@@ -448,11 +450,16 @@ int kho_fd_close(__u64 token);
 /* The fd of a token: inherited, or preserved here. Return: the fd, or -ENOENT. */
 int kho_fd_get(__u64 token);
 
-/* Go through all tokens in no particular order. @pos: 0 at first. Return: the fd, or -ENOENT after the last. */
+/*
+ * Go through all tokens in no particular order, but those of sessions (<kho/session.h>), which are not told
+ * to kho_config.fd either. @pos: 0 at first. Return: the fd, or -ENOENT after the last.
+ */
 int kho_fd_next(unsigned int *pos, __u64 *token);
 
 /* Tokens of listening sockets that kho run holds (--listen): KHO_FD_LISTEN + 0, 1, … */
 #define KHO_FD_LISTEN 0xffffffff00000000ULL
+/* Tokens from here to KHO_FD_LISTEN are of files in sessions, and the library's. */
+#define KHO_FD_SESSION 0xfffffffe00000000ULL
 
 #pragma GCC visibility pop
 

@@ -19,9 +19,11 @@
 #include <kho/core/arena.h>
 #include <kho/core/array.h>
 #include <kho/core/block.h>
+#include <kho/core/block_types.h>
 #include <kho/core/compat.h>
 #include <kho/core/fdt.h>
 #include <kho/core/image.h>
+#include <kho/core/kernel_info.h>
 #include <kho/core/luo.h>
 #include <kho/core/memfd.h>
 #include <kho/core/metadata.h>
@@ -30,6 +32,7 @@
 #include <kho/core/reserve_mem.h>
 #include <kho/core/root.h>
 #include <kho/core/slab.h>
+#include <kho/core/sparse_memfd.h>
 #include <kho/core/vmalloc.h>
 
 #endif

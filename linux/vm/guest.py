@@ -40,6 +40,13 @@ class Debugger:
 
     def __init__(self, path):
         self.file = connect(path).makefile("rwb", buffering=0)
+        self.left = b""
+
+    def byte(self):
+        if not self.left:
+            self.left = self.file.read(65536)
+        byte, self.left = self.left[:1], self.left[1:]
+        return byte
 
     def ask(self, body):
         self.file.write(b"$%s#%02x" % (body, sum(body) & 0xFF))
@@ -47,17 +54,18 @@ class Debugger:
 
     def answer(self):
         while True:
-            byte = self.file.read(1)
+            byte = self.byte()
             if not byte:
                 raise Failed("the guest has ended")
             if byte == b"$":
                 break
         body = b""
-        while (byte := self.file.read(1)) != b"#":
+        while (byte := self.byte()) != b"#":
             if not byte:
                 raise Failed("the guest has ended")
             body += byte
-        self.file.read(2)
+        self.byte()
+        self.byte()
         self.file.write(b"+")
         return body
 
@@ -74,6 +82,29 @@ class Debugger:
         if not stopped.startswith((b"T05", b"S05")):
             raise Failed(f"stopped with {stopped!r}")
         self.expect_ok(b"z" + place)
+
+    def watch(self, addresses, end, hit):
+        """Run up to @end, and call hit(address, rdi, rsi, rdx) whenever one of @addresses is reached. For a
+        guest with one processor: another would run past a breakpoint that is stepped over."""
+        places = {at: b"1,%x,1" % at for at in (*addresses, end)}
+        for place in places.values():
+            self.expect_ok(b"Z" + place)
+        while True:
+            stopped = self.ask(b"c")
+            if not stopped.startswith((b"T05", b"S05")):
+                raise Failed(f"stopped with {stopped!r}")
+            _, numbers = self.registers()
+            at = numbers[self.RIP]
+            if at == end:
+                break
+            if at not in places:
+                raise Failed(f"stopped at {at:#x}")
+            hit(at, numbers[5], numbers[4], numbers[self.RDX])
+            self.expect_ok(b"z" + places[at])
+            self.ask(b"s")
+            self.expect_ok(b"Z" + places[at])
+        for place in places.values():
+            self.expect_ok(b"z" + place)
 
     def physical(self, on):
         self.expect_ok(b"Qqemu.PhyMemMode:%d" % on)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The Linux host under QEMU. `make vm-check`: linux/vm/check; docs/linux.md.
-VM_TOOLS := $(O)/vm/check-dump $(O)/vm/locate
+VM_TOOLS := $(O)/vm/locate
 $(VM_TOOLS): $(O)/vm/%: linux/vm/%.c linux/vm/vmcore.c linux/vm/vmcore.h $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(filter-out -MMD -MP,$(KHO_CFLAGS)) $(KHO_INC) -o $@ $< linux/vm/vmcore.c $(LIB) \

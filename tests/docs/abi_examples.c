@@ -12,6 +12,7 @@
 
 #include <kho/abi/handover.h>
 #include <kho/abi/migration.h>
+#include <kho/abi/pool.h>
 #include <kho/abi/slab.h>
 #include <kho/slab.h>
 
@@ -448,6 +449,52 @@ static void reserve_mem(void)
 	hexdump("reserve-mem", tiny, fdt_totalsize(tiny));
 }
 
+/* ---- sparsefd-v1 ----------------------------------------------------------------- */
+
+static kho_pa_t memfd_page(void *ctx)
+{
+	return 0x2000;
+}
+
+static void sparse_memfd(void)
+{
+	static const struct khoc_mem_ops ops = {.alloc_page = memfd_page,
+						.publish_page = small_publish};
+	static const struct khoc_mem mem = {
+		.ops = &ops, .linear = memfd_bytes, .size = sizeof(memfd_bytes)};
+	const struct kho_abi_sparse_memfd header = {.pos = 77, .size = 0xa800, .seals = 5};
+	struct khoc_sparse_memfd file;
+	struct khoc_array folios;
+
+	memset(memfd_bytes, 0, sizeof(memfd_bytes));
+	memcpy(memfd_bytes + 0x1000, &header, sizeof(header));
+	need(!khoc_array_init(&folios, &mem, 12, 0x1018), "array");
+	need(!khoc_array_set(&folios, 1, khoc_array_integer(0x20000000)), "folio");
+	need(!khoc_array_set(&folios, 4, khoc_array_integer(0x20200000)), "folio");
+	need(!khoc_sparse_memfd_open(&file, &mem, 12, 0x1000, NULL), "memory file");
+	hexdump("sparse-memfd", memfd_bytes + 0x1000, sizeof(header));
+}
+
+/* ---- types-v1 ----------------------------------------------------------------- */
+
+static void block_types(void)
+{
+	static const struct khoc_mem mem = {
+		.linear = tiny, .size = TINY_SIZE, .node_hi = TINY_SIZE};
+	const struct kho_abi_types blob = {
+		.magic = KHO_ABI_TYPES_MAGIC,
+		.version = KHO_ABI_TYPES_VERSION,
+		.tree = {[KHO_ABI_TYPE_PAGES] = 0x1000, [KHO_ABI_TYPE_STRUCT] = 0x1040},
+	};
+	struct khoc_types types;
+
+	memset(tiny, 0, sizeof(tiny));
+	memcpy(tiny, &blob, sizeof(blob));
+	need(!khoc_types_open(&types, &mem, 6, 0, sizeof(blob), NULL), "types");
+	need(types.has == (1 << 2 | 1 << 6), "types");
+	hexdump("block-types", tiny, sizeof(blob));
+}
+
 /* ---- arena-v1 -------------------------------------------------------------- */
 
 static void checksums(void)
@@ -611,6 +658,30 @@ static void note(void)
 	hexdump("elf-note", &example, sizeof(example));
 }
 
+/* What a bzImage has at kernel_info; the fourth word is Linux's. */
+static void kernel_info(void)
+{
+	struct {
+		struct kho_abi_kernel_info info;
+		__u32 setup_type_max;
+		struct kho_abi_kernel_chunk chunk;
+		struct kho_abi_note head;
+		struct kho_abi_format records[3];
+	} example = {
+		{KHO_ABI_KERNEL_INFO_MAGIC, 16, sizeof(example)},
+		0x80000009,
+		{KHO_ABI_KERNEL_CHUNK_MAGIC, sizeof(example) - 16},
+		{4, sizeof(example.records), KHO_ABI_NOTE_KERNEL, KHO_ABI_NOTE_OWNER},
+		{{"hints", 1, 3, 2, 0, KHO_ABI_FORMAT_OPTIONAL},
+		 {"kho", 4, 4, 4, 0, 0},
+		 {"radix", 1, 1, 1, 0, 0}},
+	};
+	struct khoc_kernel_formats list;
+
+	need(!khoc_kernel_note(&list, &example.head, sizeof(example) - 24, 24, NULL), "list");
+	hexdump("kernel-info", &example, sizeof(example));
+}
+
 /* ---- handover-v1 ------------------------------------------------------------- */
 
 static void messages(void)
@@ -697,6 +768,24 @@ static void owner_and_journal(void)
 	hexdump("journal", &journal, sizeof(journal));
 }
 
+/* ---- pool-v1 --------------------------------------------------------------------- */
+
+static void pool(void)
+{
+	const __u64 at = 0x550000202000, ring = at + offsetof(struct kho_abi_pool, ring);
+	const __u64 block = 0x550000204040;
+	const struct kho_abi_pool pool = {.magic = KHO_ABI_POOL_MAGIC,
+					  .version = KHO_ABI_POOL_VERSION,
+					  .ring = {block, block},
+					  .updates = 1,
+					  .top = block + sizeof(struct kho_abi_pool_link),
+					  .top_size = 0x30};
+	const struct kho_abi_pool_link link = {ring, ring};
+
+	hexdump("pool", &pool, sizeof(pool));
+	hexdump("pool-link", &link, sizeof(link));
+}
+
 int main(void)
 {
 	radix_geometry();
@@ -711,12 +800,16 @@ int main(void)
 	luo();
 	memfd();
 	reserve_mem();
+	sparse_memfd();
+	block_types();
 	checksums();
 	geometry();
 	arena_header();
 	heap();
 	owner_and_journal();
+	pool();
 	note();
+	kernel_info();
 	messages();
 	more_messages();
 	return 0;

@@ -122,7 +122,7 @@ def check_versions(top):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
            ["arena", "array", "block", "handover", "kho", "luo", "memblock", "memfd", "radix",
-            "slab", "vmalloc"])
+            "slab", "sparsefd", "types", "vmalloc"])
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -309,6 +309,19 @@ def check_memblock(doc):
     expect("regions", read_memblock(image(doc["reserve-mem"]), 0x2000), {b"oops": (0x1000, 0x800)})
 
 
+def check_types(doc):
+    data = image(doc["block-types"])
+    expect("types", struct.unpack("<4sHH16Q", data),
+           (b"KTYP", 1, 0, 0, 0, 0x1000, 0, 0, 0, 0x1040) + (0,) * 9)
+
+
+def check_sparse(doc):
+    data = image(doc["sparse-memfd"])
+    expect("file", struct.unpack_from("<QQII", data), (77, 0xa800, 5, 0))
+    expect("folios", (struct.unpack_from("<4sHBB", data, 24), struct.unpack_from("<QQ", data, 32)),
+           ((b"RRAK", 1, 12, 0), (0x2000, 2)))
+
+
 def check_messages(doc):
     data = image(doc["msg-hello"])
     expect("HELLO", struct.unpack("<4sHH32s32sII32sIIIII", data),
@@ -379,6 +392,26 @@ def check_notes(doc, program):
            [(3, name, version, version, version, 0, flags) for name, version, flags in versions])
 
 
+def kernel_list(note):
+    """The records of a kernel's list, as {name: rest}."""
+    head = struct.unpack_from("<III4s", note)
+    expect("head of the list", head, (4, len(note) - 16, 4, b"KHO\0"))
+    found = [struct.unpack_from("<32sIIIII", note, at) for at in range(16, len(note), 52)]
+    names = [name.rstrip(b"\0").decode() for name, *_ in found]
+    expect("names of the list", names, sorted(set(names)))
+    return {name: tuple(rest) for name, (_, *rest) in zip(names, found)}
+
+
+def check_kernel_info(doc):
+    data = image(doc["kernel-info"])
+    magic, size, total = struct.unpack_from("<4sII", data)
+    expect("kernel_info", (magic, size, total), (b"LToP", 16, len(data)))
+    magic, size = struct.unpack_from("<4sI", data, size)
+    expect("chunk", (magic, size), (b"KHOF", len(data) - 16))
+    expect("list", kernel_list(data[24:]),
+           {"hints": (1, 3, 2, 0, 1), "kho": (4, 4, 4, 0, 0), "radix": (1, 1, 1, 0, 0)})
+
+
 def main():
     top, examples = sys.argv[1:]
     text = open(f"{top}/docs/abi.md").read()
@@ -390,7 +423,8 @@ def main():
     if not failures:
         for check in (check_compat, check_radix, check_array, check_root, check_vmalloc,
                       check_arena, check_slab, check_cache, check_large, check_blocks,
-                      check_memblock, check_messages, check_owner):
+                      check_memblock, check_types, check_sparse, check_messages,
+                      check_owner, check_kernel_info):
             check(doc)
         check_notes(doc, examples)
     for failure in failures:

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "sessions.h"
 #include "step.h"
 
 #define MAX_EXTENTS 256
@@ -75,6 +76,19 @@ static __u64 check_slabs(__u64 *records)
 	return singles;
 }
 
+/* Objects of sessions: of each file and FLB that the next program finds, and their head. */
+static __u64 session_objects(void)
+{
+	__u64 nr;
+
+	if (kho_luo_load_(false))
+		fail_msg("%s", kho_error());
+	nr = kho_luo_.numbers.nr + (kho_luo_.head != NULL);
+	for (unsigned int i = 0; i < LUO_FLBS_MAX; i++)
+		nr += kho_luo_.flb[i].there;
+	return nr;
+}
+
 /* Everything that must hold in every snapshot, whatever the call. */
 static struct found check_common(void)
 {
@@ -88,7 +102,9 @@ static struct found check_common(void)
 	found.singles = check_slabs(&found.records);
 	found.a = list_value("a", &count, &large);
 	found.b = list_value("b", &count, &large);
-	assert_int_equal(arena_live(), count + found.singles + found.records);
+	found.session_objects = session_objects();
+	assert_int_equal(arena_live(),
+			 count + found.singles + found.records + found.session_objects);
 	for (kho_pa_t pos = 0; khoc_radix_next(&kho_arena_.tree, pos, ARENA_MAX, &block);) {
 		assert_int_equal(kho_block_desc_(block.pa, &type, &order), 0);
 		pages[type] += 1ULL << order;

@@ -41,6 +41,7 @@ struct found {
 	__u64 a, b;
 	__u64 folio_pages, run_pages, slab_pages, struct_pages, area_pages;
 	__u64 singles, records; /* of slab caches */
+	__u64 session_objects;
 };
 
 /**

@@ -2,6 +2,7 @@
 # check-life: ownership, quiescing, preserved fds, messages, hand-over, supervision
 LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise test_system
 LIFE_TESTS += test_courier test_standby test_progress test_note test_versions test_parts test_edges
+LIFE_TESTS += test_sessions test_systemd
 LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
 TEST_LIFE_SERVER := $(O)/tests/life/server
 LIFE_HELPERS := $(O)/tests/life/util.o
@@ -11,6 +12,10 @@ $(O)/tests/life/%.o: tests/life/%.c
 	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Itests/life -c -o $@ $<
 
 $(O)/tests/life/server: $(O)/tests/life/server.o $(O)/tests/life/store.o $(O)/tests/life/hold.o $(LIB)
+	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS)
+
+# All of whose files are in sessions.
+$(O)/tests/life/session_server: $(O)/tests/life/session_server.o $(O)/tests/life/hold.o $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS)
 
 # Calls that fail when the test says so.
@@ -36,7 +41,7 @@ $(LIFE_BINS): $(O)/tests/life/%: $(O)/tests/life/%.o $(LIFE_HELPERS) $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) $(LIFE_LD) -o $@ $^ $(KHO_LDLIBS) -lcmocka
 
 .PHONY: check-life
-check-life: $(LIFE_BINS) $(O)/tests/life/server $(LIFE_NOTED) $(LIFE_OTHERS) $(O)/kho
+check-life: $(LIFE_BINS) $(O)/tests/life/server $(O)/tests/life/session_server $(LIFE_NOTED) $(LIFE_OTHERS) $(O)/kho
 	@for t in $(LIFE_BINS); do \
 		CMOCKA_MESSAGE_OUTPUT=stdout $$t >$$t.log 2>&1 || { cat $$t.log; echo "$$t failed"; exit 1; }; \
 	done

@@ -90,16 +90,18 @@ class Array:
 
     def __init__(self, image, desc):
         self.image, self.desc = image, desc
-        self.pages, self.entries = set(), {}
+        self.pages, self.entries, self.leaves = set(), {}, set()
         self.count = self.read_desc(*image.take("<IHBBQQQQQQQ", desc))
 
     def read_desc(self, magic, version, shift, zero, root, count, following, slot, doomed, *zeros):
         check((magic, version, shift) == (0x4B415252, 1, self.image.shift), "array")
         check(not zero and not any(zeros), "reserved")
-        if root and following != count:
+        changing = root and following != count
+        if changing:
             count = self.settled(count, following, slot)
         if root:
             self.read_tree(root)
+        check(not changing or any(slot in words for words in self.leaves), "slot_pa of no leaf")
         found = self.entries
         if doomed and doomed != root:
             self.entries = {}
@@ -145,6 +147,8 @@ class Array:
         check(has_level == level and width in ((8,) if level else (0, 2, 4, 8)), f"node {pa:#x}")
         cap = array_cap(self.image.shift, width)
         words = self.image.take(f"<{cap}Q", pa + 16)
+        if not level:
+            self.leaves.add(range(pa + 16, pa + 16 + 8 * cap, 8))
         if width:
             check(nr_sorted <= nr_used <= cap and nr_used - nr_sorted <= 32, f"keys of {pa:#x}")
             letter = {2: "H", 4: "I", 8: "Q"}[width]

@@ -21,6 +21,7 @@
 	X("handover", 1, 1, 1, 0)                                                                  \
 	X("kho", 4, 4, 4, 0)                                                                       \
 	X("radix", 1, 1, 1, 0)                                                                     \
+	X("session", 1, 1, 1, KHO_ABI_FORMAT_PART)                                                 \
 	X("slab", 1, 1, 1, 0)                                                                      \
 	X("vmalloc", 1, 1, 1, KHO_ABI_FORMAT_PART)
 

@@ -20,6 +20,7 @@ enum kho_abi_note_type {
 	KHO_ABI_NOTE_FORMATS = 1, /* the application's formats: all notes of a file together */
 	KHO_ABI_NOTE_LIBRARY = 2, /* those of the library that the file contains */
 	KHO_ABI_NOTE_BUILT_WITH = 3, /* those of the headers that it was compiled with */
+	KHO_ABI_NOTE_KERNEL = 4, /* a kernel's: <kho/abi/kernel_info.h> */
 };
 
 /**

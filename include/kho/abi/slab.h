@@ -14,6 +14,7 @@
 #ifndef KHO_ABI_SLAB_H
 #define KHO_ABI_SLAB_H
 
+#include <kho/abi/array.h>
 #include <kho/abi/layout.h>
 #include <kho/types.h>
 
@@ -124,6 +125,33 @@ KHO_ABI_OFFSET(struct kho_abi_cache, flags, 20);
 KHO_ABI_OFFSET(struct kho_abi_cache, name, 24);
 KHO_ABI_OFFSET(struct kho_abi_cache, pad2, 88);
 KHO_ABI_OFFSET(struct kho_abi_cache, crc, 92);
+
+#define KHO_ABI_SLABS_NODE "kho-slab"
+#define KHO_ABI_SLABS_MAGIC 0x424c534bU /* bytes "KSLB" */
+
+/**
+ * struct kho_abi_slabs - between kernels: where all slabs and caches are
+ * @magic, @version: KHO_ABI_SLABS_MAGIC, KHO_ABI_SLAB_VERSION
+ * @reserved: 0
+ * @slabs: by pa / 65536: an integer, the order of the slab that is there
+ * @caches: by any number: pa of a struct kho_abi_cache
+ *
+ * The blob of the subtree "kho-slab". An arena has page descriptors and cells instead.
+ */
+struct kho_abi_slabs {
+	__u32 magic;
+	__u16 version;
+	__u16 reserved;
+	struct kho_abi_array slabs;
+	struct kho_abi_array caches;
+};
+
+KHO_ABI_SIZE(struct kho_abi_slabs, 136);
+KHO_ABI_OFFSET(struct kho_abi_slabs, magic, 0);
+KHO_ABI_OFFSET(struct kho_abi_slabs, version, 4);
+KHO_ABI_OFFSET(struct kho_abi_slabs, reserved, 6);
+KHO_ABI_OFFSET(struct kho_abi_slabs, slabs, 8);
+KHO_ABI_OFFSET(struct kho_abi_slabs, caches, 72);
 
 /**
  * struct kho_abi_large - the 64 bytes before a large object, and again at the start of its run

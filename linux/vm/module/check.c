@@ -3,6 +3,13 @@
 #include <linux/vmalloc.h>
 
 #include "kho_vm.h"
+#ifdef KHO_VM_OURS
+#include <linux/kho/preserve.h>
+#include <linux/log2.h>
+#endif
+
+/* Blocks with which all that is to be refused is tried: each try may be a line in the log. */
+#define REFUSALS 200
 
 /* One line for the first fault is enough; the others are counted. */
 static unsigned long faults;
@@ -65,11 +72,58 @@ static void restore_pages(u64 pa, unsigned long nr)
 	}
 }
 
-static void check_block(const struct kho_vm_block *block)
+#ifdef KHO_VM_OURS
+
+static int page_nid(u64 pa)
+{
+	return page_to_nid(phys_to_page(pa));
+}
+
+/* Whoever preserved it: another order, an address in its middle, or what comes before it, is nothing. */
+static void refuse_wrong(const struct kho_vm_block *block)
+{
+	enum kho_block_type type = block->how == KHO_VM_FOLIO ? KHO_FOLIO : KHO_PAGES;
+	unsigned int order = ilog2(block->nr);
+
+	/* A range over nodes is more blocks than one. */
+	if (block->how == KHO_VM_SINGLES || !is_power_of_2(block->nr) ||
+	    page_nid(block->pa) != page_nid(block->pa + ((u64)(block->nr - 1) << PAGE_SHIFT)))
+		return;
+	if (kho_restore_block(block->pa, order + 1, type) ||
+	    (order && kho_restore_block(block->pa, order - 1, type)))
+		fault("%#llx: a block of order %u restored with another", block->pa, order);
+	if (order && kho_restore_folio(block->pa + PAGE_SIZE))
+		fault("%#llx: the second page restored as a folio", block->pa);
+	if (order && kho_restore_pages(block->pa, block->nr / 2))
+		fault("%#llx: a half restored", block->pa);
+}
+
+static void refuse_again(const struct kho_vm_block *block)
+{
+	if (kho_restore_folio(block->pa) || kho_restore_pages(block->pa, block->nr))
+		fault("%#llx: restored twice", block->pa);
+}
+
+#else
+
+static void refuse_wrong(const struct kho_vm_block *block)
+{
+}
+
+static void refuse_again(const struct kho_vm_block *block)
+{
+}
+
+#endif
+
+/* @wrong: try what must be refused, too */
+static void check_block(const struct kho_vm_block *block, bool wrong)
 {
 	u32 i;
 
 	check_marks(block);
+	if (wrong)
+		refuse_wrong(block);
 	if (block->how == KHO_VM_FOLIO)
 		restore_folio(block);
 	else if (block->how == KHO_VM_PAGES)
@@ -77,6 +131,8 @@ static void check_block(const struct kho_vm_block *block)
 	else
 		for (i = 0; i < block->nr; i++)
 			restore_pages(block->pa + ((u64)i << PAGE_SHIFT), 1);
+	if (wrong)
+		refuse_again(block);
 }
 
 int kho_vm_check(void)
@@ -99,7 +155,7 @@ int kho_vm_check(void)
 	if (!block)
 		return -EBADMSG;
 	for (i = 0; i < nr; i++)
-		check_block(&block[i]);
+		check_block(&block[i], i < REFUSALS);
 	pr_info("kho_vm: %llu blocks checked, %lu faults\n", nr, faults);
 	vfree(block);
 	kho_restore_free((void *)record);

@@ -8,6 +8,8 @@
  *	seed=S		of what is drawn
  *	pa=A pages=N	a range of memory, for do=range
  *	orders=N	do=orders: the largest
+ *	hop=N last=1	the number of this boot, and if it is the last: for do=array and the other
+ *			tests of what ours alone has (ours.h)
  *
  * What was preserved is listed in scattered memory, which a record in the subtree "kho_vm" names.
  * Every marked page begins with its own address, turned over.
@@ -58,6 +60,8 @@ struct kho_vm_request {
 	unsigned long pa;
 	unsigned long pages;
 	unsigned int orders;
+	unsigned int hop;
+	bool last;
 };
 
 static inline u64 kho_vm_mark(u64 pa)

@@ -4,6 +4,9 @@
 #include <linux/string.h>
 
 #include "kho_vm.h"
+#ifdef KHO_VM_OURS
+#include "ours.h"
+#endif
 
 static char *todo = "";
 module_param_named(do, todo, charp, 0);
@@ -13,6 +16,18 @@ module_param_named(seed, request.seed, ulong, 0);
 module_param_named(pa, request.pa, ulong, 0);
 module_param_named(pages, request.pages, ulong, 0);
 module_param_named(orders, request.orders, uint, 0);
+module_param_named(hop, request.hop, uint, 0);
+module_param_named(last, request.last, bool, 0);
+
+/* Return: -ENOENT if it is not one of those. */
+static int run_ours(void)
+{
+#ifdef KHO_VM_OURS
+	return kho_vm_ours(todo, &request);
+#else
+	return -ENOENT;
+#endif
+}
 
 static int __init kho_vm_init(void)
 {
@@ -20,7 +35,10 @@ static int __init kho_vm_init(void)
 
 	if (!kho_is_enabled())
 		return -EOPNOTSUPP;
-	if (!strcmp(todo, "check"))
+	err = run_ours();
+	if (err != -ENOENT)
+		;
+	else if (!strcmp(todo, "check"))
 		err = kho_vm_check();
 	else if (!strcmp(todo, "speed"))
 		err = kho_vm_speed(&request);

@@ -6,6 +6,9 @@
 #include <linux/vmalloc.h>
 
 #include "kho_vm.h"
+#ifdef KHO_VM_OURS
+#include "ours.h"
+#endif
 
 /* A run of 1 million pages in 16,384: the first 576 have one page more. */
 #define RUN_ORDER 6
@@ -146,6 +149,26 @@ static int make_orders(struct kho_vm_blocks *blocks, const struct kho_vm_request
 	return err;
 }
 
+/* Folios, and pages, of each order up to 5, eight times. */
+static int make_folios(struct kho_vm_blocks *blocks, const struct kho_vm_request *request)
+{
+	unsigned int order, i;
+	int err = 0;
+
+	for (i = 0; i < 48 && !err; i++) {
+		struct folio *folio;
+
+		order = i % 6;
+		folio = folio_alloc(GFP_KERNEL, order);
+		if (!folio)
+			return -ENOMEM;
+		err = add(blocks, PFN_PHYS(folio_pfn(folio)), 1U << order, 1, KHO_VM_FOLIO);
+		if (!err)
+			err = add_isolated(blocks, order);
+	}
+	return err;
+}
+
 /*
  * A range that the caller owns: reserved at boot, and all zeroes. Its ends must be on two nodes,
  * or the test shows nothing.
@@ -185,8 +208,11 @@ static const struct {
 	const char *name;
 	int (*make)(struct kho_vm_blocks *blocks, const struct kho_vm_request *request);
 } kinds[] = {
-	{"isolated", make_isolated}, {"mixed", make_mixed}, {"runs", make_runs},
-	{"orders", make_orders},     {"range", make_range},
+	{"isolated", make_isolated},	{"mixed", make_mixed}, {"runs", make_runs},
+	{"orders", make_orders},	{"range", make_range}, {"folios", make_folios},
+#ifdef KHO_VM_OURS
+	{"blocks", kho_vm_make_blocks},
+#endif
 };
 
 int kho_vm_make(const char *what, const struct kho_vm_request *request)
@@ -199,7 +225,7 @@ int kho_vm_make(const char *what, const struct kho_vm_request *request)
 		;
 	if (i == ARRAY_SIZE(kinds))
 		return -EINVAL;
-	blocks.block = vmalloc(array_size(max(request->nr, 64UL), sizeof(*blocks.block)));
+	blocks.block = vmalloc(array_size(max(request->nr, 512UL), sizeof(*blocks.block)));
 	if (!blocks.block)
 		return -ENOMEM;
 	err = kinds[i].make(&blocks, request);

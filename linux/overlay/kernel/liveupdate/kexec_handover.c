@@ -7,8 +7,12 @@
  *	kho_boot.c	what the previous kernel handed over: checked, reserved
  *	kho_verify.c	the check
  *	kho_page.c	restoring
+ *	kho_preserve.c	preserving without sleeping and in bulk; what is preserved
+ *	kho_memfd.c	memory files with holes
+ *	kho_slab.c	slab caches; kho_slab_restore.c, those that were handed to us
+ *	kho_types.c	as what things were preserved
  *	kho_root.c	names
- *	kho_radix.c kho_vmalloc.c kho_block.c kho_compat.c	formats, one each
+ *	kho_radix.c kho_vmalloc.c kho_block.c kho_array.c kho_compat.c	formats, one each
  *	kho/		libkho's core
  *
  * Preserving takes no lock: a mark is one bit that is set atomically, and each state of the tree in
@@ -96,21 +100,6 @@ int kho_errno(int err)
 
 /* ---- preserving ---------------------------------------------------------- */
 
-static int preserve_block(phys_addr_t phys, unsigned int order)
-{
-	if (!kho_tree.root)
-		return -EOPNOTSUPP;
-	if (WARN_ON_ONCE(kho_scratch_overlap(phys, PAGE_SIZE << order)))
-		return -EINVAL;
-	return kho_errno(khoc_radix_add(&kho_tree, phys, order));
-}
-
-static void unpreserve_block(phys_addr_t phys, unsigned int order)
-{
-	if (kho_tree.root)
-		khoc_radix_del(&kho_tree, phys, order);
-}
-
 /**
  * kho_preserve_folio() - hand over a folio
  * @folio: must be neither split nor moved nor freed while it is preserved; no reference is taken
@@ -120,7 +109,10 @@ static void unpreserve_block(phys_addr_t phys, unsigned int order)
  */
 int kho_preserve_folio(struct folio *folio)
 {
-	return preserve_block(PFN_PHYS(folio_pfn(folio)), folio_order(folio));
+	int err =
+		kho_mark(PFN_PHYS(folio_pfn(folio)), folio_order(folio), KHO_ABI_TYPE_FOLIO, NULL);
+
+	return kho_errno(err);
 }
 EXPORT_SYMBOL_GPL(kho_preserve_folio);
 
@@ -132,7 +124,7 @@ EXPORT_SYMBOL_GPL(kho_preserve_folio);
  */
 void kho_unpreserve_folio(struct folio *folio)
 {
-	unpreserve_block(PFN_PHYS(folio_pfn(folio)), folio_order(folio));
+	kho_unmark(PFN_PHYS(folio_pfn(folio)), folio_order(folio), KHO_ABI_TYPE_FOLIO);
 }
 EXPORT_SYMBOL_GPL(kho_unpreserve_folio);
 
@@ -156,7 +148,7 @@ static void unpreserve_range(unsigned long pfn, unsigned long stop, unsigned lon
 
 	for (; pfn < stop; pfn += 1UL << order) {
 		order = block_order_at(pfn, end);
-		unpreserve_block(PFN_PHYS(pfn), order);
+		kho_unmark(PFN_PHYS(pfn), order, KHO_ABI_TYPE_PAGES);
 	}
 }
 
@@ -176,10 +168,10 @@ int kho_preserve_pages(struct page *page, unsigned long nr_pages)
 
 	for (pfn = start; pfn < end; pfn += 1UL << order) {
 		order = block_order_at(pfn, end);
-		err = preserve_block(PFN_PHYS(pfn), order);
+		err = kho_mark(PFN_PHYS(pfn), order, KHO_ABI_TYPE_PAGES, NULL);
 		if (err) {
 			unpreserve_range(start, pfn, end);
-			return err;
+			return kho_errno(err);
 		}
 	}
 	return 0;
@@ -299,7 +291,13 @@ static int __init kho_init(void)
 	if (!err && kho_debugfs_init())
 		pr_warn("no debugfs\n");
 	if (!err)
+		err = kho_types_init();
+	if (!err)
 		err = metadata_init();
+	if (!err)
+		err = kho_slab_init();
+	if (!err)
+		err = kho_compat_init();
 	if (err) {
 		pr_err("nothing can be handed over: %pe\n", ERR_PTR(err));
 		kho_enable = false;

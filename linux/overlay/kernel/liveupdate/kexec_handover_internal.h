@@ -15,6 +15,7 @@
 #include <linux/mm_types.h>
 #include <linux/types.h>
 
+#include <kho/core/block_types.h>
 #include <kho/core/radix.h>
 #include <kho/core/report.h>
 #include <kho/core/root.h>
@@ -57,12 +58,33 @@ int kho_image_init(void);
 /* ---- kho_page.c ---------------------------------------------------------- */
 
 void kho_stamp_run(const struct khoc_run *run);
+void kho_stamp_type(phys_addr_t phys, unsigned int order, unsigned int type);
+void kho_stamps_have_types(void);
 bool kho_is_stamped(phys_addr_t phys, size_t size);
+int kho_claimable_order(phys_addr_t phys, unsigned int type);
+bool kho_can_claim(phys_addr_t phys, unsigned int order, unsigned int type);
+struct page *kho_claim(phys_addr_t phys, unsigned long nr_pages, unsigned int type);
+
+/* ---- kho_types.c --------------------------------------------------------- */
+
+int kho_mark(phys_addr_t phys, unsigned int order, unsigned int type,
+	     struct khoc_radix_reserve *reserve);
+void kho_unmark(phys_addr_t phys, unsigned int order, unsigned int type);
+int kho_mark_run(phys_addr_t phys, u64 nr, unsigned int order, unsigned int type);
+void kho_unmark_run(phys_addr_t phys, u64 nr, unsigned int order, unsigned int type);
+int kho_mark_reserve(struct khoc_radix_reserve *reserve);
+void kho_mark_drain(struct khoc_radix_reserve *reserve);
+int kho_types_init(void);
+
+/* ---- kho_slab.c ---------------------------------------------------------- */
+
+int kho_slab_init(void);
 
 /* ---- kho_root.c ---------------------------------------------------------- */
 
 int kho_root_init(void);
 phys_addr_t kho_root_phys(void);
+int kho_root_with(int (*fn)(const void *fdt, void *ctx), void *ctx);
 
 /* ---- kho_scratch.c ------------------------------------------------------- */
 
@@ -91,6 +113,9 @@ const struct khoc_report *kho_refusal(void);
  * @alloc: zeroed memory, or NULL; all of it is given back to @free before kho_verify() returns
  * @ctx: passed to both
  * @tree: filled in
+ * @types: if not NULL, filled in; without a tree if nothing is said of types
+ * @typed: filled in: something is
+ * @seen: while memory files are looked at: pages of their arrays
  * @report: filled in
  */
 struct kho_verify {
@@ -103,6 +128,9 @@ struct kho_verify {
 	void (*free)(struct kho_verify *verify, void *mem, size_t size);
 	void *ctx;
 	struct khoc_radix tree;
+	struct khoc_types *types;
+	bool typed;
+	u64 *seen;
 	struct khoc_report report;
 };
 
@@ -141,7 +169,10 @@ static inline u64 kho_run_size(const struct khoc_run *run)
 
 /* ---- kho_compat.c -------------------------------------------------------- */
 
+extern const char kho_formats[], kho_formats_end[]; /* our list, in kho_formats.S */
 extern const char kho_compat_writes[];
+int kho_compat_init(void);
+int kho_compat_check_image(const void *image, size_t size);
 int kho_compat_check_root(const void *fdt, phys_addr_t fdt_phys, struct khoc_report *report);
 
 /* ---- kexec_handover_debugfs.c, kexec_handover_debug.c -------------------- */

@@ -44,13 +44,6 @@ static struct {
 
 static bool panic_on_fault __initdata;
 
-static void __init panic_if_wanted(void)
-{
-	if (panic_on_fault && (kho_state == KHO_REFUSED_EARLY || kho_state == KHO_REFUSED_LATE))
-		panic("KHO: handover refused, and kho_on_fault=panic\n");
-}
-
-/* On some machines the first step comes before the command line is read. */
 static int __init kho_parse_on_fault(char *text)
 {
 	if (text && !strcmp(text, "panic"))
@@ -59,7 +52,6 @@ static int __init kho_parse_on_fault(char *text)
 		panic_on_fault = false;
 	else
 		return -EINVAL;
-	panic_if_wanted();
 	return 0;
 }
 early_param("kho_on_fault", kho_parse_on_fault);
@@ -72,7 +64,6 @@ static void __init refuse(enum kho_state state, const struct khoc_report *report
 	       kho_state_text(), khoc_structure_text(report->structure), report->addr,
 	       report->level, report->field, khoc_fault_text(report->fault), report->value,
 	       report->limit);
-	panic_if_wanted();
 }
 
 /* Why the handover was refused; NULL if it was not. */
@@ -345,12 +336,15 @@ static void __init in_boot_free(struct kho_verify *v, void *mem, size_t size)
 	memblock_free(mem, size);
 }
 
+static struct khoc_types in_boot_types __initdata;
+
 static struct kho_verify in_boot __initdata = {
 	.mem = &in_boot_mem,
 	.trusted = &in_boot_linear,
 	.is_ram = in_boot_is_ram,
 	.alloc = in_boot_alloc,
 	.free = in_boot_free,
+	.types = &in_boot_types,
 };
 
 /*
@@ -463,6 +457,30 @@ static int __init stamp(void *ctx, const struct khoc_run *run)
 	return 0;
 }
 
+/* @ctx: the type. A block may have a type and not be preserved. */
+static int __init stamp_types(void *ctx, const struct khoc_run *run)
+{
+	const unsigned int *type = ctx;
+	phys_addr_t phys = run->pa;
+
+	for (u64 i = 0; i < run->nr; i++, phys += PAGE_SIZE << run->order)
+		if (khoc_radix_test(&in_boot.tree, phys, run->order))
+			kho_stamp_type(phys, run->order, *type);
+	return 0;
+}
+
+/* What types the blocks have that were stamped, if that is known. */
+static void __init type_all(void)
+{
+	if (!in_boot.typed)
+		return;
+	kho_stamps_have_types();
+	for (unsigned int type = 0; type < KHO_ABI_TYPES; type++)
+		if (in_boot_types.has & 1U << type)
+			khoc_radix_walk(&in_boot_types.tree[type], 0, in_boot_mem.size, stamp_types,
+					&type);
+}
+
 /*
  * Reserve it all at once, and make the struct pages of it: memblock's users pass over it. The
  * tree's own pages are free again when memblock hands over to the page allocator.
@@ -477,9 +495,11 @@ static int __init revive(void)
 		ranges_next(NULL, &base, &size);
 	ranges_init();
 	err = memblock_reserve_sorted(nr, NULL, ranges_next);
-	if (!err)
-		khoc_radix_walk(&in_boot.tree, 0, in_boot_mem.size, stamp, NULL);
-	return err;
+	if (err)
+		return err;
+	khoc_radix_walk(&in_boot.tree, 0, in_boot_mem.size, stamp, NULL);
+	type_all();
+	return 0;
 }
 
 /**
@@ -495,6 +515,9 @@ void __init kho_memory_init(void)
 	kho_in_fdt();
 	if (kho_state == KHO_REVIVED && revive())
 		refuse(KHO_REFUSED_LATE, &no_room);
+	/* Not where it is refused: that may be before the command line says what a panic leads to. */
+	if (panic_on_fault && kho_refusal())
+		panic("KHO: handover refused, and kho_on_fault=panic\n");
 	if (kho_state == KHO_OFFERED) {
 		pr_warn("what was handed over is lost: kho=off\n");
 		kho_state = KHO_REFUSED_LATE;

@@ -45,12 +45,12 @@ static void *kho_out_map(void *ctx, kho_pa_t pa, size_t len)
 /* The tree is complete before the store, and after it there is nobody who looks for @stale. */
 static int kho_out_publish(void *ctx, u64 *slot, u64 value, kho_pa_t fresh, kho_pa_t stale)
 {
-	if (fresh && khoc_radix_add(&kho_tree, fresh, 0))
+	if (fresh && kho_mark(fresh, 0, KHO_ABI_TYPE_STRUCT, NULL))
 		return -ENOMEM;
 	/* After what @fresh holds, for who reads the chain at any time. */
 	smp_store_release(slot, value);
 	if (stale) {
-		khoc_radix_del(&kho_tree, stale, 0);
+		kho_unmark(stale, 0, KHO_ABI_TYPE_STRUCT);
 		kho_page_put(ctx, stale);
 	}
 	return 0;
@@ -78,7 +78,10 @@ static kho_pa_t kho_in_alloc(void *ctx)
 
 static void kho_in_free(void *ctx, kho_pa_t pa)
 {
-	kho_restore_free(phys_to_virt(pa));
+	struct page *page = kho_claim(pa, 1, KHO_ABI_TYPE_STRUCT);
+
+	if (page)
+		__free_page(page);
 }
 
 static int kho_in_publish(void *ctx, u64 *slot, u64 value, kho_pa_t fresh, kho_pa_t stale)

@@ -4,12 +4,16 @@
  * their users one block after the other.
  *
  * Between the two the first struct page of each block holds a stamp: that the block was preserved,
- * and its order. Whoever restores a block takes the stamp away in one atomic step; so a block that
- * was never preserved, and one that was restored before, are refused.
+ * its order, and its type if the previous kernel said what types are. Whoever restores a block
+ * takes the stamp away in one atomic step; so a block that was never preserved, one that was
+ * restored before, and one of another type or order are refused.
+ *
+ * All restoring is one step, claim(): a block of that order and type becomes the caller's.
  */
 #define pr_fmt(fmt) "KHO: " fmt
 
 #include <linux/io.h>
+#include <linux/kho/preserve.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -21,17 +25,38 @@
 
 /* The upper half of a stamp; no pointer, nor anything that the allocators keep there. */
 #define STAMP_MAGIC (0x6c6b686fUL << 32)
+#define STAMP_MAGIC_MASK (~0UL << 32)
 #define STAMP_ORDER 0xffUL
+#define STAMP_TYPE_SHIFT 8
+static_assert(KHO_ABI_TYPES <= 1 << STAMP_TYPE_SHIFT);
 
-static unsigned long stamp_of(unsigned int order)
+/* Did the previous kernel say what types blocks have? Then one without a type is a folio. */
+static bool have_types __ro_after_init;
+
+static unsigned long stamp_of(unsigned int order, unsigned int type)
 {
-	return STAMP_MAGIC | order;
+	return STAMP_MAGIC | type << STAMP_TYPE_SHIFT | order;
 }
 
 /* Return: the order that a stamp tells, or -1 if it is none. */
 static int stamp_order(unsigned long stamp)
 {
-	return (stamp & ~STAMP_ORDER) == STAMP_MAGIC ? (int)(stamp & STAMP_ORDER) : -1;
+	return (stamp & STAMP_MAGIC_MASK) == STAMP_MAGIC ? (int)(stamp & STAMP_ORDER) : -1;
+}
+
+/* Return: the type that it tells; 0: nobody said. */
+static unsigned int stamp_type(unsigned long stamp)
+{
+	unsigned int type = (u32)stamp >> STAMP_TYPE_SHIFT;
+
+	return type || !have_types ? type : KHO_ABI_TYPE_FOLIO;
+}
+
+static bool stamp_fits(unsigned long stamp, unsigned int type)
+{
+	unsigned int is = stamp_type(stamp);
+
+	return !is || is == type;
 }
 
 /* ---- boot ---------------------------------------------------------------- */
@@ -100,42 +125,74 @@ void __init kho_stamp_run(const struct khoc_run *run)
 
 	init_range(pfn, end);
 	for (; pfn < end; pfn += 1UL << run->order)
-		set_page_private(pfn_to_page(pfn), stamp_of(run->order));
+		set_page_private(pfn_to_page(pfn), stamp_of(run->order, 0));
+}
+
+/* One of the blocks above is of a type. */
+void __init kho_stamp_type(phys_addr_t phys, unsigned int order, unsigned int type)
+{
+	set_page_private(phys_to_page(phys), stamp_of(order, type));
+}
+
+/* All that have one were told so. */
+void __init kho_stamps_have_types(void)
+{
+	have_types = true;
 }
 
 /* ---- restoring ----------------------------------------------------------- */
 
+/* What is in the struct page at @pfn; 0: there is none. */
+static unsigned long stamp_at(unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+
+	return page ? READ_ONCE(page->private) : 0;
+}
+
 /* Does a block begin at @phys that nobody has restored yet, and has @size bytes? */
 bool kho_is_stamped(phys_addr_t phys, size_t size)
 {
-	struct page *page = pfn_to_online_page(PHYS_PFN(phys));
-	int order = page ? stamp_order(READ_ONCE(page->private)) : -1;
+	int order = stamp_order(stamp_at(PHYS_PFN(phys)));
 	size_t offset = offset_in_page(phys);
 
 	return order >= 0 && offset < PAGE_SIZE << order && size <= (PAGE_SIZE << order) - offset;
 }
 
-/* The stamp of the block at @pfn, which must be aligned to its size. Return: its order, or -1. */
-static int stamped_order(unsigned long pfn)
+/* The order of a type's block at @pfn, which must be aligned to its size; -1: there is none. */
+static int order_at(unsigned long pfn, unsigned int type)
 {
-	struct page *page = pfn_to_online_page(pfn);
-	int order = page ? stamp_order(READ_ONCE(page->private)) : -1;
+	unsigned long stamp = stamp_at(pfn);
+	int order = stamp_order(stamp);
 
-	return order >= 0 && IS_ALIGNED(pfn, 1UL << order) ? order : -1;
+	return order >= 0 && IS_ALIGNED(pfn, 1UL << order) && stamp_fits(stamp, type) ? order : -1;
+}
+
+/* The same, of an address. */
+int kho_claimable_order(phys_addr_t phys, unsigned int type)
+{
+	return PAGE_ALIGNED(phys) ? order_at(PHYS_PFN(phys), type) : -1;
+}
+
+/* Is there such a block? */
+bool kho_can_claim(phys_addr_t phys, unsigned int order, unsigned int type)
+{
+	return kho_claimable_order(phys, type) == (int)order;
 }
 
 /*
  * From here on the block is the caller's alone: one reference to the first page, @tails to each of
- * the others. Return: false if another was faster.
+ * the others. Return: false if it is not of this order and type, or another was faster.
  *
  * The pages were reserved and never allocated, so no tag accounts for them.
  */
-static bool claim(unsigned long pfn, unsigned int order, int tails)
+static bool claim(unsigned long pfn, unsigned int order, unsigned int type, int tails)
 {
 	struct page *page = pfn_to_page(pfn);
-	unsigned long i;
+	unsigned long stamp = READ_ONCE(page->private), i;
 
-	if (cmpxchg(&page->private, stamp_of(order), 0) != stamp_of(order))
+	if (stamp_order(stamp) != (int)order || !stamp_fits(stamp, type) ||
+	    cmpxchg(&page->private, stamp, 0) != stamp)
 		return false;
 	for (i = 0; i < 1UL << order; i++) {
 		set_page_count(page + i, i ? tails : 1);
@@ -145,9 +202,34 @@ static bool claim(unsigned long pfn, unsigned int order, int tails)
 	return true;
 }
 
-static void refuse(phys_addr_t phys, const char *what)
+/* Say why there is no such block. */
+static void refuse(phys_addr_t phys, unsigned int type)
 {
-	pr_warn_ratelimited("%s at %pa: nothing preserved, or restored before\n", what, &phys);
+	unsigned long stamp = stamp_at(PHYS_PFN(phys));
+	const char *what = khoc_type_text(type);
+
+	if (stamp_order(stamp) < 0)
+		pr_warn_ratelimited("%s at %pa: nothing preserved, or restored before\n", what,
+				    &phys);
+	else if (!stamp_fits(stamp, type))
+		pr_warn_ratelimited("%s at %pa: preserved as %s\n", what, &phys,
+				    khoc_type_text(stamp_type(stamp)));
+	else
+		pr_warn_ratelimited("%s at %pa: preserved as a block of order %d\n", what, &phys,
+				    stamp_order(stamp));
+}
+
+static struct folio *restore_folio(phys_addr_t phys, int order)
+{
+	unsigned long pfn = PHYS_PFN(phys);
+
+	if (order < 0 || order > MAX_PAGE_ORDER || !claim(pfn, order, KHO_ABI_TYPE_FOLIO, 0)) {
+		refuse(phys, KHO_ABI_TYPE_FOLIO);
+		return NULL;
+	}
+	if (order)
+		prep_compound_page(pfn_to_page(pfn), order);
+	return page_folio(pfn_to_page(pfn));
 }
 
 /**
@@ -158,37 +240,47 @@ static void refuse(phys_addr_t phys, const char *what)
  * it had at the jump. folio_put() frees it.
  *
  * Context: Any, once memory is initialised. One of several callers for the same address succeeds.
- * Return: The folio, or NULL if nothing was preserved at @phys, or it was restored before.
+ * Return: The folio, or NULL if nothing was preserved at @phys, or not as a folio (which a previous
+ * kernel that is Linux 7.2 does not say), or it was restored before.
  */
 struct folio *kho_restore_folio(phys_addr_t phys)
 {
-	unsigned long pfn = PHYS_PFN(phys);
-	struct page *page;
-	int order;
-
-	order = PAGE_ALIGNED(phys) ? stamped_order(pfn) : -1;
-	if (order < 0 || order > MAX_PAGE_ORDER || !claim(pfn, order, 0)) {
-		refuse(phys, "folio");
-		return NULL;
-	}
-	page = pfn_to_page(pfn);
-	if (order)
-		prep_compound_page(page, order);
-	return page_folio(page);
+	return restore_folio(phys, kho_claimable_order(phys, KHO_ABI_TYPE_FOLIO));
 }
 EXPORT_SYMBOL_GPL(kho_restore_folio);
 
-/* Are there blocks, one after the other, from @pfn to @end exactly? */
-static bool blocks_tile(unsigned long pfn, unsigned long end)
+/* Are there blocks of a type, one after the other, from @pfn to @end exactly? */
+static bool blocks_tile(unsigned long pfn, unsigned long end, unsigned int type)
 {
 	while (pfn < end) {
-		int order = stamped_order(pfn);
+		int order = order_at(pfn, type);
 
 		if (order < 0 || 1UL << order > end - pfn)
 			return false;
 		pfn += 1UL << order;
 	}
 	return true;
+}
+
+/* Take over pages of a type, each with one reference; all or none. Return: the first, or NULL. */
+struct page *kho_claim(phys_addr_t phys, unsigned long nr_pages, unsigned int type)
+{
+	unsigned long pfn = PHYS_PFN(phys), end = pfn + nr_pages;
+	int order;
+
+	if (!PAGE_ALIGNED(phys) || !nr_pages || end < pfn || !blocks_tile(pfn, end, type)) {
+		refuse(phys, type);
+		return NULL;
+	}
+	while (pfn < end) {
+		order = order_at(pfn, type);
+		if (order < 0 || !claim(pfn, order, type, 1)) {
+			refuse(PFN_PHYS(pfn), type);
+			return NULL;
+		}
+		pfn += 1UL << order;
+	}
+	return phys_to_page(phys);
 }
 
 /**
@@ -204,24 +296,38 @@ static bool blocks_tile(unsigned long pfn, unsigned long end)
  */
 struct page *kho_restore_pages(phys_addr_t phys, unsigned long nr_pages)
 {
-	unsigned long pfn = PHYS_PFN(phys), end = pfn + nr_pages;
-	int order;
-
-	if (!PAGE_ALIGNED(phys) || !nr_pages || end < pfn || !blocks_tile(pfn, end)) {
-		refuse(phys, "pages");
-		return NULL;
-	}
-	while (pfn < end) {
-		order = stamped_order(pfn);
-		if (order < 0 || !claim(pfn, order, 1)) {
-			refuse(PFN_PHYS(pfn), "pages");
-			return NULL;
-		}
-		pfn += 1UL << order;
-	}
-	return phys_to_page(phys);
+	return kho_claim(phys, nr_pages, KHO_ABI_TYPE_PAGES);
 }
 EXPORT_SYMBOL_GPL(kho_restore_pages);
+
+/**
+ * kho_restore_block() - take over one block, as a type and of an order
+ * @phys: its address
+ * @order: log2 of its pages
+ * @type: KHO_FOLIO: the page of a folio, with one reference; KHO_PAGES: pages with one reference
+ * each
+ *
+ * What kho_restore_folio() and kho_restore_pages() do, for who knows what must be there.
+ *
+ * Context: As kho_restore_folio().
+ * Return: Its first page, or NULL if there is no such block, or it was restored before; the log
+ * says what there is instead. That the type is wrong is not known if the previous kernel was a
+ * Linux 7.2.
+ */
+struct page *kho_restore_block(phys_addr_t phys, unsigned int order, enum kho_block_type type)
+{
+	struct folio *folio;
+
+	if ((type != KHO_FOLIO && type != KHO_PAGES) || !kho_can_claim(phys, order, type)) {
+		refuse(phys, type);
+		return NULL;
+	}
+	if (type == KHO_PAGES)
+		return kho_claim(phys, 1UL << order, type);
+	folio = restore_folio(phys, order);
+	return folio ? folio_page(folio, 0) : NULL;
+}
+EXPORT_SYMBOL_GPL(kho_restore_block);
 
 /**
  * kho_restore_free() - free what kho_alloc_preserve() gave in the previous kernel

@@ -36,6 +36,11 @@ static struct kho_abi_vmalloc to_core(const struct kho_vmalloc *area)
 					area->order};
 }
 
+static unsigned int part_type(const struct khoc_vmalloc_part *part)
+{
+	return part->chunk ? KHO_ABI_TYPE_VMALLOC_CHUNK : KHO_ABI_TYPE_VMALLOC;
+}
+
 /* ---- this kernel's ------------------------------------------------------- */
 
 /* Take the marks of chunks and blocks back, up to but not including @stop, which may be NULL. */
@@ -50,7 +55,7 @@ static void unpreserve_parts(const struct kho_abi_vmalloc *desc,
 	while (khoc_vmalloc_iter_next(&iter, &part)) {
 		if (stop && part.pa == stop->pa)
 			break;
-		khoc_radix_del(&kho_tree, part.pa, part.order);
+		kho_unmark(part.pa, part.order, part_type(&part));
 	}
 }
 
@@ -64,10 +69,7 @@ static int preserve_parts(const struct kho_abi_vmalloc *desc)
 	if (err)
 		return err;
 	while (khoc_vmalloc_iter_next(&iter, &part)) {
-		if (WARN_ON_ONCE(kho_scratch_overlap(part.pa, PAGE_SIZE << part.order)))
-			err = -EINVAL;
-		else
-			err = khoc_radix_add(&kho_tree, part.pa, part.order);
+		err = kho_mark(part.pa, part.order, part_type(&part), NULL);
 		if (err) {
 			unpreserve_parts(desc, &part);
 			return err;
@@ -170,7 +172,7 @@ static unsigned long restore_parts(struct khoc_vmalloc_iter *iter, struct page *
 	unsigned long nr = 0;
 
 	while (khoc_vmalloc_iter_next(iter, &part)) {
-		page = kho_restore_pages(part.pa, 1UL << part.order);
+		page = kho_claim(part.pa, 1UL << part.order, part_type(&part));
 		if (!page)
 			break;
 		if (part.chunk) {

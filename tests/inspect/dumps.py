@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+"""Sources for kho inspect: memory dumps as QEMU and kdump write them, made from the golden images; kernels and
+programs for kho check. From docs/abi.md, the ELF format and the boot protocol."""
+import os
+import struct
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, f"{HERE}/../reader")
+from core_reader import key_of, tree_shape  # noqa: E402
+from kho_bytes import sparse_load  # noqa: E402
+
+GOLDEN = f"{HERE}/../golden"
+X86_64, AARCH64 = 62, 183
+
+
+def golden(name):
+    return bytearray(sparse_load(f"{GOLDEN}/{name}.sparse"))
+
+
+def note(name, body):
+    name = name.encode() + b"\0"
+    return struct.pack("<III", len(name), len(body), 0) + name.ljust(-(-len(name) // 4) * 4, b"\0") + \
+        body.ljust(-(-len(body) // 4) * 4, b"\0")
+
+
+def elf_core(segments, machine=X86_64, info=None, odd=0):
+    """Segments: (physical address, bytes, size in memory). info: VMCOREINFO. odd: bytes before the first segment,
+    as QEMU has them anywhere."""
+    notes = note("VMCOREINFO", info.encode()) if info else b""
+    nr = len(segments) + bool(notes)
+    at = 64 + 56 * nr
+    heads, body = b"", bytearray()
+    if notes:
+        heads += struct.pack("<IIQQQQQQ", 4, 0, at, 0, 0, len(notes), len(notes), 4)
+        body += notes
+    body += bytes(odd)
+    for pa, data, memory in segments:
+        heads += struct.pack("<IIQQQQQQ", 1, 0, at + len(body), 0, pa, len(data), memory, 0)
+        body += data
+    ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    return ident + struct.pack("<HHIQQQIHHHHHH", 4, machine, 1, 0, 64, 0, 0, 64, 56, nr, 0, 0, 0) + heads + body
+
+
+def dump_of(data, shift, **how):
+    """The image of a golden file, with as much memory as it speaks of."""
+    machine = X86_64 if shift == 12 else AARCH64
+    return elf_core([(0, bytes(data), 65536 << shift)], machine, **how)
+
+
+class Image:
+    """A golden image that is changed."""
+
+    def __init__(self, shift):
+        self.data, self.shift, self.page = golden(f"linux-{shift}"), shift, 1 << shift
+        self.root = self.page
+        self.tree = self.word(self.data.index(b"\0\0\0\x03\0\0\0\x08", self.page) + 12)
+
+    def word(self, at):
+        return struct.unpack_from("<Q", self.data, at)[0]
+
+    def put(self, at, value):
+        struct.pack_into("<Q", self.data, at, value)
+
+    def free(self):
+        """A page with nothing in it."""
+        used = getattr(self, "taken", set())
+        for pa in range(len(self.data) - self.page, 0, -self.page):
+            if pa not in used and not any(self.data[pa:pa + self.page]):
+                self.taken = used | {pa}
+                return pa
+        raise SystemExit("no free page")
+
+    def way(self, pa, order=0, make=True):
+        """Addresses of the words that lead to a block, and of the byte with its bit."""
+        _, table, bitmap, levels = tree_shape(self.shift)
+        key, at = key_of(self.shift, pa, order), self.tree
+        for level in range(levels - 1, 0, -1):
+            word = at + (key >> bitmap + (level - 1) * table) % (1 << table) * 8
+            if make and not self.word(word):
+                self.put(word, self.free())
+            yield word
+            at = self.word(word)
+        yield at + key % (1 << bitmap) // 8
+
+    def preserve(self, pa, order=0):
+        byte = list(self.way(pa, order))[-1]
+        self.data[byte] |= 1 << key_of(self.shift, pa, order) % 8
+
+    def memfds(self, both=False):
+        """Preserve the folios of its memory files, which have the same: without both, one is another handler's."""
+        for i in range(300):
+            self.preserve(0x1000 + 2 * i << self.shift)
+        at = self.data.index(struct.pack("<Q", 7), self.data.index(b"memfd-v2".ljust(48, b"\0"))) - 56
+        while self.data[at:at + 8] != b"memfd-v2":
+            at = self.data.index(struct.pack("<Q", 7), at + 57) - 56
+        if not both:
+            self.data[at:at + 8] = b"other-v2"
+
+    def dump(self, **how):
+        return dump_of(self.data, self.shift, **how)
+
+
+def sound(shift=12):
+    """A golden image without what is wrong with it: the root and files' folios are preserved, no folio twice."""
+    image = Image(shift)
+    image.preserve(image.root)
+    image.memfds()
+    return image
+
+
+# ---- for kho check ------------------------------------------------------------------------
+
+def record(name, low, high, writes, oldest=0, flags=0):
+    return name.encode().ljust(32, b"\0") + struct.pack("<5I", low, high, writes, oldest, flags)
+
+
+LINUX = (("block", 1), ("kho", 4), ("luo", 5), ("memblock", 1), ("memfd", 2), ("radix", 1), ("vmalloc", 1))
+
+
+def kernel(records):
+    """A bzImage; None: without a list."""
+    image = bytearray(0x1000)
+    image[0x1f1] = 1
+    struct.pack_into("<IH", image, 0x202, 0x53726448, 0x20f)
+    struct.pack_into("<I", image, 0x268, 0x40)
+    chunks = b""
+    if records is not None:
+        body = b"".join(records)
+        body = struct.pack("<III4s", 4, len(body), 4, b"KHO\0") + body
+        chunks = b"KHOF" + struct.pack("<I", len(body) + 8) + body
+    struct.pack_into("<4sII", image, 0x440, b"LToP", 16, 16 + len(chunks))
+    image[0x450:0x450 + len(chunks)] = chunks
+    return bytes(image)
+
+
+def program(records, kind=1):
+    """An ELF file with notes of formats."""
+    body = b"".join(records)
+    body = struct.pack("<III4s", 4, len(body), kind, b"KHO\0") + body
+    head = struct.pack("<IIQQQQQQ", 4, 0, 120, 0, 0, len(body), len(body), 4)
+    ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    return ident + struct.pack("<HHIQQQIHHHHHH", 2, X86_64, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0) + head + body

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Everything that is wrong with a source, where, why, and what to do. */
+#ifndef KHO_TOOL_FAULTS_H
+#define KHO_TOOL_FAULTS_H
+
+#include <stddef.h>
+
+#include <kho/core/report.h>
+
+/* More are counted, and not kept. */
+#define FAULTS_MAX 10000
+
+/* @what: whose structure it is, as "session \"vm\"". */
+struct fault {
+	struct khoc_report report;
+	char what[160];
+};
+
+struct faults {
+	struct fault *list;
+	size_t nr;
+	size_t lost;
+};
+
+/* Keep @report. @what is a format. */
+void faults_add(struct faults *f, const struct khoc_report *report, const char *what, ...)
+	__attribute__((format(printf, 3, 4)));
+void faults_free(struct faults *f);
+
+/* One line of what @report says. Return: @text. */
+const char *report_text(const struct khoc_report *report, char *text, size_t size);
+
+/* What to do about it, as a sentence without a full stop; never NULL. */
+const char *report_remedy(const struct khoc_report *report);
+
+#endif

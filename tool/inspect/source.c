@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Bytes of an image by address: pieces of a file, read when they are wanted.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <kho/core/report.h>
+
+#include "source.h"
+#include "tool.h"
+
+#define UNIT_SHIFT 12 /* what is read at once */
+#define UNIT (1ULL << UNIT_SHIFT)
+
+static void *map_for_core(void *ctx, kho_pa_t pa, size_t len)
+{
+	return source_map(ctx, pa, len);
+}
+
+static const struct khoc_mem_ops ops = {.map = map_for_core};
+
+/* ---- arranging ---- */
+
+static int grow(void **array, size_t nr, size_t size)
+{
+	void *more;
+
+	if (nr & (nr - 1))
+		return 0;
+	more = reallocarray(*array, nr ? nr * 2 : 1, size);
+	if (!more)
+		return -ENOMEM;
+	*array = more;
+	return 0;
+}
+
+int source_add_piece(struct source *s, kho_pa_t pa, __u64 len, __u64 at)
+{
+	if (!len)
+		return 0;
+	if (grow((void **)&s->pieces, s->nr_pieces, sizeof(*s->pieces)))
+		return -ENOMEM;
+	s->pieces[s->nr_pieces++] = (struct piece){pa, len, at};
+	return 0;
+}
+
+int source_add_ram(struct source *s, kho_pa_t pa, __u64 len)
+{
+	if (!len)
+		return 0;
+	if (grow((void **)&s->ram, s->nr_ram, sizeof(*s->ram)))
+		return -ENOMEM;
+	s->ram[s->nr_ram++] = (struct span){pa, len};
+	return 0;
+}
+
+/* Both begin with an address. */
+static int by_address(const void *a, const void *b)
+{
+	kho_pa_t x = *(const kho_pa_t *)a, y = *(const kho_pa_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Of pieces that overlap the one that begins first counts: /proc/kcore has the kernel twice. */
+static void trim_pieces(struct source *s)
+{
+	size_t to = 0;
+	__u64 end = 0;
+
+	for (size_t i = 0; i < s->nr_pieces; i++) {
+		struct piece p = s->pieces[i];
+		__u64 skip = p.pa < end ? end - p.pa : 0;
+
+		if (skip >= p.len)
+			continue;
+		s->pieces[to++] = (struct piece){p.pa + skip, p.len - skip, p.at + skip};
+		end = p.pa + p.len;
+	}
+	s->nr_pieces = to;
+}
+
+static void merge_ram(struct source *s)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < s->nr_ram; i++) {
+		struct span *last = to ? &s->ram[to - 1] : NULL, r = s->ram[i];
+
+		if (!last || r.pa > last->pa + last->len)
+			s->ram[to++] = r;
+		else if (r.pa + r.len > last->pa + last->len)
+			last->len = r.pa + r.len - last->pa;
+	}
+	s->nr_ram = to;
+}
+
+int source_arrange(struct source *s)
+{
+	if (s->nr_pieces)
+		qsort(s->pieces, s->nr_pieces, sizeof(*s->pieces), by_address);
+	if (s->nr_ram)
+		qsort(s->ram, s->nr_ram, sizeof(*s->ram), by_address);
+	trim_pieces(s);
+	merge_ram(s);
+	for (size_t i = 0; i < s->nr_pieces; i++) {
+		const struct piece *p = &s->pieces[i];
+		struct region *last = s->nr_regions ? &s->regions[s->nr_regions - 1] : NULL;
+
+		if (last && last->pa + last->len == p->pa) {
+			last->len += p->len;
+			continue;
+		}
+		if (grow((void **)&s->regions, s->nr_regions, sizeof(*s->regions)))
+			return -ENOMEM;
+		s->regions[s->nr_regions++] = (struct region){.pa = p->pa, .len = p->len};
+	}
+	return 0;
+}
+
+/* ---- reading ---- */
+
+static struct region *region_of(const struct source *s, kho_pa_t pa)
+{
+	size_t lo = 0, hi = s->nr_regions;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (s->regions[mid].pa + s->regions[mid].len <= pa)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < s->nr_regions && s->regions[lo].pa <= pa ? &s->regions[lo] : NULL;
+}
+
+/* The first piece that ends behind @pa. */
+static size_t piece_of(const struct source *s, kho_pa_t pa)
+{
+	size_t lo = 0, hi = s->nr_pieces;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (s->pieces[mid].pa + s->pieces[mid].len <= pa)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int read_file(const struct source *s, __u64 at, char *to, __u64 len)
+{
+	while (len) {
+		ssize_t n = pread(s->fd, to, len, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -KHO_E_TRUNCATED;
+		at += (__u64)n;
+		to += n;
+		len -= (__u64)n;
+	}
+	return 0;
+}
+
+__u64 source_has(const struct source *s, kho_pa_t pa, __u64 max)
+{
+	const struct region *r = region_of(s, pa);
+	__u64 left = r ? r->len - (pa - r->pa) : 0;
+
+	return left < max ? left : max;
+}
+
+int source_read(struct source *s, kho_pa_t pa, void *to, size_t len)
+{
+	char *at = to;
+
+	if (source_has(s, pa, len) < len)
+		return -KHO_E_RANGE;
+	for (size_t i = piece_of(s, pa); len; i++) {
+		const struct piece *p = &s->pieces[i];
+		__u64 left = p->len - (pa - p->pa), n = left < len ? left : len;
+		int r = read_file(s, p->at + (pa - p->pa), at, n);
+
+		if (r)
+			return r;
+		pa += n;
+		at += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* ---- copies ---- */
+
+static __u64 units(const struct region *r)
+{
+	return ((r->pa & (UNIT - 1)) + r->len + UNIT - 1) >> UNIT_SHIFT;
+}
+
+static size_t bitmap_size(const struct region *r)
+{
+	return units(r) / 64 * 8 + 8;
+}
+
+static void *reserve(size_t size)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+static bool prepare(struct region *r)
+{
+	if (r->base)
+		return true;
+	r->base = reserve(units(r) << UNIT_SHIFT);
+	r->loaded = r->base ? reserve(bitmap_size(r)) : NULL;
+	if (r->loaded)
+		return true;
+	if (r->base)
+		munmap(r->base, units(r) << UNIT_SHIFT);
+	r->base = NULL;
+	return false;
+}
+
+static int load(struct source *s, struct region *r, __u64 unit)
+{
+	kho_pa_t lo = (r->pa & ~(UNIT - 1)) + (unit << UNIT_SHIFT), hi = lo + UNIT;
+	char *to = r->base + (unit << UNIT_SHIFT);
+	kho_pa_t from = lo < r->pa ? r->pa : lo;
+	int err;
+
+	if (hi > r->pa + r->len)
+		hi = r->pa + r->len;
+	err = source_read(s, from, to + (from - lo), hi - from);
+	if (!err)
+		r->loaded[unit / 64] |= 1ULL << (unit % 64);
+	return err;
+}
+
+void *source_map(struct source *s, kho_pa_t pa, size_t len)
+{
+	struct region *r = region_of(s, pa);
+	__u64 at, first, last;
+
+	if (!r || len > r->len - (pa - r->pa) || !len || !prepare(r))
+		return NULL;
+	at = pa - (r->pa & ~(UNIT - 1));
+	first = at >> UNIT_SHIFT;
+	last = (at + len - 1) >> UNIT_SHIFT;
+	for (__u64 unit = first; unit <= last; unit++)
+		if (!(r->loaded[unit / 64] >> (unit % 64) & 1) && load(s, r, unit))
+			return NULL;
+	return r->base + at;
+}
+
+void source_forget(struct source *s, kho_pa_t pa, __u64 len)
+{
+	struct region *r = region_of(s, pa);
+	__u64 at, first, last;
+
+	if (!r || !r->base || len > r->len - (pa - r->pa) || !len)
+		return;
+	at = pa - (r->pa & ~(UNIT - 1));
+	first = at >> UNIT_SHIFT;
+	last = (at + len - 1) >> UNIT_SHIFT;
+	for (__u64 unit = first; unit <= last; unit++)
+		r->loaded[unit / 64] &= ~(1ULL << (unit % 64));
+	madvise(r->base + (first << UNIT_SHIFT), (last - first + 1) << UNIT_SHIFT, MADV_DONTNEED);
+}
+
+void source_renew(struct source *s)
+{
+	for (size_t i = 0; i < s->nr_regions; i++) {
+		struct region *r = &s->regions[i];
+
+		if (!r->base)
+			continue;
+		munmap(r->base, units(r) << UNIT_SHIFT);
+		munmap(r->loaded, bitmap_size(r));
+		r->base = NULL;
+		r->loaded = NULL;
+	}
+}
+
+size_t source_ram_at(const struct source *s, kho_pa_t pa)
+{
+	size_t lo = 0, hi = s->nr_ram;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (s->ram[mid].pa + s->ram[mid].len <= pa)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len)
+{
+	size_t i = source_ram_at(s, pa);
+
+	return i < s->nr_ram && s->ram[i].pa <= pa && len <= s->ram[i].len - (pa - s->ram[i].pa);
+}
+
+/* ---- opening ---- */
+
+static int open_backend(struct source *s)
+{
+	char magic[8] = "";
+	struct stat st;
+
+	if (fstat(s->fd, &st)) {
+		complain("%s: %s", s->name, strerror(errno));
+		return -errno;
+	}
+	if (S_ISDIR(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
+		complain("%s: not a file that can be read at any place", s->name);
+		return -EINVAL;
+	}
+	s->file_size = (__u64)st.st_size;
+	if (read_file(s, 0, magic, sizeof(magic))) {
+		complain("%s: shorter than any image, or not to be read", s->name);
+		return -KHO_E_TRUNCATED;
+	}
+	if (!memcmp(magic, "\177ELF", 4))
+		return source_elf_open(s);
+	if (!memcmp(magic, "KO ARENA", 8))
+		return source_arena_open(s);
+	if (!memcmp(magic, "KDUMP   ", 8) || !memcmp(magic, "makedump", 8) ||
+	    !memcmp(magic, "DISKDUMP", 8))
+		complain("%s: a compressed kernel dump: write it as an ELF core "
+			 "(makedumpfile -E, or dump-guest-memory without -z, -l and -s)",
+			 s->name);
+	else
+		complain("%s: neither an arena nor an ELF core: it begins with other bytes",
+			 s->name);
+	return -KHO_E_MAGIC;
+}
+
+int source_open_fd(struct source *s, const char *name, int fd, bool live, pid_t pid)
+{
+	int r;
+
+	*s = (struct source){.name = name, .fd = fd, .live = live, .pid = pid};
+	s->mem = (struct khoc_mem){.ops = &ops, .ctx = s};
+	r = open_backend(s);
+	if (!r && source_arrange(s)) {
+		complain("%s: no memory", name);
+		r = -ENOMEM;
+	}
+	if (r)
+		source_close(s);
+	return r;
+}
+
+void source_close(struct source *s)
+{
+	source_renew(s);
+	free(s->pieces);
+	free(s->regions);
+	free(s->ram);
+	s->pieces = NULL;
+	s->regions = NULL;
+	s->ram = NULL;
+	s->nr_pieces = s->nr_regions = s->nr_ram = 0;
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
