@@ -317,6 +317,8 @@ static void *watch(void *ctx)
 	struct sup *s = ctx;
 	__u64 one = 1;
 
+	kho_proc_hurry_();
+
 	for (;;) {
 		struct kho_abi_owner *owner = __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE);
 
