@@ -26,6 +26,7 @@ typedef u64 phys_addr_t;
 typedef unsigned int gfp_t;
 
 #define CONFIG_KEXEC_HANDOVER 1
+#define CONFIG_LIVEUPDATE_MEMFD 1
 #define PAGE_SHIFT 12
 #define PAGE_SIZE 4096UL
 #define PAGE_MASK (~(PAGE_SIZE - 1))
@@ -134,6 +135,12 @@ struct notifier_block {
 };
 #define NOTIFY_DONE 0
 #define register_reboot_notifier(nb) ((void)(nb), 0)
+
+typedef int atomic_t;
+#define ATOMIC_INIT(value) (value)
+#define atomic_read(p) (*(p))
+#define atomic_inc(p) ((*(p))++)
+#define atomic_dec(p) ((*(p))--)
 
 /* ---- lists ------------------------------------------------------------------ */
 
