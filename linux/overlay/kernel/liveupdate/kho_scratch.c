@@ -13,6 +13,7 @@
 #include <linux/init.h>
 #include <linux/kernel.h>
 #include <linux/kexec.h>
+#include <linux/kmemleak.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/nodemask.h>
@@ -166,6 +167,8 @@ void __init kho_scratch_release(void)
 	if (kho_state == KHO_REVIVED || kho_state == KHO_REFUSED_LATE)
 		return;
 	for (unsigned int i = 0; i < kho_scratch_cnt; i++) {
+		/* It holds pages of others from now on, which may be unmapped (debug_pagealloc). */
+		kmemleak_ignore_phys(kho_scratch[i].addr);
 		pfn = PHYS_PFN(kho_scratch[i].addr);
 		end = pfn + PHYS_PFN(kho_scratch[i].size);
 		for (; pfn < end; pfn += pageblock_nr_pages)
