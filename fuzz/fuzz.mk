@@ -28,7 +28,7 @@ FUZZ_SRCS_proto := examples/cached/proto.c
 FUZZ_INC_proto := -Iexamples/cached
 FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn.c
 FUZZ_INC_control := -Itool
-FUZZ_SRCS_status := tool/control.c tool/output.c
+FUZZ_SRCS_status := tool/control.c tool/prometheus.c tool/output.c
 FUZZ_INC_status := -Itool
 FUZZ_SRCS_dump := $(filter-out %/find.c %/inspect.c %/check_formats.c,$(INSPECT_SRCS:%=tool/inspect/%)) tool/output.c
 FUZZ_INC_dump := -Itool -Itool/inspect -Itests/host

@@ -155,6 +155,7 @@ static const struct rule rules[] = {
 	[KHO_MSG_CTL_STATUS] = {0, 0, 0, NULL},
 	[KHO_MSG_CTL_REPLY] = {OPEN(kho_abi_msg_result), 0, NULL},
 	[KHO_MSG_CTL_PROGRESS] = {0, TEXT, 0, NULL},
+	[KHO_MSG_CTL_CLEAR] = {0, 0, 0, NULL},
 };
 
 #define NR_RULES (sizeof(rules) / sizeof(rules[0]))
@@ -163,7 +164,7 @@ static bool known(unsigned int type)
 {
 	return (type >= KHO_MSG_HELLO && type <= KHO_MSG_WELCOME) ||
 	       (type >= KHO_MSG_REGISTER && type <= KHO_MSG_HOLD_SYNC) ||
-	       (type >= KHO_MSG_CTL_UPGRADE && type <= KHO_MSG_CTL_PROGRESS && type < NR_RULES);
+	       (type >= KHO_MSG_CTL_UPGRADE && type <= KHO_MSG_CTL_CLEAR && type < NR_RULES);
 }
 
 static int check(struct kho_msg *msg, const struct kho_abi_msg *head, size_t got)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "load.h"
 #include "supervisor.h"
 
 static const char help[] =
@@ -27,6 +28,7 @@ static const char help[] =
 	"                         (default: the server's choice, else half of the memory)\n"
 	"  --restarts N/SECONDS   give up after N deaths within SECONDS (default 5/10);\n"
 	"                         0/1: never. Given up, the arena is kept for kho upgrade.\n"
+	"  --load FILE            start with the arena of a file of kho save\n"
 	"  --fresh                a new, empty arena for every start but an upgrade\n"
 	"  --adopt                do not start SERVER, but take over the one of this NAME\n"
 	"                         whose supervisor died; SERVER is for later restarts\n"
@@ -45,6 +47,7 @@ enum {
 	OPT_ARENA_MAX,
 	OPT_REALTIME,
 	OPT_RESTARTS,
+	OPT_LOAD,
 	OPT_FRESH,
 	OPT_ADOPT,
 	OPT_ADOPT_TIMEOUT,
@@ -59,6 +62,7 @@ static const struct option options[] = {
 	{"arena-max", required_argument, NULL, OPT_ARENA_MAX},
 	{"realtime", required_argument, NULL, OPT_REALTIME},
 	{"restarts", required_argument, NULL, OPT_RESTARTS},
+	{"load", required_argument, NULL, OPT_LOAD},
 	{"fresh", no_argument, NULL, OPT_FRESH},
 	{"adopt", no_argument, NULL, OPT_ADOPT},
 	{"adopt-timeout", required_argument, NULL, OPT_ADOPT_TIMEOUT},
@@ -72,6 +76,7 @@ struct request {
 	const char *name;
 	const char *listen[MAX_LISTEN];
 	unsigned int nr_listen;
+	const char *load;
 	bool adopt;
 	bool help;
 };
@@ -95,6 +100,9 @@ static int take_option(struct sup *s, struct request *req, int opt)
 		return parse_realtime(optarg, &s->realtime);
 	case OPT_RESTARTS:
 		return parse_restarts(optarg, &s->max_deaths, &s->death_seconds);
+	case OPT_LOAD:
+		req->load = optarg;
+		return 0;
 	case OPT_FRESH:
 		s->fresh = true;
 		return 0;
@@ -133,6 +141,10 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 	}
 	if (req->adopt && req->nr_listen) {
 		complain("--adopt and --listen: the server brings its listening sockets along");
+		return -EINVAL;
+	}
+	if (req->load && (req->adopt || s->fresh)) {
+		complain("--load: not with --adopt or --fresh, which say where the arena is from");
 		return -EINVAL;
 	}
 	s->program.argv = argv + optind;
@@ -176,6 +188,12 @@ static int prepare(struct sup *s, const struct request *req)
 		if (s->listen[i] < 0)
 			return s->listen[i];
 		s->nr_listen++;
+	}
+	/* Clients wait meanwhile: the sockets are there. */
+	if (req->load) {
+		s->arena = high_fd(load_arena(req->load, s->name));
+		if (s->arena < 0)
+			return s->arena;
 	}
 	s->control = high_fd(open_control(s->path));
 	return s->control < 0 ? s->control : 0;

@@ -91,6 +91,7 @@ enum kho_abi_msg_type {
 	KHO_MSG_CTL_STATUS = 66,
 	KHO_MSG_CTL_REPLY = 67, /* struct kho_abi_msg_result, then text */
 	KHO_MSG_CTL_PROGRESS = 68, /* text */
+	KHO_MSG_CTL_CLEAR = 69,
 };
 
 /**
