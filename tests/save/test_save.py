@@ -23,7 +23,7 @@ import save_file
 kho, cached = (os.path.abspath(p) for p in sys.argv[1:])
 seed = int(os.environ.get("KHO_SEED") or random.randrange(1 << 32))
 rng = random.Random(seed)
-SLOW = 4 if os.environ.get("KHO_SAN") else 1
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def fail(text):
@@ -158,6 +158,23 @@ def check_reader():
     return data, (arena_id, size, max_size, pages)
 
 
+def check_golden():
+    """Files of the first version, made by the first kho that could: the same arena in both."""
+    made = []
+    for file in ("v1.save", "v1-zstd.save"):
+        run("load", "--arena", file + ".arena", f"{HERE}/{file}")
+        made.append(open(file + ".arena", "rb").read())
+    _, size, _, pages, _ = save_file.read(open(f"{HERE}/v1.save", "rb").read())
+    whole = bytearray(size)
+    for pa, body in pages.items():
+        whole[pa:pa + len(body)] = body
+    if made[0] != whole or made[1] != whole:
+        fail("a file of version 1 is another arena now")
+    looked = [run("inspect", file) for file in (f"{HERE}/v1-zstd.save", "v1.save.arena")]
+    if looked[0].split("\n", 1)[1] != looked[1].split("\n", 1)[1] or "counter" not in looked[0]:
+        fail(f"kho inspect of what is saved: {looked}")
+
+
 def check_hostile(data, known):
     arena_id, size, max_size, pages = known
     first = save_file.chunk(0, pages[0][:4096])
@@ -265,6 +282,9 @@ def check_under_load():
     # Who was stopped before stays so.
     pid = int(a.status("pid"))
     os.kill(pid, signal.SIGSTOP)
+    while open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.01)
+    time.sleep(0.1)
     run("save", "busy", "stopped")
     if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "T":
         fail("kho save lets a server go on that somebody else had stopped")
@@ -343,6 +363,7 @@ with tempfile.TemporaryDirectory() as d:
     Server.__init__ = tracked
     try:
         check_round_trip()
+        check_golden()
         check_hostile(*check_reader())
         check_under_load()
         check_clear()
