@@ -62,8 +62,9 @@ def read(data, decompress=None):
             assert not data_crc
             zeroes.append((pa, length))
             continue
+        crc = 0
         if stored < length:
             assert compression == 1
-            body = decompress(body)
-        assert len(body) == length and crc32c(body) == data_crc
+            crc, body = crc32c(body), decompress(body)
+        assert len(body) == length and crc32c(body, crc) == data_crc
         pages[pa] = body

@@ -143,14 +143,22 @@ static int take_chunk(struct reader *r, const struct kho_abi_save_chunk *c)
 {
 	const __u64 at = r->at;
 	bool plain = c->stored == c->len;
+	__u32 crc = 0;
 	int rc = get(r, plain ? r->data : r->stored, c->stored);
 
 	if (rc)
 		return rc;
-	if (c->stored && !plain && !unsqueeze(r->data, c->len, r->stored, c->stored))
-		return refuse(r, at, "a chunk does not decompress to %u bytes: the file is damaged",
-			      c->len);
-	if (c->data_crc != (c->stored ? khoc_crc32c(0, r->data, c->len) : 0))
+	if (c->stored && !plain) {
+		crc = khoc_crc32c(0, r->stored, c->stored);
+		if (!unsqueeze(r->data, c->len, r->stored, c->stored))
+			return refuse(
+				r, at,
+				"a chunk does not decompress to %u bytes: the file is damaged",
+				c->len);
+	}
+	if (c->stored)
+		crc = khoc_crc32c(crc, r->data, c->len);
+	if (c->data_crc != crc)
 		return refuse(r, at,
 			      "the checksum of the chunk for %#llx is wrong: the file is damaged",
 			      (unsigned long long)c->pa);

@@ -63,10 +63,12 @@ static int put_run(struct writer *w, __u64 pa, const unsigned char *data, size_t
 	int r;
 
 	if (!zero) {
-		chunk.data_crc = khoc_crc32c(0, data, len);
 		if (w->compress)
 			fewer = squeeze(w->squeezed, KHO_ABI_SAVE_CHUNK_MAX, data, len);
 		chunk.stored = (__u32)(fewer ? fewer : len);
+		if (fewer)
+			chunk.data_crc = khoc_crc32c(0, w->squeezed, fewer);
+		chunk.data_crc = khoc_crc32c(chunk.data_crc, data, len);
 	}
 	r = put_chunk(w, &chunk);
 	if (r || zero)

@@ -48,8 +48,8 @@ struct kho_abi_save {
  * @pa: its address: a multiple of 4096, not below the end of the chunk before; at the end: arena_size
  * @len: its bytes: a multiple of 4096, up to KHO_ABI_SAVE_CHUNK_MAX; 0: the end of the file
  * @stored: bytes that follow: 0: zeroes, that are allocated; @len: as they are; less: compressed
- * @data_crc: CRC-32C of the @len bytes, 0 if @stored is 0; at the end: CRC-32C of the crc of the beginning,
- *	and of the crc of every chunk, 4 bytes each
+ * @data_crc: CRC-32C of what is stored and, if that is compressed, then of the @len bytes that it becomes; 0 if
+ *	@stored is 0; at the end: CRC-32C of the crc of the beginning, and of the crc of every chunk, 4 bytes each
  * @crc: CRC-32C of the bytes of this before it
  */
 struct kho_abi_save_chunk {
