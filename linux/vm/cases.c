@@ -509,7 +509,9 @@ static const struct {
 	{"reserve_mem", case_reserve_mem},
 	{"runs", case_module},
 	{"session", case_session},
+	{"session_sparse", case_session},
 	{"slab", case_ours},
+	{"sparse", case_sparse},
 	{"speed", case_module},
 	{"types", case_ours},
 };

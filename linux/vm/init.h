@@ -26,6 +26,9 @@ void parameter(const char *name, char *value, size_t size);
 /* Run /bin/@program, with "--stage @stage" if that is not NULL. Return: 0, or -1 after failed(). */
 int run_program(const char *program, const char *stage);
 
+/* sparse.c */
+int case_sparse(const struct stage *stage);
+
 /* Run a test's part for this boot. Return: 0, or -1 after failed(). */
 int run_case(const char *name, const struct stage *stage);
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <kho/abi/migration.h>
+#include <kho/abi/session.h>
 #include <kho/core/arena.h>
 #include <kho/core/array.h>
 #include <kho/core/block.h>
@@ -271,6 +271,9 @@ static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *wh
 	kho_pa_t pa = head;
 
 	/* Else a word that only looks like it. */
+	for (size_t i = 0; i < m->sets.nr; i++)
+		if (((const struct block_set *)m->sets.at)[i].first == head)
+			return;
 	if (khoc_block_check(&chain, &m->tree, &counts, &report) || !spend(m, counts.blocks))
 		return;
 	set.owner = owner_add(m, OWNER_BLOCKS, "block set in %s", whose);
@@ -282,10 +285,65 @@ static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *wh
 
 		if (!block)
 			break;
-		claim(m, set.owner, pa, PAGE, true);
+		claim(m, set.owner, pa, PAGE, false);
 		pa = block->next;
 	}
 	list_add(&m->sets, &set, sizeof(set));
+}
+
+static bool has_area(const struct model *m, kho_pa_t first)
+{
+	const struct area *areas = m->areas.at;
+
+	for (size_t i = 0; i < m->areas.nr; i++)
+		if (areas[i].first == first)
+			return true;
+	return false;
+}
+
+/*
+ * A descriptor of memory that was freed stays what it was until its owner writes to it, and its pages may be
+ * another's by now. So one whose list is not sound is in doubt.
+ */
+static void take_area(struct model *m, const struct kho_abi_vmalloc *desc, kho_pa_t at,
+		      const char *whose)
+{
+	const struct khoc_vmalloc_check check = {
+		.data_lo = header_of(m)->data_pa, .data_hi = m->source->mem.size, .tree = &m->tree};
+	struct doubt doubt = {.desc = *desc, .at = at};
+
+	if (has_area(m, desc->first) || !spend(m, 1))
+		return;
+	if (!khoc_vmalloc_validate(&m->source->mem, SHIFT, desc, &check, NULL)) {
+		decode_vmalloc(m, owner_add(m, OWNER_VMALLOC, "scattered memory in %s", whose),
+			       desc, at);
+		return;
+	}
+	snprintf(doubt.whose, sizeof(doubt.whose), "%s", whose);
+	list_add(&m->doubts, &doubt, sizeof(doubt));
+}
+
+/* A list that nobody else has, and that is not sound, was damaged. */
+static void settle_doubts(struct model *m)
+{
+	const struct claim *claims = m->claims.at;
+	const struct doubt *doubts = m->doubts.at;
+	size_t nr = m->claims.nr;
+
+	for (size_t i = 0; i < m->doubts.nr; i++) {
+		kho_pa_t first = doubts[i].desc.first;
+		bool taken = false;
+
+		for (size_t j = 0; j < nr && !taken; j++)
+			taken = claims[j].alone && claims[j].pa <= first &&
+				claims[j].pa + claims[j].len > first;
+		if (taken || has_area(m, first) || !spend(m, nr))
+			continue;
+		decode_vmalloc(
+			m, owner_add(m, OWNER_VMALLOC, "scattered memory in %s", doubts[i].whose),
+			&doubts[i].desc, doubts[i].at);
+		claims = m->claims.at;
+	}
 }
 
 /* Words of an object or blob: @size bytes at @pa, aligned to 8. */
@@ -304,9 +362,7 @@ static void scan(struct model *m, kho_pa_t pa, __u64 size, const char *whose)
 			i += sizeof(struct kho_abi_array) / 8 - 1;
 		} else if (is_type(m, words[i], KHO_ABI_DESC_VMALLOC_CHUNK) && i + 1 < size / 8) {
 			memcpy(&desc, &words[i], sizeof(desc));
-			decode_vmalloc(m,
-				       owner_add(m, OWNER_VMALLOC, "scattered memory in %s", whose),
-				       &desc, at);
+			take_area(m, &desc, at, whose);
 			i++;
 		} else if (is_type(m, words[i], KHO_ABI_DESC_STRUCT)) {
 			take_set(m, words[i], at, whose);
@@ -378,7 +434,7 @@ static void take_root(struct model *m, const struct subtree *t)
 	snprintf(whose, sizeof(whose), "root %s", t->name);
 	if (!strcmp(t->type, KHO_ABI_CACHE_ROOT_TYPE))
 		take_cache(m, t, pa);
-	else if (size)
+	else if (size && strcmp(t->type, KHO_ABI_SESSION_TYPE)) /* that is LUO's */
 		scan(m, pa, size, whose);
 	if (!size)
 		faults_add(&m->faults, &report, "%s: no live object there", whose);
@@ -397,7 +453,7 @@ static void take_names(struct model *m)
 			continue;
 		}
 		snprintf(whose, sizeof(whose), "subtree %s", t.name);
-		if (!(t.data & 7))
+		if (!(t.data & 7) && !t.format)
 			scan(m, t.data, t.size, whose);
 	}
 }
@@ -424,4 +480,5 @@ void decode_arena(struct model *m)
 	take_blocks(m);
 	take_descs(m);
 	take_names(m);
+	settle_doubts(m);
 }

@@ -212,7 +212,8 @@ static void take_file(struct model *m, const struct khoc_luo_file *from, __u32 s
 			  (unsigned long long)f.token);
 	if (!strcmp(f.handler, KHO_ABI_MEMFD_COMPATIBLE))
 		take_memfd(m, &f, owner);
-	else if (f.data && f.data < m->source->mem.size && is_preserved(m, f.data, 1))
+	else if (f.data && f.data < m->source->mem.size && is_preserved(m, f.data, 1) &&
+		 !is_heap(m, f.data))
 		claim(m, owner, f.data, 1, false); /* its handler's: a pa more often than not */
 	list_add(&m->files, &f, sizeof(f));
 }

@@ -136,6 +136,13 @@ struct array_info {
 	bool sound;
 };
 
+/* What may be a descriptor of scattered memory, or may have been one: its list is not sound. */
+struct doubt {
+	struct kho_abi_vmalloc desc;
+	kho_pa_t at;
+	char whose[KHO_ABI_ROOT_NAME_MAX + 16];
+};
+
 /* Slabs of one object size and cache. */
 struct slabs {
 	__u32 object_size;
@@ -182,6 +189,7 @@ struct model {
 	struct list claims; /* struct claim */
 	struct list extents; /* struct extent */
 	struct list subtrees, sessions, files, areas, sets, arrays, slabs;
+	struct list doubts;
 	struct list reserved; /* struct khoc_reserve_mem_region */
 	struct list flbs; /* struct khoc_luo_flb */
 	struct khoc_luo luo;

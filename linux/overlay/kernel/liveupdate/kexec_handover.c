@@ -8,6 +8,7 @@
  *	kho_verify.c	the check
  *	kho_page.c	restoring
  *	kho_preserve.c	preserving without sleeping and in bulk; what is preserved
+ *	kho_memfd.c	memory files with holes
  *	kho_slab.c	slab caches; kho_slab_restore.c, those that were handed to us
  *	kho_types.c	as what things were preserved
  *	kho_root.c	names

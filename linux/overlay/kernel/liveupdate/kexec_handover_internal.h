@@ -114,6 +114,7 @@ const struct khoc_report *kho_refusal(void);
  * @tree: filled in
  * @types: if not NULL, filled in; without a tree if nothing is said of types
  * @typed: filled in: something is
+ * @seen: while memory files are looked at: pages of their arrays
  * @report: filled in
  */
 struct kho_verify {
@@ -128,6 +129,7 @@ struct kho_verify {
 	struct khoc_radix tree;
 	struct khoc_types *types;
 	bool typed;
+	u64 *seen;
 	struct khoc_report report;
 };
 

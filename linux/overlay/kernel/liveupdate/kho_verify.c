@@ -14,6 +14,7 @@
 #include <kho/core/luo.h>
 #include <kho/core/memfd.h>
 #include <kho/core/reserve_mem.h>
+#include <kho/core/sparse_memfd.h>
 
 #include "kexec_handover_internal.h"
 
@@ -150,6 +151,12 @@ bool kho_verify_covered(const struct khoc_radix *tree, phys_addr_t phys, u64 siz
 	return true;
 }
 
+/* A bit for each page of the image. */
+static size_t seen_size(const struct kho_verify *v)
+{
+	return DIV_ROUND_UP(PHYS_PFN(v->mem->size), 64) * 8;
+}
+
 /* ---- memory files -------------------------------------------------------- */
 
 static noinline int verify_memfd_list(struct kho_verify *v, const struct khoc_memfd *memfd)
@@ -175,6 +182,25 @@ static noinline int verify_memfd(struct kho_verify *v, const struct khoc_luo_fil
 					file->data, 0, "data");
 	err = khoc_memfd_open(&memfd, v->mem, PAGE_SHIFT, file->data, &v->report);
 	return err ?: verify_memfd_list(v, &memfd);
+}
+
+/* All such files' arrays are held against each other, too. */
+static noinline int verify_sparse(struct kho_verify *v, const struct khoc_luo_file *luo_file)
+{
+	struct khoc_array_check check = {.data_lo = PAGE_SIZE, .data_hi = v->mem->size};
+	struct khoc_sparse_memfd file;
+	int err;
+
+	if (!kho_verify_covered(&v->tree, luo_file->data, sizeof(struct kho_abi_sparse_memfd)))
+		return kho_verify_fault(v, KHO_E_NOT_PRESERVED, KHOC_S_LUO_FILE, luo_file->pa,
+					luo_file->data, 0, "data");
+	if (!v->seen)
+		v->seen = v->alloc(v, seen_size(v));
+	if (!v->seen)
+		return no_memory(v, KHOC_S_MEMFD, luo_file->data);
+	check.seen = v->seen;
+	err = khoc_sparse_memfd_open(&file, v->mem, PAGE_SHIFT, luo_file->data, &v->report);
+	return err ?: khoc_sparse_memfd_validate(&file, &check, &v->tree, &v->report);
 }
 
 /* ---- live update --------------------------------------------------------- */
@@ -212,6 +238,8 @@ static noinline int verify_files(struct kho_verify *v, const struct khoc_luo *lu
 		err = khoc_luo_file_next(&walk, &file, &v->report);
 		if (!err && !strcmp(file.compatible, KHO_ABI_MEMFD_COMPATIBLE))
 			err = verify_memfd(v, &file);
+		else if (!err && !strcmp(file.compatible, KHO_ABI_SPARSE_MEMFD_COMPATIBLE))
+			err = verify_sparse(v, &file);
 	}
 	return err == -ENOENT ? verify_unique(v, luo, session, walk.nr) : err;
 }
@@ -251,6 +279,9 @@ static int verify_luo(struct kho_verify *v, const struct khoc_subtree *subtree)
 	err = khoc_luo_open(&luo, v->mem, PAGE_SHIFT, subtree->data, subtree->size, &v->report);
 	if (!err)
 		err = verify_sessions(v, &luo);
+	if (v->seen)
+		v->free(v, v->seen, seen_size(v));
+	v->seen = NULL;
 	return err ?: verify_flbs(v, &luo);
 }
 
