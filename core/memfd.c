@@ -59,6 +59,19 @@ int khoc_memfd_open(struct khoc_memfd *memfd, const struct khoc_mem *mem, unsign
 
 /* ---- the list --------------------------------------------------------------- */
 
+/* What ended the walk of the blocks, told of its place in the image. Return: 0 or a fault. */
+static int blocks_error(const struct khoc_memfd_list *list, struct khoc_report *report)
+{
+	int err = khoc_vmalloc_iter_error(&list->blocks);
+
+	if (!err || !report)
+		return err;
+	*report = list->blocks.report;
+	if (report->structure == KHOC_S_VMALLOC)
+		report->addr += list->memfd->pa + offsetof(struct kho_abi_memfd, folios);
+	return err;
+}
+
 int khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd,
 		    const struct khoc_vmalloc_check *check, struct khoc_report *report)
 {
@@ -73,19 +86,48 @@ int khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd
 		return 0;
 	err = khoc_vmalloc_iter_init(&list->blocks, memfd->mem, memfd->shift, &memfd->folios,
 				     check);
-	if (err && report) {
-		/* What is wrong with the descriptor, told of its place in the image. */
-		*report = list->blocks.report;
-		report->addr += memfd->pa + offsetof(struct kho_abi_memfd, folios);
-	}
 	if (err)
-		return err;
+		return blocks_error(list, report);
 	list->ended = false;
 	if (memfd->nr_folios > room)
 		return fault(report, KHO_E_RANGE,
 			     memfd->pa + offsetof(struct kho_abi_memfd, nr_folios),
 			     memfd->nr_folios, room, "nr_folios");
 	return 0;
+}
+
+/*
+ * Did the chain end before as many blocks as the descriptor counts? Of the walk's other faults one
+ * alone is at a chunk's first word, and then it has not passed over it yet.
+ */
+static bool ended_early(const struct khoc_vmalloc_iter *blocks)
+{
+	return blocks->report.fault == KHO_E_RANGE && blocks->left && !blocks->pending &&
+	       blocks->report.addr == blocks->chunk;
+}
+
+/*
+ * All entries were there: what follows in the chain is nobody's, but who restores the list follows
+ * it. Return: -ENOENT or a fault.
+ */
+static int finish(struct khoc_memfd_list *list, struct khoc_report *report)
+{
+	const struct khoc_memfd *memfd = list->memfd;
+	const struct kho_abi_vmalloc *desc = &memfd->folios;
+	struct khoc_vmalloc_part part;
+	u64 left;
+
+	list->ended = true;
+	while (khoc_vmalloc_iter_next(&list->blocks, &part))
+		;
+	left = list->blocks.left << desc->order;
+	if (!ended_early(&list->blocks))
+		return blocks_error(list, report) ?: -ENOENT;
+	/* Nothing is missing: it is the count that is wrong. */
+	return report_fault(report, KHO_E_RANGE, KHOC_S_VMALLOC, -1,
+			    memfd->pa + offsetof(struct kho_abi_memfd, folios) +
+				    offsetof(struct kho_abi_vmalloc, total_pages),
+			    desc->total_pages, desc->total_pages - left, "total_pages");
 }
 
 /* On to the next block of the list. Return: 0 or a fault: the end of it all. */
@@ -103,9 +145,7 @@ static int next_block(struct khoc_memfd_list *list, struct khoc_report *report)
 		return 0;
 	}
 	list->ended = true;
-	err = khoc_vmalloc_iter_error(&list->blocks);
-	if (err && report)
-		*report = list->blocks.report;
+	err = blocks_error(list, report);
 	return err ? err
 		   : fault(report, KHO_E_TRUNCATED,
 			   memfd->pa + offsetof(struct kho_abi_memfd, nr_folios), memfd->nr_folios,
@@ -153,8 +193,10 @@ int khoc_memfd_folio_next(struct khoc_memfd_list *list, struct khoc_memfd_folio 
 
 	report_clear(report);
 	*folio = (struct khoc_memfd_folio){.entry = list->entry};
-	if (list->ended || list->entry >= list->memfd->nr_folios)
+	if (list->ended)
 		return -ENOENT;
+	if (list->entry >= list->memfd->nr_folios)
+		return finish(list, report);
 	/* Blocks are whole pages, and entries do not cross their ends. */
 	if (list->at == list->end)
 		err = next_block(list, report);

@@ -210,7 +210,7 @@ static int session_name(char *name, size_t size, int hop)
 }
 
 /* Stays open: it is closed, and undone, with its last user. */
-static int make_session(int luo, int hop)
+int make_session(int luo, int hop)
 {
 	struct liveupdate_ioctl_create_session create = {.size = sizeof(create)};
 	unsigned int i;
@@ -224,7 +224,7 @@ static int make_session(int luo, int hop)
 	return 0;
 }
 
-static int open_session(int luo, int hop)
+int open_session(int luo, int hop)
 {
 	struct liveupdate_ioctl_retrieve_session old = {.size = sizeof(old)};
 
@@ -239,16 +239,13 @@ static int finish_session(int session)
 	return ioctl(session, LIVEUPDATE_SESSION_FINISH, &finish) || close(session) ? -1 : 0;
 }
 
-/* The session of the boot before: all of it must be there. */
-static int check_session(int luo, int hop)
+/* A session that was retrieved: all of it must be there. */
+static int check_files(int session)
 {
-	int session = open_session(luo, hop - 1);
 	const char *fault;
 	unsigned int i;
 	int err;
 
-	if (session < 0)
-		return failed("retrieve session: %s", strerror(errno));
 	for (i = 0; i < NR_FILES; i++) {
 		retrieve_file(session, i, &err, &fault);
 		if (err)
@@ -259,6 +256,16 @@ static int check_session(int luo, int hop)
 	if (finish_session(session))
 		return failed("finish: %s", strerror(errno));
 	return 0;
+}
+
+/* The session of the boot before. */
+int check_session(int luo, int hop)
+{
+	int session = open_session(luo, hop - 1);
+
+	if (session < 0)
+		return failed("retrieve session: %s", strerror(errno));
+	return check_files(session);
 }
 
 /* A session with the files above. Boot 0 makes it; the others retrieve, compare and make it anew. */
@@ -323,6 +330,44 @@ static int case_chain(const struct stage *stage)
 	return stage->last ? 0 : make_session(luo, stage->hop);
 }
 
+/* What kmemleak and lockdep have to say; a kernel that lacks them has nothing to say, and fails. */
+static int check_debug(void)
+{
+	static const char leaks[] = "/sys/kernel/debug/kmemleak";
+	const char *at;
+	int fd, i;
+
+	/* Too young is what is not 5 s old yet; what has a reference only for a moment is gone by then. */
+	for (i = 0; i < 2; i++) {
+		sleep(6);
+		fd = open(leaks, O_WRONLY);
+		if (fd < 0 || write(fd, "scan", 4) != 4)
+			return failed("%s: %s", leaks, strerror(errno));
+		close(fd);
+	}
+	memset(page, 0, sizeof(page));
+	if (read_file(leaks, page, sizeof(page) - 1) < 0)
+		return -1;
+	if (page[0]) {
+		printf("%s\n", page);
+		return failed("kmemleak: %.60s", page);
+	}
+	memset(page, 0, sizeof(page));
+	if (read_file("/proc/lockdep_stats", page, sizeof(page) - 1) < 0)
+		return -1;
+	at = strstr(page, "debug_locks:");
+	if (!at || strtoul(at + 12, NULL, 10) != 1)
+		return failed("lockdep has given up");
+	printf("VM: no leaks, and lockdep looks on\n");
+	return 0;
+}
+
+/* In the kernel "debug": as case_chain(), and what its means of finding faults say. */
+static int case_debug(const struct stage *stage)
+{
+	return case_chain(stage) < 0 ? -1 : check_debug();
+}
+
 /*
  * As case_chain(), but that the first handover is damaged on its way (linux/vm/damage.py), so that
  * the second boot says what has arrived, whatever it is. From there on all must be well: what the
@@ -353,6 +398,21 @@ static int say_arrived(int luo)
 	return err;
 }
 
+/*
+ * What boot 1 handed over. It may have had no session: damage that only the kernel's own LUO sees
+ * closes that for the whole boot. damage.py knows if that is so, and for which damage it may be. Then it
+ * must work again now.
+ */
+static int check_after_damage(int luo, int hop)
+{
+	int session = open_session(luo, hop - 1);
+
+	if (session >= 0)
+		return check_files(session);
+	printf("VM: boot %d has no session: %s\n", hop, strerror(errno));
+	return make_session(luo, hop);
+}
+
 static int case_damaged(const struct stage *stage)
 {
 	static const struct stage first = {.hop = 0};
@@ -368,9 +428,136 @@ static int case_damaged(const struct stage *stage)
 		return failed("/dev/liveupdate: %s", strerror(errno));
 	if (case_reserve_mem(stage->hop > 1 ? stage : &first) < 0)
 		return -1;
-	if (stage->hop > 1 && check_session(luo, stage->hop) < 0)
+	if (stage->hop > 1 && check_after_damage(luo, stage->hop) < 0)
 		return -1;
 	return stage->last || luo < 0 ? 0 : make_session(luo, stage->hop);
+}
+
+static int expect_state(const char *state)
+{
+	char found[32] = "";
+
+	if (read_file(KHO_DEBUG "/state", found, sizeof(found) - 1) < 0)
+		return -1;
+	found[strcspn(found, "\n")] = 0;
+	return strcmp(found, state) ? failed("state: \"%s\", not \"%s\"", found, state) : 0;
+}
+
+/*
+ * vm.only=1:kho=off reserve_mem=2M:4096:kept, three kexecs: boot 1 has no KHO, so that what was
+ * handed to it is lost, and hands nothing over; boot 2 begins anew; what it hands over arrives.
+ */
+static int case_off(const struct stage *stage)
+{
+	const struct stage anew = {.hop = stage->hop % 2};
+	struct utsname uts;
+	int luo;
+
+	uname(&uts);
+	luo = open("/dev/liveupdate", O_RDWR);
+	if (stage->hop == 1) {
+		if (luo >= 0 || !access(KHO_DEBUG, F_OK))
+			return failed("kho=off, and there is %s", luo >= 0 ? "LUO" : KHO_DEBUG);
+		return 0;
+	}
+	if (luo < 0)
+		return failed("/dev/liveupdate: %s", strerror(errno));
+	if (expect_state(anew.hop ? "revived" : "cold") < 0 ||
+	    metadata(KHO_DEBUG "/out/sub_fdts/kexec-metadata", uts.release, anew.hop + 1) < 0 ||
+	    case_reserve_mem(&anew) < 0)
+		return -1;
+	if (anew.hop && check_session(luo, stage->hop) < 0)
+		return -1;
+	return stage->last ? 0 : make_session(luo, stage->hop);
+}
+
+/* The whole of a file, read in pieces of @piece bytes. Return: to be freed, or NULL. */
+static char *read_whole(const char *path, size_t piece)
+{
+	static const size_t most = 4 << 20;
+	char *text = malloc(most);
+	size_t got = 0;
+	ssize_t n = 0;
+	int fd;
+
+	fd = open(path, O_RDONLY);
+	while (fd >= 0 && text && got + piece < most && (n = read(fd, text + got, piece)) > 0)
+		got += n;
+	if (fd < 0 || !text || n) {
+		failed("%s: %s", path, n > 0 ? "has no end" : strerror(errno));
+		free(text);
+		return NULL;
+	}
+	close(fd);
+	text[got] = 0;
+	return text;
+}
+
+/*
+ * Each line of a map: by order, the largest first, and of each by address; [@start, @start + @size)
+ * is in it, once.
+ */
+static int check_map(const char *map, uint64_t start, uint64_t size)
+{
+	unsigned long long first, last, nr;
+	unsigned int order, lines = 0, before = 64;
+	uint64_t behind = 0, found = 0;
+	const char *at;
+	int used;
+
+	for (at = map; *at; at += used, lines++, before = order) {
+		if (sscanf(at, "0x%llx-0x%llx order %u %llu\n%n", &first, &last, &order, &nr,
+			   &used) != 4)
+			return failed("map, line %u: %.60s", lines + 1, at);
+		if (order > before || (order == before && first < behind) ||
+		    first & ((4096ULL << order) - 1) || last + 1 - first != nr * (4096ULL << order))
+			return failed("map, line %u is wrong: %.60s", lines + 1, at);
+		behind = last + 1;
+		if (behind > start && first < start + size)
+			found += (behind < start + size ? behind : start + size) -
+				 (first > start ? first : start);
+	}
+	if (found != size)
+		return failed("map: %#llx of %#llx bytes at %#llx", (unsigned long long)found,
+			      (unsigned long long)size, (unsigned long long)start);
+	printf("VM: map of %u lines\n", lines);
+	return 0;
+}
+
+/*
+ * reserve_mem=2M:4096:kept: the map in debugfs is well-formed, is the same however it is read, has
+ * the region, and has more as soon as more is preserved.
+ */
+static int case_map(const struct stage *stage)
+{
+	char *before, *with, *pieces;
+	uint64_t start, size;
+	int luo, err = -1;
+
+	luo = open("/dev/liveupdate", O_RDWR);
+	if (luo < 0)
+		return failed("/dev/liveupdate: %s", strerror(errno));
+	if (expect_state(stage->hop ? "revived" : "cold") < 0 ||
+	    region(KHO_DEBUG "/out/sub_fdts/memblock", &start, &size) < 0 ||
+	    case_reserve_mem(stage) < 0)
+		return -1;
+	before = read_whole(KHO_DEBUG "/out/map", 65536);
+	if (make_session(luo, stage->hop) < 0)
+		return -1;
+	with = read_whole(KHO_DEBUG "/out/map", 65536);
+	pieces = read_whole(KHO_DEBUG "/out/map", 61);
+	if (!before || !with || !pieces)
+		return -1;
+	if (strcmp(with, pieces))
+		failed("the map is another one if it is read in pieces");
+	else if (strlen(with) <= strlen(before))
+		failed("the map does not have what a session preserves");
+	else
+		err = check_map(with, start, size);
+	free(before);
+	free(with);
+	free(pieces);
+	return err;
 }
 
 /* What the module does, as its parameters, with commas between: "vm.do=do=isolated,nr=65536". */
@@ -498,12 +685,16 @@ static const struct {
 	{"boot", case_boot},
 	{"chain", case_chain},
 	{"damaged", case_damaged},
+	{"debug", case_debug},
 	{"few", case_module},
 	{"folios", case_module},
 	{"isolated", case_module},
 	{"kexec_count", case_kexec_count},
+	{"mismatch", case_mismatch},
 	{"many", case_module},
+	{"map", case_map},
 	{"mixed", case_module},
+	{"off", case_off},
 	{"orders", case_module},
 	{"range", case_module},
 	{"reserve_mem", case_reserve_mem},

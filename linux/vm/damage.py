@@ -6,11 +6,14 @@ is given the damaged handover, the third what the second hands over.
 
   --all         those that are marked as long, too
   --random N    N damages drawn instead, by the seed KHO_SEED (else 1): anything may be accepted
+  --with WORD   on the kernels' command line, too. kho_on_fault=panic: where a handover must be
+                refused, the next kernel must say why, and stop
   --seen        say what happened, and judge nothing
 
 The first kernel is stopped twice and saved: when the next kernel's image is loaded and its digest
 not taken yet ("load"), and at the jump ("jump"). Each damage starts from there. Prints "ok ..." and
 "not ok ... # why"; the consoles are build/vm/damage-NAME-CHAIN.log."""
+import itertools
 import os
 import random
 import re
@@ -25,9 +28,14 @@ import guest
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "../../build/vm")
 SECONDS = int(os.environ.get("KHO_DAMAGE_SECONDS", "60"))
+PANIC = "kho_on_fault=panic"
 STOPS = {"load": "kexec_calculate_store_digests", "jump": "machine_kexec"}
 SPLAT = re.compile(r"BUG[: ]|WARNING|Oops|Call Trace|Kernel panic|general protection|rcu: .*stall"
                    r"|Unable to handle|EXT_RESET")
+
+
+class Unchanged(guest.Failed):
+    """What was to be written was there already."""
 
 
 class Damage:
@@ -123,7 +131,7 @@ def write(machine, image, damage):
         points.append(int.from_bytes(new[:8], "little"))
     debugger.physical(0)
     if not changed:
-        raise guest.Failed("the damage changes nothing")
+        raise Unchanged("the damage changes nothing")
     return places + points, None
 
 
@@ -173,8 +181,6 @@ def refused_wrong(damage, places, log):
     line = refusal(log)
     if not line:
         return "no line says that the handover is refused"
-    if "VM: arrived no session" not in log:
-        return "a session arrived all the same"
     if damage.structure == "-":
         return ""
     if not re.search(damage.structure, line):
@@ -195,23 +201,36 @@ def judge(damage, places, log, ended):
         if not re.search(pattern, log, re.M):
             why = first(r"^VM: fail: .*", log) or ("" if ended else f"{SECONDS} s are over")
             return f"no \"{pattern[1:]}\" {why}".strip()
-    if damage.expect == "refuse":
-        return refused_wrong(damage, places, log)
     unmade = first(r"^VM: made no session.*", log)
-    if unmade and damage.expect != "consumer":
-        return unmade
+    lost = first(r"^VM: boot 2 has no session.*", log)
+    # To lose it is the consumer's own way of refusing, and nobody else's.
+    if (lost or unmade) and (damage.expect != "consumer" or not unmade):
+        return lost or unmade
+    if damage.expect == "refuse":
+        if "VM: arrived no session" not in log:
+            return "a session arrived all the same"
+        return refused_wrong(damage, places, log)
     if damage.expect == "consumer" and files and files.group(1) != "0":
         return files.group(0)
     return ""
 
 
-def draw(images, count):
-    """Damages of anything, to anything."""
+def judge_panic(damage, places, log):
+    """Nothing if the next kernel has said why it does not go on."""
+    if "Kernel panic - not syncing: KHO: handover refused, and kho_on_fault=panic" not in log:
+        return "no panic"
+    if "VM: boot 1" in log:
+        return "the next kernel runs all the same"
+    return refused_wrong(damage, places, log)
+
+
+def draw(images):
+    """Damages of anything, to anything, without end."""
     seed = int(os.environ.get("KHO_SEED", "1"), 0)
     print(f"# KHO_SEED={seed}", flush=True)
     dice = random.Random(seed)
     names = sorted(set(images["jump"].places) - {"end", "free", "setup", "scratch.area"})
-    for number in range(count):
+    for number in itertools.count():
         width = dice.choice((1, 2, 4, 8))
         offset = dice.choice((0, 0, 8, 16, dice.randrange(0, 4096 - 8)))
         value = dice.choice(("0", hex(2**64 - 1), f"+{dice.choice((1, 8, 4096))}",
@@ -230,45 +249,63 @@ def prepare(chain, command, kernel):
 
 
 def one(damage, image, command, console, kernel, chain, options):
-    """A damaged handover, and what comes of it."""
+    """A damaged handover, and what comes of it. Return: was there any damage?"""
     began = time.time()
     log, places, ended = "", [], False
     keep = f"{OUT}/damage-{damage.name}-{chain.replace('>', '-')}.log"
     try:
         log, ended, places = jump(command, console, image, kernel, damage, keep)
-        why = judge(damage, places, log, ended)
+        if PANIC in command[-1].split():
+            why = judge_panic(damage, places, log)
+        else:
+            why = judge(damage, places, log, ended)
     except guest.Failed as error:
+        if "--random" in options and isinstance(error, Unchanged):
+            return False
         why = str(error)
     happened = seen(log, ended) if log else why
     what = damage.name
     if "--random" in options:
-        what = f"{damage.place} {damage.width} {damage.value}"
+        what += f" {damage.place} {damage.width} {damage.value}"
+    if "--with" in options:
+        what += f" {options[options.index('--with') + 1]}"
     if "--seen" in options:
         print(f"{damage.name}: {happened}", flush=True)
     else:
         print(f"not ok damage {what} {chain} # {why}" if why else f"ok damage {what} {chain}",
               flush=True)
     print(f"# {time.time() - began:.1f} s: {happened}", file=sys.stderr, flush=True)
+    return True
 
 
 def main(arguments):
-    options = [word for word in arguments if word.startswith("--")]
-    words = [word for word in arguments if not word.startswith("--")]
-    drawn = int(words.pop(0)) if "--random" in options else 0
+    options, words = [], []
+    while arguments:
+        word = arguments.pop(0)
+        (options if word.startswith("--") else words).append(word)
+        if word in ("--random", "--with"):
+            options.append(arguments.pop(0))
     chain, *names = words
     damages = [damage for damage in table() if damage.name in names or
                not names and (not damage.long or "--all" in options)]
     if set(names) - {damage.name for damage in damages}:
         raise guest.Failed(f"the table has not all of {names}")
     plain = chain.replace(">", "-")
-    command, console = guest.command("damaged", chain, "nokaslr", "reserve_mem=2M:2M:kept",
+    more = options[options.index("--with") + 1].split() if "--with" in options else []
+    if PANIC in more:
+        # It stops before there is any other console.
+        more.insert(0, "earlyprintk=serial,ttyS0")
+    command, console = guest.command("damaged", chain, "nokaslr", "reserve_mem=2M:2M:kept", *more,
                                      KHO_QEMU="-m 512M")
     kernel = guest.Kernel(chain.split(">", maxsplit=1)[0])
     images = prepare(plain, command, kernel)
-    if drawn:
-        damages = draw(images, drawn)
+    left = len(damages)
+    if "--random" in options:
+        damages, left = draw(images), int(options[options.index("--random") + 1])
     for damage in damages:
-        one(damage, images[damage.when], command, console, kernel, chain, options)
+        left -= one(damage, images[damage.when], command, console, kernel, chain, options)
+        if left <= 0:
+            break
     for image in images.values():
         os.unlink(image.state)
     os.unlink(command[command.index("-initrd") + 1])

@@ -8,7 +8,8 @@
  *	vm.chain=A,B,C	the kernels /kernel/A, /kernel/B, ... in the order in which they are booted, and
  *			again from the first
  *	vm.jumps=N	how many kexecs there are
- *	vm.hop=N	which boot this is, from 0
+ *	vm.only=N:WORD	boot N has that word on its command line, too
+ *	vm.hop=N	which boot this is, from 0; what follows is for this boot alone
  *	retain_initrd	so that the initramfs can be given to the next kernel
  * What linux/vm/run looks for on the console begins with "VM: ".
  */
@@ -73,20 +74,17 @@ void parameter(const char *name, char *value, size_t size)
 	}
 }
 
-/* The command line of the next boot: ours, but for the number. */
+/* The command line of the next boot: ours, but for the number and what follows it. */
 static void next_cmdline(char *next, size_t size, int hop)
 {
-	const char *at;
-	size_t used = 0;
+	const char *end = strstr(cmdline, "vm.hop=");
+	char only[64];
+	char *word;
 
-	for (at = cmdline; *at; at += strspn(at, " ")) {
-		size_t word = strcspn(at, " ");
-
-		if (strncmp(at, "vm.hop=", 7))
-			used += snprintf(next + used, size - used, "%.*s ", (int)word, at);
-		at += word;
-	}
-	snprintf(next + used, size - used, "vm.hop=%d", hop);
+	parameter("vm.only=", only, sizeof(only));
+	word = strchr(only, ':');
+	snprintf(next, size, "%.*svm.hop=%d%s%s", (int)(end - cmdline), cmdline, hop,
+		 word && atoi(only) == hop ? " " : "", word && atoi(only) == hop ? word + 1 : "");
 }
 
 static int mount_all(void)
@@ -139,7 +137,7 @@ int run_program(const char *program, const char *stage)
 /* Start the next kernel. Returns only if it cannot be started. */
 static int next_kernel(const char *name, int hop)
 {
-	char path[128], next[sizeof(cmdline) + 16];
+	char path[128], next[sizeof(cmdline) + 80];
 	int kernel, initrd;
 
 	snprintf(path, sizeof(path), "/kernel/%s", name);

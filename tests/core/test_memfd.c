@@ -259,6 +259,72 @@ TEST(lists_that_cannot_be)
 	image_destroy(&image);
 }
 
+/* All entries of a file, and what is said behind the last. */
+static int behind_the_last(struct image *image, struct khoc_report *r)
+{
+	struct khoc_memfd_folio folio;
+	struct khoc_memfd_list list;
+	struct khoc_memfd memfd;
+	int err;
+
+	EXPECT_EQ(khoc_memfd_open(&memfd, &image->mem, 12, PA, NULL), 0);
+	EXPECT_EQ(khoc_memfd_list(&list, &memfd, NULL, NULL), 0);
+	for (u64 i = 0; i < memfd.nr_folios; i++)
+		EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, NULL), 0);
+	err = khoc_memfd_folio_next(&list, &folio, r);
+	EXPECT_EQ(folio.at, 0);
+	EXPECT_EQ(khoc_memfd_folio_next(&list, &folio, NULL), -ENOENT);
+	return err;
+}
+
+/* Of no use to the file, but followed by who restores the list. */
+TEST(chains_that_go_on)
+{
+	static const struct {
+		u64 next;
+		u64 second;
+		u32 pages;
+		int fault, structure;
+		u64 addr, value, limit;
+		const char *field;
+	} cases[] = {
+		{0, 0, 2, KHO_E_RANGE, KHOC_S_VMALLOC, PA + 40, 2, 1, "total_pages"},
+		{0, 0, 9, KHO_E_RANGE, KHOC_S_VMALLOC, PA + 40, 9, 1, "total_pages"},
+		{CHUNK, 0, 1, KHO_E_FORMAT, KHOC_S_VMALLOC_CHUNK, CHUNK, CHUNK, 0, "next"},
+		{SIZE, 0, 1, KHO_E_FORMAT, KHOC_S_VMALLOC_CHUNK, CHUNK, SIZE, 0, "next"},
+		{0, SIZE, 2, KHO_E_RANGE, KHOC_S_VMALLOC_CHUNK, CHUNK + 16, SIZE, SIZE, "phys"},
+		{0, LIST, 1, KHO_E_RANGE, KHOC_S_VMALLOC_CHUNK, CHUNK + 16, LIST, 1, "phys"},
+	};
+	struct khoc_report r;
+	struct image image;
+
+	setup(&image);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		put_header(&image, 8 * 4096, 2);
+		put_folio(&image, LIST, 8, 3, 4);
+		put_folio(&image, LIST + 16, 9, 3, 5);
+		put32(&image, PA + 40, cases[i].pages);
+		put64(&image, CHUNK, cases[i].next);
+		put64(&image, CHUNK + 16, cases[i].second);
+		EXPECT_EQ(behind_the_last(&image, &r), -cases[i].fault);
+		EXPECT_EQ(r.fault, cases[i].fault);
+		EXPECT_EQ(r.structure, cases[i].structure);
+		EXPECT_EQ(r.addr, cases[i].addr);
+		EXPECT_EQ(r.value, cases[i].value);
+		EXPECT_EQ(r.limit, cases[i].limit);
+		EXPECT_STR_EQ(r.field, cases[i].field);
+		EXPECT_EQ(behind_the_last(&image, NULL), -cases[i].fault);
+	}
+	/* A block more than the entries need is no fault. */
+	put_header(&image, 8 * 4096, 2);
+	put32(&image, PA + 40, 2);
+	put64(&image, CHUNK + 16, LIST + 0x1000);
+	put64(&image, CHUNK + 24, 0);
+	EXPECT_EQ(behind_the_last(&image, &r), -ENOENT);
+	EXPECT_EQ(r.fault, 0);
+	image_destroy(&image);
+}
+
 TEST(entries_that_cannot_be)
 {
 	static const struct {
@@ -349,4 +415,5 @@ TEST(folios_that_nobody_preserved)
 
 TEST_SUITE(memfd, TEST_CASE(header), TEST_CASE(headers_that_cannot_be), TEST_CASE(an_entry_by_hand),
 	   TEST_CASE(a_list), TEST_CASE(no_list), TEST_CASE(lists_that_cannot_be),
-	   TEST_CASE(entries_that_cannot_be), TEST_CASE(folios_that_nobody_preserved));
+	   TEST_CASE(chains_that_go_on), TEST_CASE(entries_that_cannot_be),
+	   TEST_CASE(folios_that_nobody_preserved));

@@ -126,6 +126,20 @@ def random_arenas():
             raise AssertionError(f"KHO_SEED={seed + i}: {why}") from why
 
 
+def sessions_of_an_arena():
+    """See make_sessions.c."""
+    path = os.path.join(DIRECTORY.name, "sessions")
+    subprocess.run([f"{BUILD}/tests/inspect/make_sessions", path], check=True)
+    kho("verify", path)
+    found = kho_json("inspect", "--json", path)
+    sessions = {s["name"]: s["files"] for s in found["live_update"]["sessions"]}
+    must(set(sessions) == {"first", "empty", "many"}, sessions)
+    for name, nr, token in ("first", 3, 7), ("empty", 0, 0), ("many", 200, 1 << 40):
+        files = [(int(f["token"], 16), f["handler"]) for f in sessions[name]]
+        must(files == [(token + i, ("fd-memfd-v1", "fd-eventfd-v1")[i % 2]) for i in range(nr)], name, files)
+    must(not found["owners"][0]["pages"], found["owners"])
+
+
 def two_roots(shift, marked):
     """A second root FDT beside the first; those of @marked are preserved in the tree."""
     image = dumps.Image(shift)
@@ -182,5 +196,5 @@ def no_root():
     must(found["faults"][0]["structure"] == "root FDT" and not found["root"]["readable"], found["faults"])
 
 
-run_tests([dumps_of_every_page_size, segments_in_pieces, arrays_sets_and_areas, heap_of_an_arena, random_arenas,
+run_tests([dumps_of_every_page_size, segments_in_pieces, arrays_sets_and_areas, heap_of_an_arena, random_arenas, sessions_of_an_arena,
            live_root_marks_its_own_page, newest_root_is_live, root_can_be_named, no_root])

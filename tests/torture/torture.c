@@ -24,7 +24,8 @@
 #include "torture.h"
 
 #define CLIENTS_MAX 64
-#define ALIVE_MS 30 /* longest life of a server */
+#define ALIVE_MS 30 /* longest life of a server; with a standby, which is then ready at times: */
+#define STANDBY_MS 300
 #define START_MS 10000
 
 static unsigned int kills = 60, nr_clients = 32, port, seed;
@@ -250,7 +251,7 @@ static void kill_one(void)
 	pid_t pid;
 
 	pid = starting ? youngest() : server_pid();
-	work((unsigned int)rand_r(&seed) % (starting ? 4 : ALIVE_MS));
+	work((unsigned int)rand_r(&seed) % (starting ? 4 : standby ? STANDBY_MS : ALIVE_MS));
 	if (pid > 1)
 		kill(pid, SIGKILL);
 }

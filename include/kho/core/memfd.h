@@ -97,6 +97,8 @@ int khoc_memfd_list(struct khoc_memfd_list *list, const struct khoc_memfd *memfd
 /**
  * khoc_memfd_folio_next() - the next entry
  *
+ * Behind the last entry the rest of the list's chain is walked once, too: who restores it does.
+ *
  * Return: 0; -ENOENT (there were all, or there is no more to be read); a fault, with @folio->at not
  * 0 if it is one of this entry: -KHO_E_RANGE (no page of the image, no page of the file),
  * -KHO_E_VERSION (unknown flags), -KHO_E_FORMAT (not behind the entry before),

@@ -296,6 +296,8 @@ static int __init kho_init(void)
 		err = metadata_init();
 	if (!err)
 		err = kho_slab_init();
+	if (!err)
+		err = kho_compat_init();
 	if (err) {
 		pr_err("nothing can be handed over: %pe\n", ERR_PTR(err));
 		kho_enable = false;

@@ -122,6 +122,8 @@ static void *map_next(struct seq_file *m, void *v, loff_t *pos)
 	struct kho_map *map = m->private;
 
 	map->at = ++*pos;
+	/* Nothing, for who reads on behind the end. */
+	map->run.nr = 0;
 	return khoc_radix_iter_next(&map->iter, &map->run) ? map : NULL;
 }
 

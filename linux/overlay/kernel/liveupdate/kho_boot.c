@@ -44,13 +44,6 @@ static struct {
 
 static bool panic_on_fault __initdata;
 
-static void __init panic_if_wanted(void)
-{
-	if (panic_on_fault && (kho_state == KHO_REFUSED_EARLY || kho_state == KHO_REFUSED_LATE))
-		panic("KHO: handover refused, and kho_on_fault=panic\n");
-}
-
-/* On some machines the first step comes before the command line is read. */
 static int __init kho_parse_on_fault(char *text)
 {
 	if (text && !strcmp(text, "panic"))
@@ -59,7 +52,6 @@ static int __init kho_parse_on_fault(char *text)
 		panic_on_fault = false;
 	else
 		return -EINVAL;
-	panic_if_wanted();
 	return 0;
 }
 early_param("kho_on_fault", kho_parse_on_fault);
@@ -72,7 +64,6 @@ static void __init refuse(enum kho_state state, const struct khoc_report *report
 	       kho_state_text(), khoc_structure_text(report->structure), report->addr,
 	       report->level, report->field, khoc_fault_text(report->fault), report->value,
 	       report->limit);
-	panic_if_wanted();
 }
 
 /* Why the handover was refused; NULL if it was not. */
@@ -524,6 +515,9 @@ void __init kho_memory_init(void)
 	kho_in_fdt();
 	if (kho_state == KHO_REVIVED && revive())
 		refuse(KHO_REFUSED_LATE, &no_room);
+	/* Not where it is refused: that may be before the command line says what a panic leads to. */
+	if (panic_on_fault && kho_refusal())
+		panic("KHO: handover refused, and kho_on_fault=panic\n");
 	if (kho_state == KHO_OFFERED) {
 		pr_warn("what was handed over is lost: kho=off\n");
 		kho_state = KHO_REFUSED_LATE;

@@ -13,6 +13,7 @@
 #include <linux/init.h>
 #include <linux/kernel.h>
 #include <linux/kexec.h>
+#include <linux/kmemleak.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/nodemask.h>
@@ -166,6 +167,8 @@ void __init kho_scratch_release(void)
 	if (kho_state == KHO_REVIVED || kho_state == KHO_REFUSED_LATE)
 		return;
 	for (unsigned int i = 0; i < kho_scratch_cnt; i++) {
+		/* It holds pages of others from now on, which may be unmapped (debug_pagealloc). */
+		kmemleak_ignore_phys(kho_scratch[i].addr);
 		pfn = PHYS_PFN(kho_scratch[i].addr);
 		end = pfn + PHYS_PFN(kho_scratch[i].size);
 		for (; pfn < end; pfn += pageblock_nr_pages)
@@ -221,10 +224,10 @@ int kho_locate_mem_hole(struct kexec_buf *kbuf, int (*func)(struct resource *, v
  * @image: the image
  *
  * Where the root FDT is: the page itself goes over as it is at the jump. And a copy of the table of
- * scratch areas.
+ * scratch areas. An image that could not read what we hand over gets nothing.
  *
  * Context: Under kexec's lock.
- * Return: 0 or what kexec_add_buffer() says.
+ * Return: 0, or what kho_compat_check_image() and kexec_add_buffer() say.
  */
 int kho_fill_kimage(struct kimage *image)
 {
@@ -242,6 +245,9 @@ int kho_fill_kimage(struct kimage *image)
 
 	if (!hands_over(image))
 		return 0;
+	err = kho_compat_check_image(image->kernel_buf, image->kernel_buf_len);
+	if (err)
+		return err;
 	err = kexec_add_buffer(&kbuf);
 	if (err)
 		return err;

@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/string.h>
 
+#include <kho/core/kernel_info.h>
 #include <kho/core/luo.h>
 #include <kho/core/memfd.h>
 #include <kho/core/reserve_mem.h>
@@ -330,6 +331,20 @@ static noinline int verify_reserve_mem(struct kho_verify *v, const struct khoc_s
 	return err == -ENOENT ? 0 : err;
 }
 
+/* What the last kernel says of itself; what it wrote is judged by what is there. */
+static noinline int verify_formats(struct kho_verify *v, const struct khoc_subtree *subtree)
+{
+	struct khoc_kernel_formats list;
+	const void *blob = NULL;
+
+	if (subtree->size && subtree->size <= PAGE_SIZE)
+		blob = v->mem->ops->map(v->mem->ctx, subtree->data, subtree->size);
+	if (!blob)
+		return kho_verify_fault(v, KHO_E_RANGE, KHOC_S_FORMATS, subtree->data,
+					subtree->size, PAGE_SIZE, KHO_ABI_ROOT_PROP_SIZE);
+	return khoc_kernel_note(&list, blob, subtree->size, subtree->data, &v->report);
+}
+
 /* kexec-metadata is looked at where it is read; no address is in it. */
 static const struct {
 	const char *name;
@@ -337,6 +352,7 @@ static const struct {
 } payloads[] = {
 	{KHO_ABI_MEMBLOCK_NODE, verify_reserve_mem},
 	{KHO_ABI_LUO_NODE, verify_luo},
+	{KHO_ABI_KERNEL_NODE, verify_formats},
 	{KHO_ABI_TYPES_NODE, verify_types},
 };
 
