@@ -30,6 +30,9 @@ static const char help[] =
 	"  --standby              keep a second process of the server ready, which goes on when\n"
 	"                         the first one dies\n"
 	"  --fresh                a new, empty arena for every start but an upgrade\n"
+	"  --liveupdate           the arena goes over a kexec: taken out of the kernel's\n"
+	"                         session at the start; put there by kho preserve, or when\n"
+	"                         SIGTERM comes and a kernel is loaded (root only)\n"
 	"  --adopt                do not start SERVER, but take over the one of this NAME\n"
 	"                         whose supervisor died; SERVER is for later restarts\n"
 	"  --adopt-timeout TIME   wait so long for it (default 10s)\n"
@@ -48,6 +51,7 @@ enum {
 	OPT_REALTIME,
 	OPT_RESTARTS,
 	OPT_FRESH,
+	OPT_LIVEUPDATE,
 	OPT_STANDBY,
 	OPT_ADOPT,
 	OPT_ADOPT_TIMEOUT,
@@ -63,6 +67,7 @@ static const struct option options[] = {
 	{"realtime", required_argument, NULL, OPT_REALTIME},
 	{"restarts", required_argument, NULL, OPT_RESTARTS},
 	{"fresh", no_argument, NULL, OPT_FRESH},
+	{"liveupdate", no_argument, NULL, OPT_LIVEUPDATE},
 	{"standby", no_argument, NULL, OPT_STANDBY},
 	{"adopt", no_argument, NULL, OPT_ADOPT},
 	{"adopt-timeout", required_argument, NULL, OPT_ADOPT_TIMEOUT},
@@ -101,6 +106,9 @@ static int take_option(struct sup *s, struct request *req, int opt)
 		return parse_restarts(optarg, &s->max_deaths, &s->death_seconds);
 	case OPT_FRESH:
 		s->fresh = true;
+		return 0;
+	case OPT_LIVEUPDATE:
+		s->liveupdate = true;
 		return 0;
 	case OPT_STANDBY:
 		s->wants_standby = true;
@@ -142,6 +150,12 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 		complain("--adopt and --listen: the server brings its listening sockets along");
 		return -EINVAL;
 	}
+	if (s->fresh && s->liveupdate) {
+		complain(
+			"--fresh and --liveupdate: an arena that is thrown away need not be handed "
+			"over");
+		return -EINVAL;
+	}
 	if (s->wants_standby && s->fresh) {
 		complain("--standby and --fresh: there is nothing that a standby could go on with");
 		return -EINVAL;
@@ -173,20 +187,27 @@ static int copy_program(struct sup *s)
 static int prepare(struct sup *s, const struct request *req)
 {
 	int r = socket_path(s->name, s->path, sizeof(s->path), true);
+	bool adopts;
 
 	if (r)
 		return r;
+	if (s->liveupdate && s->arena < 0)
+		liveupdate_take_back(s);
 	s->lock = high_fd(lock_name(s->name));
 	if (s->lock < 0)
 		return s->lock;
-	r = copy_program(s);
+	r = copy_program(s) ?: liveupdate_start(s);
 	if (r)
 		return r;
-	for (unsigned int i = 0; i < req->nr_listen; i++) {
-		s->listen[i] = high_fd(open_listener(req->listen[i]));
-		if (s->listen[i] < 0)
-			return s->listen[i];
-		s->nr_listen++;
+	/* A server that outlived the kho run before us comes by itself, and brings its sockets. */
+	adopts = req->adopt || notify_owner_lives(s);
+	s->state = adopts ? SUP_ADOPTING : SUP_STARTING;
+	for (unsigned int i = 0; i < req->nr_listen && !adopts; i++) {
+		int fd = high_fd(open_listener(req->listen[i]));
+
+		if (fd < 0)
+			return fd;
+		s->listen[s->nr_listen++] = fd;
 	}
 	s->control = high_fd(open_control(s->path));
 	return s->control < 0 ? s->control : 0;
@@ -214,6 +235,7 @@ int cmd_run(int argc, char **argv)
 		.standby = {.pidfd = -1, .sock = -1},
 		.standby_channel = -1,
 		.arena = -1,
+		.session = -1,
 		.discarded = -1,
 		.control = -1,
 		.lock = -1,
@@ -229,10 +251,12 @@ int cmd_run(int argc, char **argv)
 		fputs(help, stdout);
 		return 0;
 	}
+	notify_start(&sup);
 	if (prepare(&sup, &req))
 		return 1;
-	sup.state = req.adopt ? SUP_ADOPTING : SUP_STARTING;
 	status = supervise(&sup);
+	if (liveupdate_hold(&sup))
+		return status;
 	remove_sockets(&sup, &req);
 	return status;
 }

@@ -5,6 +5,7 @@ INSPECT_SRCS += roots.c model_make.c decode_ours.c decode_linux.c decode_arena.c
 INSPECT_SRCS += inspect.c check_formats.c json_out.c view_text.c view_json.c view_map.c view_svg.c view_diff.c
 TOOL_SRCS := kho.c options.c paths.c output.c spawn.c run.c supervisor.c servers.c holds.c standby.c upgrades.c control.c
 TOOL_SRCS += $(INSPECT_SRCS:%=inspect/%)
+TOOL_SRCS += liveupdate.c notify.c
 TOOL_OBJS := $(TOOL_SRCS:%.c=$(O)/tool/%.o)
 
 $(O)/tool/%.o: tool/%.c

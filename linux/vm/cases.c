@@ -686,6 +686,7 @@ static const struct {
 	{"chain", case_chain},
 	{"damaged", case_damaged},
 	{"debug", case_debug},
+	{"demo", case_demo},
 	{"few", case_module},
 	{"folios", case_module},
 	{"isolated", case_module},
