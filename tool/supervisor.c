@@ -116,6 +116,9 @@ static void serve_conn(struct sup *s, struct conn *c)
 		c->stops = true;
 		stop_server(s);
 		break;
+	case KHO_MSG_CTL_CLEAR:
+		clear_server(s, c);
+		break;
 	case KHO_MSG_CTL_UPGRADE:
 		begin_upgrade(s, c);
 		break;

@@ -15,6 +15,7 @@
 #include <kho/abi/migration.h>
 #include <kho/abi/pool.h>
 #include <kho/abi/session.h>
+#include <kho/abi/save.h>
 #include <kho/abi/slab.h>
 #include <kho/session.h>
 #include <kho/slab.h>
@@ -840,6 +841,32 @@ static void pool(void)
 	hexdump("pool-link", &link, sizeof(link));
 }
 
+/* ---- save-v1 --------------------------------------------------------------------- */
+
+static void save(void)
+{
+	struct {
+		struct kho_abi_save head;
+		struct kho_abi_save_chunk zeroes, end;
+	} file = {{.magic = KHO_ABI_SAVE_MAGIC,
+		   .version = KHO_ABI_SAVE_VERSION,
+		   .arena_size = 3 * MiB,
+		   .max_size = GiB},
+		  {.pa = 0x200000, .len = KHO_ABI_ARENA_PAGE_SIZE},
+		  {.pa = 3 * MiB}};
+	const size_t sum = offsetof(struct kho_abi_save_chunk, crc);
+	__u32 chain;
+
+	for (unsigned int i = 0; i < sizeof(file.head.id); i++)
+		file.head.id[i] = (unsigned char)(0xa0 + i);
+	file.head.crc = khoc_crc32c(0, &file.head, offsetof(struct kho_abi_save, crc));
+	file.zeroes.crc = khoc_crc32c(0, &file.zeroes, sum);
+	chain = khoc_crc32c(0, &file.head.crc, 4);
+	file.end.data_crc = khoc_crc32c(chain, &file.zeroes.crc, 4);
+	file.end.crc = khoc_crc32c(0, &file.end, sum);
+	hexdump("save", &file, sizeof(file));
+}
+
 int main(void)
 {
 	radix_geometry();
@@ -863,6 +890,7 @@ int main(void)
 	sessions();
 	owner_and_journal();
 	pool();
+	save();
 	note();
 	kernel_info();
 	messages();

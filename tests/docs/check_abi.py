@@ -413,6 +413,13 @@ def check_kernel_info(doc):
            {"hints": (1, 3, 2, 0, 1), "kho": (4, 4, 4, 0, 0), "radix": (1, 1, 1, 0, 0)})
 
 
+def check_save(doc):
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../save"))
+    import save_file
+    expect("saved arena", save_file.read(image(doc["save"])),
+           (bytes(range(0xa0, 0xb0)), 3 << 20, 1 << 30, {}, [(0x200000, 4096)]))
+
+
 def main():
     top, examples = sys.argv[1:]
     text = open(f"{top}/docs/abi.md").read()
@@ -425,7 +432,7 @@ def main():
         for check in (check_compat, check_radix, check_array, check_root, check_vmalloc,
                       check_arena, check_slab, check_cache, check_large, check_blocks,
                       check_memblock, check_types, check_sparse, check_messages,
-                      check_owner, check_kernel_info):
+                      check_owner, check_kernel_info, check_save):
             check(doc)
         check_notes(doc, examples)
     for failure in failures:
