@@ -174,6 +174,7 @@ static const struct rule rules[] = {
 	[KHO_MSG_CTL_PRESERVE] = {EXACT(kho_abi_msg_preserve), 0, check_preserve},
 	[KHO_MSG_CTL_TAKE] = {0, 0, 0, NULL},
 	[KHO_MSG_CTL_ARENA] = {0, 0, 1, check_arena},
+	[KHO_MSG_CTL_CLEAR] = {0, 0, 0, NULL},
 };
 
 #define NR_RULES (sizeof(rules) / sizeof(rules[0]))
@@ -182,7 +183,7 @@ static bool known(unsigned int type)
 {
 	return (type >= KHO_MSG_HELLO && type <= KHO_MSG_TAKE) ||
 	       (type >= KHO_MSG_REGISTER && type <= KHO_MSG_HOLD_SYNC) ||
-	       (type >= KHO_MSG_CTL_UPGRADE && type <= KHO_MSG_CTL_ARENA && type < NR_RULES);
+	       (type >= KHO_MSG_CTL_UPGRADE && type <= KHO_MSG_CTL_CLEAR && type < NR_RULES);
 }
 
 static int check(struct kho_msg *msg, const struct kho_abi_msg *head, size_t got)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "load.h"
 #include "supervisor.h"
 
 static const char help[] =
@@ -27,6 +28,7 @@ static const char help[] =
 	"                         (default: the server's choice, else half of the memory)\n"
 	"  --restarts N/SECONDS   give up after N deaths within SECONDS (default 5/10);\n"
 	"                         0/1: never. Given up, the arena is kept for kho upgrade.\n"
+	"  --load FILE            start with the arena of a file of kho save\n"
 	"  --standby              keep a second process of the server ready, which goes on when\n"
 	"                         the first one dies\n"
 	"  --fresh                a new, empty arena for every start but an upgrade\n"
@@ -50,6 +52,7 @@ enum {
 	OPT_ARENA_MAX,
 	OPT_REALTIME,
 	OPT_RESTARTS,
+	OPT_LOAD,
 	OPT_FRESH,
 	OPT_LIVEUPDATE,
 	OPT_STANDBY,
@@ -66,6 +69,7 @@ static const struct option options[] = {
 	{"arena-max", required_argument, NULL, OPT_ARENA_MAX},
 	{"realtime", required_argument, NULL, OPT_REALTIME},
 	{"restarts", required_argument, NULL, OPT_RESTARTS},
+	{"load", required_argument, NULL, OPT_LOAD},
 	{"fresh", no_argument, NULL, OPT_FRESH},
 	{"liveupdate", no_argument, NULL, OPT_LIVEUPDATE},
 	{"standby", no_argument, NULL, OPT_STANDBY},
@@ -81,6 +85,7 @@ struct request {
 	const char *name;
 	const char *listen[MAX_LISTEN];
 	unsigned int nr_listen;
+	const char *load;
 	bool adopt;
 	bool help;
 };
@@ -104,6 +109,9 @@ static int take_option(struct sup *s, struct request *req, int opt)
 		return parse_realtime(optarg, &s->realtime);
 	case OPT_RESTARTS:
 		return parse_restarts(optarg, &s->max_deaths, &s->death_seconds);
+	case OPT_LOAD:
+		req->load = optarg;
+		return 0;
 	case OPT_FRESH:
 		s->fresh = true;
 		return 0;
@@ -154,6 +162,10 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 		complain(
 			"--fresh and --liveupdate: an arena that is thrown away need not be handed "
 			"over");
+		return -EINVAL;
+	}
+	if (req->load && (req->adopt || s->fresh)) {
+		complain("--load: not with --adopt or --fresh, which say where the arena is from");
 		return -EINVAL;
 	}
 	if (s->wants_standby && s->fresh) {
@@ -208,6 +220,14 @@ static int prepare(struct sup *s, const struct request *req)
 		if (fd < 0)
 			return fd;
 		s->listen[s->nr_listen++] = fd;
+	}
+	/* Clients wait meanwhile: the sockets are there. What came over in memory is newer than a file. */
+	if (req->load && (s->arena >= 0 || adopts)) {
+		complain("--load %s: not loaded, the arena itself is there", req->load);
+	} else if (req->load) {
+		s->arena = high_fd(load_arena(req->load, s->name));
+		if (s->arena < 0)
+			return s->arena;
 	}
 	s->control = high_fd(open_control(s->path));
 	return s->control < 0 ? s->control : 0;

@@ -133,6 +133,22 @@ int start_server(struct sup *s)
 	return 0;
 }
 
+void clear_server(struct sup *s, struct conn *c)
+{
+	if (s->state != SUP_FAILED) {
+		reply(c, -EBUSY, KHO_STEP_SPAWN, "the server has not failed: kho stop ends it");
+		return;
+	}
+	s->nr_deaths = 0;
+	if (new_arena(s) || start_server(s)) {
+		s->state = SUP_FAILED;
+		reply(c, -ENOMEM, KHO_STEP_SPAWN, "the server cannot be started");
+		return;
+	}
+	complain("%s: started with an empty arena", s->name);
+	reply(c, 0, KHO_STEP_DONE, "");
+}
+
 /* ---- death ---- */
 
 void describe_exit(int status, char *text, size_t size)
@@ -316,6 +332,8 @@ static void *watch(void *ctx)
 {
 	struct sup *s = ctx;
 	__u64 one = 1;
+
+	kho_proc_hurry_();
 
 	for (;;) {
 		struct kho_abi_owner *owner = __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE);

@@ -113,6 +113,7 @@ static int start(struct sup *s)
 	}
 	launch.server = high_fd(pair[1]);
 	r = spawn(&launch, &s->standby.pid, &s->standby.pidfd);
+	kho_proc_hurry_(); /* from now on: who has a standby waits for nothing else than a death */
 	close(launch.server);
 	close(channel[1]);
 	if (r) {

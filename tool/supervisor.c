@@ -116,6 +116,9 @@ static void serve_conn(struct sup *s, struct conn *c)
 		c->stops = true;
 		stop_server(s);
 		break;
+	case KHO_MSG_CTL_CLEAR:
+		clear_server(s, c);
+		break;
 	case KHO_MSG_CTL_UPGRADE:
 		begin_upgrade(s, c);
 		break;
@@ -127,10 +130,15 @@ static void serve_conn(struct sup *s, struct conn *c)
 		hang_up(c);
 		break;
 	case KHO_MSG_REGISTER:
-		if (adopt(s, c))
+		if (adopt(s, c)) {
 			c->fd = -1; /* it is the server's now */
-		else
-			hang_up(c);
+			break;
+		}
+		if (s->state != SUP_ADOPTING)
+			reply(c, -EBUSY, 0,
+			      "this kho run supervises another server: one that lost its own is "
+			      "taken over by kho run --adopt");
+		hang_up(c);
 		break;
 	default:
 		hang_up(c);
@@ -154,6 +162,14 @@ static struct conn *find_place(struct sup *s)
 	return found;
 }
 
+static void refuse(int fd, const char *why)
+{
+	struct conn c = {.fd = fd};
+
+	reply(&c, -EPERM, 0, why);
+	hang_up(&c);
+}
+
 static void accept_conn(struct sup *s)
 {
 	struct conn *c;
@@ -164,7 +180,12 @@ static void accept_conn(struct sup *s)
 	if (fd < 0)
 		return;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
-	    (cred.uid && cred.uid != geteuid()) || !(c = find_place(s))) {
+	    (cred.uid && cred.uid != geteuid())) {
+		refuse(fd, "this kho run is another user's");
+		return;
+	}
+	c = find_place(s);
+	if (!c) {
 		close(fd);
 		return;
 	}

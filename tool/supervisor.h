@@ -150,6 +150,8 @@ void progress(struct sup *s, const char *text);
 /* ---- servers.c ---- */
 int start_server(struct sup *s);
 void stop_server(struct sup *s);
+/* Of one that died too often: start it with an empty arena. */
+void clear_server(struct sup *s, struct conn *c);
 /* Something on the socket of @who. Return: there was. */
 bool serve(struct sup *s, struct server *who);
 /* A connection said REGISTER: is it one that we take? It is in s->msg. */

@@ -98,6 +98,7 @@ enum kho_abi_msg_type {
 	KHO_MSG_CTL_PRESERVE = 69, /* struct kho_abi_msg_preserve: into a session of the kernel's */
 	KHO_MSG_CTL_TAKE = 70, /* to a supervisor that only holds an arena: give it back, and end */
 	KHO_MSG_CTL_ARENA = 71, /* its answer; fd 0: the arena */
+	KHO_MSG_CTL_CLEAR = 72,
 };
 
 /**
