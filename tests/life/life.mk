@@ -25,7 +25,7 @@ $(O)/tests/life/test_edges: LIFE_LD := $(foreach f,memfd_create fcntl fstat ftru
 # kho(1) with a kernel that the test plays.
 LIFE_FAKE := $(O)/tests/life/kho-fake
 $(LIFE_FAKE): $(O)/tests/life/fake_client.o $(TOOL_OBJS) $(LIB)
-	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS)
+	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS) $(if $(KHO_ZSTD),-lzstd)
 $(O)/tests/life/test_liveupdate: $(O)/tests/life/fake_kernel.o
 # A keeper without a thread.
 $(O)/tests/life/test_owner: LIFE_LD := -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
