@@ -636,7 +636,7 @@ static int map_lines(const char *text, unsigned int order, unsigned long long nr
 }
 
 /* The map in debugfs, read at once and in pieces, has the two runs that the module made. */
-static int check_map(void)
+static int check_debug_map(void)
 {
 	static char whole[1 << 16], pieces[1 << 16];
 	size_t used = 0;
@@ -662,7 +662,7 @@ static int case_blocks(const struct stage *stage)
 {
 	if (case_module(stage))
 		return -1;
-	return stage->hop ? 0 : check_map();
+	return stage->hop ? 0 : check_debug_map();
 }
 
 /* The module hands over to itself: what ours alone has (module/ours.h), by the test's name. */
@@ -686,6 +686,7 @@ static const struct {
 	{"chain", case_chain},
 	{"damaged", case_damaged},
 	{"debug", case_debug},
+	{"demo", case_demo},
 	{"few", case_module},
 	{"folios", case_module},
 	{"isolated", case_module},

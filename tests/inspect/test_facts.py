@@ -140,6 +140,29 @@ def sessions_of_an_arena():
     must(not found["owners"][0]["pages"], found["owners"])
 
 
+def what_a_kernel_of_ours_adds():
+    image, at = dumps.ours()
+    path = save("ours", image.dump())
+    kho("verify", path)
+    found = kho_json("inspect", "--json", path)
+    file, = [f for s in found["live_update"]["sessions"] for f in s["files"] if f["handler"] == "sparsefd-v1"]
+    must((file["bytes"], file["position"], file["folios"], file["sound_folios"]) == (6 * 4096, 5, 2, 2), file)
+    owners = {o["name"]: o["pages"] for o in found["owners"]}
+    must(owners["session vm-1, file 0x7"] == 5, owners)  # header, leaf, folios of 1 and 2 pages
+    slab, = found["slabs"]
+    must(slab["cache"] == "inodes" and (slab["live"], slab["free"]) == (3, 1004), slab)
+    must(owners["cache inodes"] == 16, owners)
+    must([t["blocks"] for t in found["types"] if t["type"] == "slab"] == [1], found["types"])
+    must(found["kernel_writes"] == "kho-v4;block-v1;luo-v5;memblock-v1;memfd-v2;radix-v1;vmalloc-v1", found["kernel_writes"])
+    image.put(at["slab"] + 8, 65)
+    must("slab at 0x80000" in kho("verify", save("ours", image.dump()), want=1)[0], "a damaged slab")
+    image, at = dumps.ours()
+    image.put(at["types"] + 8 + 3 * 8, image.tree)
+    kho("verify", save("ours", image.dump()))  # the preserved blocks are all slabs then, by what it says
+    image.put(at["types"] + 8 + 3 * 8, image.tree + 8)
+    must("kho-types" in kho("verify", save("ours", image.dump()), want=1)[0], "a damaged tree of types")
+
+
 def two_roots(shift, marked):
     """A second root FDT beside the first; those of @marked are preserved in the tree."""
     image = dumps.Image(shift)
@@ -197,4 +220,5 @@ def no_root():
 
 
 run_tests([dumps_of_every_page_size, segments_in_pieces, arrays_sets_and_areas, heap_of_an_arena, random_arenas, sessions_of_an_arena,
+           what_a_kernel_of_ours_adds,
            live_root_marks_its_own_page, newest_root_is_live, root_can_be_named, no_root])
