@@ -8,6 +8,7 @@
  *			prober has had from the start (ours), or that it opens as soon as it can (peers).
  *			It holds the prober's interval of 50 microseconds and the machine's noise.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -24,7 +25,6 @@
 #define N_BIG 50 /* from 12 GiB on */
 #define N_SLOW 5
 #define ANSWER_TIMEOUT (300 * LOAD_NS)
-#define SETTLE (20 * LOAD_MS) /* without a gap after the first answer: it was the first */
 #define REST (50 * LOAD_MS)
 
 static struct {
@@ -57,6 +57,43 @@ static int fill(struct run *run, const struct subject *subject, uint64_t keys,
 	return err;
 }
 
+static bool task_exits(pid_t pid, const char *tid)
+{
+	char path[64], text[512], *end;
+	unsigned int flags = 0;
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", (int)pid, tid);
+	f = fopen(path, "re");
+	if (!f)
+		return true;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	end = strrchr(text, ')');
+	/* state ppid pgrp session tty tpgid flags: PF_EXITING is 4 */
+	return !end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || flags & 4;
+}
+
+/* Does no thread of it return to its program any more? */
+static bool is_exiting(pid_t pid)
+{
+	char path[32];
+	struct dirent *d;
+	bool all = true;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	tasks = opendir(path);
+	while (tasks && all && (d = readdir(tasks)))
+		if (d->d_name[0] != '.')
+			all = task_exits(pid, d->d_name);
+	if (tasks)
+		closedir(tasks);
+	return all;
+}
+
 /* Return: microseconds, or negative errno. */
 static double one_kill(struct run *run, const struct subject *subject, struct watch *watch)
 {
@@ -69,22 +106,20 @@ static double one_kill(struct run *run, const struct subject *subject, struct wa
 	if (err)
 		return err;
 	load_sleep(REST);
-	signal = watch_mark(watch);
+	signal = load_now();
 	if (kill(run->server, SIGKILL))
 		return -errno;
+	while (!is_exiting(run->server))
+		;
+	watch_mark(watch);
 	err = subject->again ? subject->again(run) : 0;
-	if (err)
-		return err;
 	end = load_now() + ANSWER_TIMEOUT;
-	/* Answers of the dying one end gaps, too: wait until the longest is some time ago, and its process is gone. */
-	do {
+	while (!err && !(first = watch_first(watch))) {
 		if (load_now() > end)
 			return -ETIMEDOUT;
-		load_sleep(SETTLE);
-		first = watch_first(watch);
-	} while (!first || load_now() - first < SETTLE ||
-		 (run->server != run->pid && !load_is_gone(run->server)));
-	return (double)(first - signal) / LOAD_US;
+		load_sleep(LOAD_MS);
+	}
+	return err ? err : (double)(first - signal) / LOAD_US;
 }
 
 static int measure(struct run *run, const struct subject *subject, unsigned int n, uint64_t keys,

@@ -47,9 +47,9 @@ struct watch *watch_start(unsigned int port, enum load_proto proto, bool any);
 void watch_stop(struct watch *watch);
 /* Wait for an answer from now on. Return: false: none within @timeout. */
 bool watch_answered(struct watch *watch, uint64_t timeout);
-/* Right before the signal. */
-uint64_t watch_mark(struct watch *watch);
-/* End of the longest time without an answer since the mark, or since @since if that is later. 0: none yet. */
+/* The old process is dead: from now on answers are the next one's. */
+void watch_mark(struct watch *watch);
+/* When the first answer since the mark came; 0: none yet. */
 uint64_t watch_first(struct watch *watch);
 
 struct pace;

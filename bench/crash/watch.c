@@ -3,8 +3,8 @@
  * The watch: one thread and one connection that asks for one key every 50 microseconds, and sleeps in
  * between. The pace: another thread that asks and stores, as clients do.
  *
- * Which answer is the next process's? The one that ends the longest gap after the signal: a dying
- * process answers for some microseconds, and then nobody does.
+ * Which answer is the next process's? The first after all threads of the old one were seen to be exiting:
+ * until then that one may answer for some microseconds.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -30,7 +30,7 @@ struct watch {
 	atomic_bool stop;
 	_Atomic uint64_t mark;
 	_Atomic uint64_t last; /* answer */
-	_Atomic uint64_t gap, first; /* since the mark */
+	_Atomic uint64_t first; /* since the mark */
 };
 
 static int open_connection(unsigned int port)
@@ -72,16 +72,10 @@ static bool read_answer(int fd, char *got, size_t size, size_t want, const char 
 
 static void note_answer(struct watch *w)
 {
-	uint64_t now = load_now(), mark = atomic_load(&w->mark), last = atomic_load(&w->last);
+	uint64_t now = load_now(), mark = atomic_load(&w->mark);
 
-	if (mark && now > mark) {
-		uint64_t gap = now - (last > mark ? last : mark);
-
-		if (gap > atomic_load(&w->gap)) {
-			atomic_store(&w->gap, gap);
-			atomic_store(&w->first, now);
-		}
-	}
+	if (mark && now >= mark && !atomic_load(&w->first))
+		atomic_store(&w->first, now);
 	atomic_store(&w->last, now);
 }
 
@@ -155,14 +149,11 @@ bool watch_answered(struct watch *w, uint64_t timeout)
 	return true;
 }
 
-uint64_t watch_mark(struct watch *w)
+void watch_mark(struct watch *w)
 {
-	uint64_t now = load_now();
-
-	atomic_store(&w->gap, 0);
+	atomic_store(&w->mark, 0);
 	atomic_store(&w->first, 0);
-	atomic_store(&w->mark, now);
-	return now;
+	atomic_store(&w->mark, load_now());
 }
 
 uint64_t watch_first(struct watch *w)
