@@ -10,4 +10,4 @@ KHO_CORE_SRCS += array.c array_shape.c array_walk.c array_check.c
 KHO_CORE_SRCS += vmalloc.c
 KHO_CORE_SRCS += block.c block_check.c block_types.c
 # What Linux hands over.
-KHO_CORE_SRCS += luo.c memfd.c metadata.c reserve_mem.c
+KHO_CORE_SRCS += luo.c memfd.c metadata.c reserve_mem.c sparse_memfd.c

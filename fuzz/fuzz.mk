@@ -11,11 +11,12 @@
 
 FUZZ_NAMES := root tree
 FUZZ_NAMES += vmalloc
-FUZZ_NAMES += block luo block_types
+FUZZ_NAMES += block luo block_types sparse_memfd
 FUZZ_NAMES += slab
 FUZZ_NAMES += array
 FUZZ_NAMES += compat note kernel_info
 FUZZ_NAMES += arena
+FUZZ_NAMES += session
 FUZZ_NAMES += proto
 FUZZ_NAMES += array_ops tree_ops heap_ops page_ops fdtable
 FUZZ_NAMES += dump

@@ -155,7 +155,7 @@ static void show(const struct model *m)
 	view_json(out, m, true);
 	view_map(out, m, 80, true);
 	view_svg(out, m);
-	FACT(!view_diff(out, m, m, false));
+	FACT(!view_diff(out, m, m, false, true));
 	FACT(!fclose(out) && size);
 	free(text);
 }

@@ -185,6 +185,16 @@ int kho_arena_map_(int fd, bool writable)
 	return 0;
 }
 
+int kho_arena_check_again_(void)
+{
+	int rc = check_words();
+
+	rc = rc ?: check_image(false);
+	if (!rc)
+		kho_metadata_take_();
+	return rc;
+}
+
 int kho_arena_own_(void)
 {
 	int rc = check_words();

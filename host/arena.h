@@ -121,6 +121,9 @@ int kho_arena_map_(int fd, bool writable);
  */
 int kho_arena_own_(void);
 
+/* Mapped, and the owner died since: everything is checked, as at the start. Return: 0 or a fault. */
+int kho_arena_check_again_(void);
+
 /* Drop all private state (allocators, thread caches, claims) so that kho_arena_own_() can be called again. Workers are parked. */
 void kho_arena_disown_(void);
 

@@ -20,8 +20,8 @@
 #define EXEC_FDS_MAX (1u << 20)
 
 static const char *const variables[] = {
-	KHO_ENV_ARENA_FD,   KHO_ENV_SERVER_FD,	KHO_ENV_CHANNEL_FD,
-	KHO_ENV_LISTEN_FDS, KHO_ENV_SUPERVISOR, KHO_ENV_EXEC_FDS,
+	KHO_ENV_ARENA_FD,   KHO_ENV_SERVER_FD, KHO_ENV_CHANNEL_FD, KHO_ENV_LISTEN_FDS,
+	KHO_ENV_SUPERVISOR, KHO_ENV_EXEC_FDS,  KHO_ENV_HOLDS,
 };
 
 void kho_environ_forget_(void)
@@ -149,6 +149,16 @@ static int read_realtime(struct kho_environ *env)
 	return 0;
 }
 
+static int read_holds(struct kho_environ *env)
+{
+	const char *text = getenv(KHO_ENV_HOLDS);
+
+	if (text && parse_number(&text, '\0', &env->holds))
+		return kho_fail_(-EINVAL, KHO_ENV_HOLDS " is \"%.32s\", not a number of fds",
+				 getenv(KHO_ENV_HOLDS));
+	return 0;
+}
+
 /* The variable that names @fd for us, or NULL. */
 static const char *named(const struct kho_environ *env, int fd)
 {
@@ -198,6 +208,7 @@ int kho_environ_read_(struct kho_environ *env)
 	r = r ?: read_listen(env);
 	r = r ?: read_arena_max(env);
 	r = r ?: read_realtime(env);
+	r = r ?: read_holds(env);
 	r = r ?: check_distinct(env);
 	if (r)
 		return r;

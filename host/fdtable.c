@@ -313,6 +313,8 @@ int kho_fdtable_send_(kho_fd_send_fn send, void *ctx, unsigned int batch)
 		else
 			r = send_notes(send, ctx, batch, true)
 				    ?: send_notes(send, ctx, batch, false);
+		if (!r)
+			table.nr_notes = table.sent_gone = table.sent_new = 0;
 		pthread_mutex_unlock(&table.lock);
 	} while (r > 0);
 	return r;

@@ -27,6 +27,8 @@
 #define RECONNECT_MS 500
 #define SEND_MS 2000
 #define GRANT_POLL_MS 10
+#define GRANT_POLLS 100 /* it follows READY soon, or this is a standby, and it may take years */
+#define LONG_POLL_MS 1000
 #define RETIRE_MS 500
 #define HOLD_MS 10 /* until the supervisor is asked again to take fds */
 
@@ -50,6 +52,7 @@ void kho_keeper_tell_(unsigned int type, int error, unsigned int step, const cha
 static void hang_up(void)
 {
 	kho_courier_detach_();
+	kho_life_.holds = 0; /* the next supervisor says itself */
 	if (kho_life_.server >= 0)
 		close(kho_life_.server);
 	kho_life_.server = -1;
@@ -68,7 +71,7 @@ static int send_register(unsigned int type, const int *fd)
 
 	memset(&reg, 0, sizeof(reg));
 	reg.pid = getpid();
-	reg.flags = KHO_REGISTER_HOLDS;
+	reg.flags = kho_life_.holds ? 0 : KHO_REGISTER_HOLDS;
 	reg.generation = kho_arena_generation_();
 	memcpy(reg.name, kho_life_.name, sizeof(reg.name));
 	memcpy(reg.release, kho_life_.release, sizeof(reg.release));
@@ -252,8 +255,13 @@ static void hold(void)
  */
 static int sleep_ms(int reader)
 {
+	static unsigned int polls;
+
 	if (kho_courier_due_() && kho_life_.phase == KHO_PHASE_OWNER)
 		return HOLD_MS;
+	if (kho_life_.phase == KHO_PHASE_SUCCESSOR && reader == KHO_READER_CALLER &&
+	    ++polls > GRANT_POLLS)
+		return LONG_POLL_MS;
 	return kho_life_.phase == KHO_PHASE_STARTING || reader != KHO_READER_CALLER ||
 			       kho_life_.channel < 0
 		       ? -1
@@ -326,6 +334,9 @@ int kho_keeper_start_(void)
 	}
 	while (sem_wait(&started))
 		;
+	/* Now, so that what is preserved from the first moment on is held. */
+	if (kho_life_.holds && kho_life_.server >= 0)
+		kho_courier_attach_(&kho_courier_run_, (unsigned int)kho_life_.holds);
 	return 0;
 }
 

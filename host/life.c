@@ -276,6 +276,7 @@ int kho_start(const struct kho_config *config)
 	kho_environ_forget_();
 	kho_life_.debug_freeze = getenv("KHO_DEBUG_FREEZE");
 	kho_life_.realtime = env.realtime;
+	kho_life_.holds = env.holds;
 	kho_life_.server = env.server;
 	strcpy(kho_life_.supervisor, env.supervisor);
 	r = env.channel >= 0 ? kho_successor_start_(&env) : start_owner(&env);

@@ -49,6 +49,7 @@ enum kho_reader {
  * @channel: successor: socket to the predecessor until that is gone, or -1
  * @mask: signal mask of the thread that started us, for exec
  * @realtime: priority of our threads from kho_ready() on, or 0 for an ordinary one
+ * @holds: fds that the supervisor holds at most, if it said so when it started us
  * @debug_freeze: KHO_DEBUG_FREEZE is set: a granted arena is write-protected
  * @registered, @announced: the supervisor heard of us; that kho_ready() passed
  */
@@ -62,6 +63,7 @@ struct kho_life {
 	_Atomic bool closing;
 	_Atomic bool metadata_due;
 	bool debug_freeze;
+	int holds;
 	int realtime;
 	_Atomic int reader;
 	pthread_mutex_t lock;
@@ -107,6 +109,7 @@ struct kho_environ {
 	int listen_count;
 	__u64 arena_max;
 	int realtime; /* priority while we serve; 0: an ordinary one */
+	int holds; /* fds that the supervisor holds at most; 0: not known */
 	char supervisor[108];
 };
 

@@ -139,6 +139,7 @@ static const struct rule rules[] = {
 	[KHO_MSG_CANCEL] = {0, TEXT, 0, NULL},
 	[KHO_MSG_ALIVE] = {0, 0, 0, NULL},
 	[KHO_MSG_WELCOME] = {OPEN(kho_abi_msg_hello), 0, check_hello},
+	[KHO_MSG_TAKE] = {0, 0, 0, NULL},
 	[KHO_MSG_REGISTER] = {EXACT(kho_abi_msg_register), 1, check_register},
 	[KHO_MSG_RUNNING] = {EXACT(kho_abi_msg_register), 0, check_register},
 	[KHO_MSG_UPGRADE] = {OPEN(kho_abi_msg_upgrade), 3, check_upgrade},
@@ -161,7 +162,7 @@ static const struct rule rules[] = {
 
 static bool known(unsigned int type)
 {
-	return (type >= KHO_MSG_HELLO && type <= KHO_MSG_WELCOME) ||
+	return (type >= KHO_MSG_HELLO && type <= KHO_MSG_TAKE) ||
 	       (type >= KHO_MSG_REGISTER && type <= KHO_MSG_HOLD_SYNC) ||
 	       (type >= KHO_MSG_CTL_UPGRADE && type <= KHO_MSG_CTL_PROGRESS && type < NR_RULES);
 }

@@ -263,7 +263,7 @@ static struct kho_abi_session_object *new_object(const struct liveupdate_file_op
 
 	if (!object)
 		return NULL;
-	object->magic = KHO_ABI_SESSION_MAGIC;
+	object->magic = KHO_ABI_SESSION_FILE_MAGIC;
 	object->state_len = (__u32)ops->state_size;
 	object->number = new_number();
 	object->flbs = flbs;
@@ -643,7 +643,9 @@ static int clear(struct luo_session *session, bool all)
 
 static int remove_session(struct luo_session *session)
 {
-	int rc = kho_rec_remove_(&kho_luo_.sessions, &session->ref, NULL);
+	int rc = kho_rec_trim_(&session->files);
+
+	rc = rc ?: kho_rec_remove_(&kho_luo_.sessions, &session->ref, NULL);
 
 	if (rc)
 		return full(rc, session->name);

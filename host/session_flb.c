@@ -70,7 +70,7 @@ static int make(struct liveupdate_flb *flb)
 	object = kho_calloc(1, sizeof(*object) + flb->ops->state_size);
 	if (!object)
 		return -ENOMEM;
-	object->magic = KHO_ABI_SESSION_MAGIC;
+	object->magic = KHO_ABI_SESSION_FLB_MAGIC;
 	object->state_len = (__u32)flb->ops->state_size;
 	object->number = (__u64)(record - kho_luo_.flb);
 	*record = (struct flb_record){.object = kho_virt_to_phys(object), .flb = flb};

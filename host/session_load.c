@@ -59,6 +59,7 @@ struct copy {
 	struct seen_flb flbs[LUO_FLBS_MAX];
 	unsigned int nr_flbs;
 	__u64 flb_bits;
+	struct kho_htable pages; /* of records; each belongs to one chain */
 	bool writer;
 };
 
@@ -103,7 +104,8 @@ static int check_object(const struct copy *copy, int structure, kho_pa_t at, kho
 	if (pa & 15 || pa < kho_arena_.header->data_pa || pa >= size || size - pa < sizeof(*object))
 		return fault(KHO_E_RANGE, structure, at, pa, "data");
 	memcpy(object, kho_object_at_(pa), sizeof(*object));
-	if (object->magic != KHO_ABI_SESSION_MAGIC)
+	if (object->magic !=
+	    (structure == KHOC_S_LUO_FLB ? KHO_ABI_SESSION_FLB_MAGIC : KHO_ABI_SESSION_FILE_MAGIC))
 		return fault(KHO_E_MAGIC, structure, at, pa, "data");
 	if (object->state_len > KHO_ABI_SESSION_STATE_MAX ||
 	    object->state_len > size - pa - sizeof(*object))
@@ -119,15 +121,47 @@ static int check_object(const struct copy *copy, int structure, kho_pa_t at, kho
 	return 0;
 }
 
-/* A page of records that was not seen before. */
-static int check_page(kho_pa_t record, kho_pa_t *page)
+static int add_page(struct copy *copy, kho_pa_t pa)
+{
+	struct kho_hnode *node;
+	int rc = kho_block_check_(pa, 0, KHO_ABI_DESC_STRUCT);
+
+	if (rc)
+		return rc;
+	if (kho_hash_find_(&copy->pages, pa))
+		return fault(KHO_E_CYCLE, KHOC_S_BLOCK, pa, pa, "next");
+	node = calloc(1, sizeof(*node));
+	if (node) {
+		node->key = pa;
+		rc = kho_hash_add_(&copy->pages, node);
+		if (!rc)
+			return 0;
+		free(node);
+	}
+	return kho_fail_(-ENOMEM, "sessions: no memory to check them");
+}
+
+static void forget_pages(struct copy *copy)
+{
+	struct kho_hnode *node;
+	__u64 from = 0;
+
+	while ((node = kho_hash_any_(&copy->pages, &from))) {
+		kho_hash_del_(&copy->pages, node);
+		free(node);
+	}
+	kho_hash_free_(&copy->pages);
+}
+
+/* The page of a record of a chain. @page: that of the record before. */
+static int check_page(struct copy *copy, kho_pa_t record, kho_pa_t *page)
 {
 	kho_pa_t pa = record & ~(__u64)(KHO_PAGE_SIZE - 1);
 
 	if (pa == *page)
 		return 0;
 	*page = pa;
-	return kho_block_check_(pa, 0, KHO_ABI_DESC_STRUCT);
+	return add_page(copy, pa);
 }
 
 static int copy_file(struct copy *copy, const struct khoc_luo_file *from)
@@ -166,7 +200,7 @@ static int copy_files(struct copy *copy, const struct khoc_luo_session *from)
 	if (rc && report.structure != KHOC_S_LUO_SESSION)
 		return kho_fail_report_(&report);
 	while (!(rc = khoc_luo_file_next(&walk, &file, &report))) {
-		rc = check_page(file.pa, &page) ?: copy_file(copy, &file);
+		rc = check_page(copy, file.pa, &page) ?: copy_file(copy, &file);
 		if (rc)
 			return rc;
 	}
@@ -204,7 +238,7 @@ static int copy_sessions(struct copy *copy)
 	if (rc)
 		return kho_fail_report_(&report);
 	while (!(rc = khoc_luo_session_next(&walk, &session, &report))) {
-		rc = check_page(session.pa, &page) ?: copy_session(copy, &session);
+		rc = check_page(copy, session.pa, &page) ?: copy_session(copy, &session);
 		if (rc)
 			return rc;
 	}
@@ -242,7 +276,7 @@ static int copy_flbs(struct copy *copy)
 	if (rc)
 		return kho_fail_report_(&report);
 	while (!(rc = khoc_luo_flb_next(&walk, &flb, &report))) {
-		rc = check_page(flb.pa, &page) ?: copy_flb(copy, &flb);
+		rc = check_page(copy, flb.pa, &page) ?: copy_flb(copy, &flb);
 		if (rc)
 			return rc;
 	}
@@ -285,6 +319,7 @@ static int copy_once(struct copy *copy)
 
 	copy->nr_sessions = copy->nr_files = copy->nr_flbs = 0;
 	copy->flb_bits = 0;
+	forget_pages(copy);
 	copy->changes = __atomic_load_n(&kho_luo_.head->changes, __ATOMIC_ACQUIRE);
 	if (khoc_luo_open(&copy->luo, &kho_arena_.mem, KHO_PAGE_SHIFT,
 			  kho_virt_to_phys(kho_luo_.head), sizeof(struct kho_abi_luo), &report))
@@ -327,7 +362,7 @@ static struct rec_block *block_for(struct rec_store *store, kho_pa_t record)
 }
 
 /* Somebody may be at work on them, while we only read: then what is found is forgotten. */
-static int add_empty_blocks(struct rec_store *store, kho_pa_t head)
+static int add_empty_blocks(struct copy *copy, struct rec_store *store, kho_pa_t head)
 {
 	kho_pa_t pa = head;
 	int rc;
@@ -335,7 +370,7 @@ static int add_empty_blocks(struct rec_store *store, kho_pa_t head)
 	if (store->last)
 		pa = ((struct kho_abi_block *)(kho_arena_.base + store->last->pa))->next;
 	for (unsigned int left = KHO_ABI_BLOCKS_MAX; pa && left; left--) {
-		rc = kho_block_check_(pa, 0, KHO_ABI_DESC_STRUCT);
+		rc = add_page(copy, pa);
 		if (rc)
 			return rc;
 		if (!kho_rec_block_add_(store, pa))
@@ -400,7 +435,7 @@ static void drop_old(struct kho_htable *old)
 	kho_hash_free_(old);
 }
 
-static int index_files(struct luo_session *session, const struct copy *copy,
+static int index_files(struct luo_session *session, struct copy *copy,
 		       const struct seen_session *seen, struct kho_htable *old)
 {
 	for (size_t i = 0; i < seen->nr_files; i++) {
@@ -420,10 +455,10 @@ static int index_files(struct luo_session *session, const struct copy *copy,
 		if (file->number.key >= kho_luo_.next_number)
 			kho_luo_.next_number = file->number.key + 1;
 	}
-	return add_empty_blocks(&session->files, seen->files_pa);
+	return add_empty_blocks(copy, &session->files, seen->files_pa);
 }
 
-static int index_session(const struct copy *copy, const struct seen_session *seen)
+static int index_session(struct copy *copy, const struct seen_session *seen)
 {
 	struct luo_session *session = kho_luo_find_session_(seen->text);
 	struct kho_htable old = {0};
@@ -469,7 +504,7 @@ static int index_flbs(const struct copy *copy)
 	return 0;
 }
 
-static int index_all(const struct copy *copy)
+static int index_all(struct copy *copy)
 {
 	int rc;
 
@@ -481,7 +516,7 @@ static int index_all(const struct copy *copy)
 	for (size_t i = 0; !rc && i < copy->nr_sessions; i++)
 		rc = index_session(copy, &copy->sessions[i]);
 	if (!rc)
-		rc = add_empty_blocks(&kho_luo_.sessions, copy->luo.sessions_pa);
+		rc = add_empty_blocks(copy, &kho_luo_.sessions, copy->luo.sessions_pa);
 	if (rc)
 		return rc;
 	for (struct luo_session *s = kho_luo_.list, *next; s; s = next) {
@@ -575,7 +610,6 @@ static void recover(void)
 		kho_flbs_settle_();
 		kho_luo_change_end_();
 	}
-	close_orphans();
 }
 
 /* ---- loading ------------------------------------------------------------------------ */
@@ -639,6 +673,7 @@ static int load(bool writer)
 		kho_luo_forget_();
 	free(copy.sessions);
 	free(copy.files);
+	forget_pages(&copy);
 	return rc;
 }
 
@@ -693,7 +728,7 @@ void kho_sessions_drop_(void)
 void kho_sessions_settle_(void)
 {
 	kho_luo_lock_();
-	if (kho_arena_.writer)
-		kho_luo_load_(false);
+	if (kho_arena_.writer && !kho_luo_load_(false))
+		close_orphans();
 	kho_luo_unlock_();
 }

@@ -246,6 +246,15 @@ static int replace_block(struct rec_store *store, struct rec_block *block, __u32
 	return 0;
 }
 
+int kho_rec_trim_(struct rec_store *store)
+{
+	int rc = 0;
+
+	while (!rc && store->last && !store->last->nr)
+		rc = unlink_block(store, store->last, NULL);
+	return rc;
+}
+
 int kho_rec_remove_(struct rec_store *store, struct rec_ref *ref, void *object)
 {
 	struct rec_block *block = ref->block;

@@ -92,6 +92,8 @@ void *kho_rec_at_(const struct rec_ref *ref, __u32 size);
 int kho_rec_insert_(struct rec_store *store, struct rec_ref *ref, const void *record, void *object);
 /* Take it out, and free its object. Return: 0, -ENOMEM: nothing changed. */
 int kho_rec_remove_(struct rec_store *store, struct rec_ref *ref, void *object);
+/* Free blocks without records: a death may have left one at the end. Return: 0, -ENOMEM. */
+int kho_rec_trim_(struct rec_store *store);
 /* A block that is there, behind the last one. NULL: no memory. */
 struct rec_block *kho_rec_block_add_(struct rec_store *store, kho_pa_t pa);
 /* The record behind those of the block; it is there already. */

@@ -242,6 +242,25 @@ static int take_over(void)
 }
 
 /*
+ * We are a standby: the owner died, and nobody prepared the arena for us. All that was checked when we came may
+ * be other by now.
+ */
+static int take_after_death(void)
+{
+	int r = kho_owner_acquire_(KHO_OWNER_DYING_MS);
+
+	if (r < 0)
+		return r;
+	kho_step_("standby-locked");
+	r = kho_arena_check_again_();
+	r = r ?: kho_arena_own_();
+	r = r ?: kho_life_begin_(kho_arena_generation_() + 1);
+	if (r)
+		kho_owner_release_(); /* for who is started now */
+	return r;
+}
+
+/*
  * The grant follows READY within a fraction of a millisecond, while clients wait: to fall asleep
  * and be woken takes as long again. Whoever else wants this processor gets it.
  */
@@ -266,6 +285,8 @@ static int await_grant(void)
 			continue;
 		if (!r && incoming.type == KHO_MSG_GRANT)
 			return take_over();
+		if (!r && incoming.type == KHO_MSG_TAKE)
+			return take_after_death();
 		if (!r && incoming.type == KHO_MSG_FD)
 			r = take_fds(true);
 		else if (!r && incoming.type == KHO_MSG_FD_GONE)
@@ -303,5 +324,8 @@ int kho_successor_ready_(void)
 		kho_msg_send_(kho_life_.channel, &alive,
 			      0); /* from now on silence means something */
 	kho_life_.reader = KHO_READER_KEEPER; /* it looks by itself: no kick in the blackout */
+	/* Not soon, though, if it has looked for long: a standby's may sleep. */
+	if (incoming.type == KHO_MSG_TAKE)
+		kho_keeper_kick_();
 	return 0;
 }

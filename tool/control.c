@@ -398,8 +398,8 @@ static bool is_number(const char *text)
 
 static bool is_text_key(const char *key)
 {
-	static const char *const keys[] = {"name",    "state",	      "release",
-					   "program", "last_upgrade", "last_death"};
+	static const char *const keys[] = {"name",    "standby_state", "state",	    "release",
+					   "program", "last_upgrade",  "last_death"};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (!strcmp(key, keys[i]))

@@ -65,6 +65,7 @@ static void let_go(struct sup *s, __u64 token)
 
 	if (fd < 0)
 		return;
+	standby_changed(s);
 	/* The file lives on elsewhere: it does not leave by itself. */
 	epoll_ctl(s->hangups, EPOLL_CTL_DEL, fd, NULL);
 	close(fd);
@@ -130,6 +131,7 @@ void holds_take(struct sup *s)
 	const __u64 *tokens = (const void *)(head + 1);
 
 	s->held_some = true;
+	standby_changed(s);
 	/* What hung up before this was said makes room for it. */
 	if (kho_fdtable_count_() + head->nr > s->max_holds)
 		holds_hung_up(s);

@@ -27,6 +27,8 @@ static const char help[] =
 	"                         (default: the server's choice, else half of the memory)\n"
 	"  --restarts N/SECONDS   give up after N deaths within SECONDS (default 5/10);\n"
 	"                         0/1: never. Given up, the arena is kept for kho upgrade.\n"
+	"  --standby              keep a second process of the server ready, which goes on when\n"
+	"                         the first one dies\n"
 	"  --fresh                a new, empty arena for every start but an upgrade\n"
 	"  --adopt                do not start SERVER, but take over the one of this NAME\n"
 	"                         whose supervisor died; SERVER is for later restarts\n"
@@ -46,6 +48,7 @@ enum {
 	OPT_REALTIME,
 	OPT_RESTARTS,
 	OPT_FRESH,
+	OPT_STANDBY,
 	OPT_ADOPT,
 	OPT_ADOPT_TIMEOUT,
 	OPT_READY_TIMEOUT,
@@ -60,6 +63,7 @@ static const struct option options[] = {
 	{"realtime", required_argument, NULL, OPT_REALTIME},
 	{"restarts", required_argument, NULL, OPT_RESTARTS},
 	{"fresh", no_argument, NULL, OPT_FRESH},
+	{"standby", no_argument, NULL, OPT_STANDBY},
 	{"adopt", no_argument, NULL, OPT_ADOPT},
 	{"adopt-timeout", required_argument, NULL, OPT_ADOPT_TIMEOUT},
 	{"ready-timeout", required_argument, NULL, OPT_READY_TIMEOUT},
@@ -98,6 +102,9 @@ static int take_option(struct sup *s, struct request *req, int opt)
 	case OPT_FRESH:
 		s->fresh = true;
 		return 0;
+	case OPT_STANDBY:
+		s->wants_standby = true;
+		return 0;
 	case OPT_ADOPT:
 		req->adopt = true;
 		return 0;
@@ -133,6 +140,10 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 	}
 	if (req->adopt && req->nr_listen) {
 		complain("--adopt and --listen: the server brings its listening sockets along");
+		return -EINVAL;
+	}
+	if (s->wants_standby && s->fresh) {
+		complain("--standby and --fresh: there is nothing that a standby could go on with");
 		return -EINVAL;
 	}
 	s->program.argv = argv + optind;
@@ -200,6 +211,8 @@ int cmd_run(int argc, char **argv)
 		.candidate = {.binary = -1},
 		.cur = {.pidfd = -1, .sock = -1},
 		.next = {.pidfd = -1, .sock = -1},
+		.standby = {.pidfd = -1, .sock = -1},
+		.standby_channel = -1,
 		.arena = -1,
 		.discarded = -1,
 		.control = -1,

@@ -95,6 +95,7 @@ int start_server(struct sup *s)
 	struct launch launch = {.program = &s->program,
 				.channel = -1,
 				.held = -1,
+				.holds = s->max_holds,
 				.listen = s->listen,
 				.nr_listen = s->nr_listen,
 				.supervisor = s->path,
@@ -166,12 +167,17 @@ void restart_server(struct sup *s, const char *how)
 	s->restarts++;
 	if (s->reviving || (s->max_deaths && deaths >= s->max_deaths)) {
 		s->reviving = false;
+		standby_dismiss(s);
 		s->state = SUP_FAILED;
 		s->deadline = 0;
 		complain("%s: %u death(s) within %u s, last: %s: not started again; its arena is "
 			 "kept: kho upgrade %s starts a new program with it, kho stop %s ends it",
 			 s->name, deaths, s->death_seconds, how, s->name, s->name);
 		reply_upgrade(s, -ECHILD, KHO_STEP_SPAWN, how);
+		return;
+	}
+	if (s->wants_standby && standby_take(s)) {
+		complain("%s: the server died (%s): its standby took over", s->name, how);
 		return;
 	}
 	complain("%s: the server died (%s): restarted", s->name, how);
@@ -247,6 +253,8 @@ void child_died(struct sup *s, pid_t pid, int status)
 	} else if (s->next.pid == pid) {
 		forget_server(&s->next);
 		successor_died(s, how);
+	} else if (s->standby.pid == pid) {
+		standby_died(s, how);
 	}
 }
 
@@ -416,6 +424,7 @@ void stop_server(struct sup *s)
 		kill(s->next.pid, SIGKILL);
 	reply_upgrade(s, -ESHUTDOWN, KHO_STEP_SPAWN, "the supervisor was told to stop");
 	s->state = SUP_STOPPING;
+	standby_dismiss(s);
 	s->deadline = kho_now_ms_() + s->stop_ms;
 	if (!s->cur.pid && s->next.pid)
 		kill(s->next.pid, SIGTERM);

@@ -27,7 +27,7 @@
 #define NR_PASSED 5 /* arena, server, channel, list of held fds, and a script */
 #define HIGH_FD 150 /* below the usual limit of 256 to 1024, above what servers get */
 #define STACK_SIZE 65536
-#define NR_VARS 8
+#define NR_VARS 9
 #define VAR_SIZE 192
 
 extern char **environ;
@@ -138,6 +138,7 @@ static bool is_ours(const char *var)
 	static const char *const names[] = {
 		KHO_ENV_ARENA_FD "=",	KHO_ENV_SERVER_FD "=",	KHO_ENV_CHANNEL_FD "=",
 		KHO_ENV_LISTEN_FDS "=", KHO_ENV_SUPERVISOR "=", KHO_ENV_EXEC_FDS "=",
+		KHO_ENV_HOLDS "=",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -168,6 +169,8 @@ static char **build_env(const struct launch *l, char (*vars)[VAR_SIZE])
 		snprintf(vars[var++], VAR_SIZE, KHO_ENV_LISTEN_FDS "=%d:%u", FIRST_FD,
 			 l->nr_listen);
 	snprintf(vars[var++], VAR_SIZE, KHO_ENV_SUPERVISOR "=%s", l->supervisor);
+	if (l->holds)
+		snprintf(vars[var++], VAR_SIZE, KHO_ENV_HOLDS "=%u", l->holds);
 	if (l->arena_max)
 		snprintf(vars[var++], VAR_SIZE, KHO_ENV_ARENA_MAX "=%llu",
 			 (unsigned long long)l->arena_max);

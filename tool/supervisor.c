@@ -22,6 +22,11 @@ static const char *const states[] = {
 	[SUP_STOPPING] = "stopping", [SUP_FAILED] = "failed",	[SUP_ADOPTING] = "adopting",
 };
 
+static const char *const standbys[] = {[STANDBY_NONE] = "none",
+				       [STANDBY_STARTED] = "starting",
+				       [STANDBY_LISTED] = "starting",
+				       [STANDBY_READY] = "ready"};
+
 static void hang_up(struct conn *c)
 {
 	if (c->fd >= 0)
@@ -77,13 +82,14 @@ static void status(struct sup *s, struct conn *c)
 	snprintf(text, sizeof(text),
 		 "name %s\nstate %s\nsupervisor %d\npid %d\nrelease %s\ngeneration %llu\n"
 		 "restarts %u\nuptime_ms %llu\narena_size %lld\narena_used %lld\nlisten %u\n"
-		 "held %u\nheld_max %u\n"
+		 "held %u\nheld_max %u\nstandby %d\nstandby_state %s\n"
 		 "program %s\nlast_upgrade %s\nlast_death %s\n",
 		 s->name, states[s->state], (int)getpid(), (int)s->cur.pid, s->cur.release,
 		 (unsigned long long)s->cur.generation, s->restarts,
 		 (unsigned long long)(s->cur.pid ? kho_now_ms_() - s->cur.since : 0),
 		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen, holds_count(),
-		 s->max_holds, s->program.argv[0], s->last_upgrade, s->last_death);
+		 s->max_holds, (int)s->standby.pid, standbys[s->standby_state], s->program.argv[0],
+		 s->last_upgrade, s->last_death);
 	reply(c, 0, 0, text);
 }
 
@@ -214,7 +220,10 @@ static int open_signals(struct sup *s)
 
 static int next_timeout(struct sup *s)
 {
-	__u64 first = s->deadline;
+	__u64 first = s->deadline, standby = s->wants_standby ? standby_next(s) : 0;
+
+	if (standby && (!first || standby < first))
+		first = standby;
 
 	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++)
 		if (d->pid && d->kill_at && (!first || d->kill_at < first))
@@ -224,6 +233,7 @@ static int next_timeout(struct sup *s)
 
 static void on_time(struct sup *s)
 {
+	standby_on_time(s);
 	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++) {
 		if (!d->pid || !d->kill_at || kho_left_ms_(d->kill_at))
 			continue;
@@ -252,7 +262,7 @@ static void on_time(struct sup *s)
 
 /* ---- the loop ---- */
 
-#define NR_POLLED 7 /* besides connections */
+#define NR_POLLED 9 /* besides connections */
 #define TURN_MSGS 64 /* of one server, before others have their turn */
 #define REST_MS 1
 
@@ -266,6 +276,8 @@ static void turn(struct sup *s)
 		{s->next.sock, POLLIN, 0},
 		{s->cur.pid && !s->cur.child ? s->cur.pidfd : -1, POLLIN, 0},
 		{s->hangups, POLLIN, 0},
+		{s->standby_channel, POLLIN, 0},
+		{s->standby.sock, POLLIN, 0},
 	};
 	bool rest = s->held_some;
 
@@ -297,6 +309,10 @@ static void turn(struct sup *s)
 			serve_conn(s, &s->conns[i]);
 	if (p[6].revents)
 		holds_hung_up(s);
+	if (p[8].revents && s->standby.sock == p[8].fd)
+		serve(s, &s->standby);
+	if (p[7].revents && s->standby_channel == p[7].fd)
+		standby_serve(s);
 	if (p[1].revents)
 		accept_conn(s);
 	on_time(s);

@@ -6,6 +6,7 @@
  *	servers.c	start, death, restart, stop, adoption
  *	upgrades.c	a hand-over as the supervisor sees it
  *	holds.c		fds that outlive the server
+ *	standby.c	a successor that waits for the server's death
  */
 #ifndef KHO_TOOL_SUPERVISOR_H
 #define KHO_TOOL_SUPERVISOR_H
@@ -30,6 +31,13 @@ enum sup_state {
 	SUP_STOPPING,
 	SUP_FAILED, /* died too often: waits for kho upgrade or kho stop */
 	SUP_ADOPTING, /* waits for a server to register */
+};
+
+enum standby_state {
+	STANDBY_NONE,
+	STANDBY_STARTED,
+	STANDBY_LISTED, /* it has all fds */
+	STANDBY_READY,
 };
 
 /**
@@ -73,12 +81,20 @@ struct sup {
 	unsigned int max_deaths, death_seconds;
 	unsigned int ready_ms, stop_ms, adopt_ms;
 	bool fresh;
+	bool wants_standby;
 
 	enum sup_state state;
 	struct program program; /* what is started after a death */
 	struct program candidate; /* what the upgrade in progress starts */
 	struct server cur; /* the owner, as far as we know */
 	struct server next; /* successor, or rehearsal */
+	struct server standby;
+	enum standby_state standby_state;
+	int standby_channel; /* to it, or -1 */
+	__u64 standby_at; /* when to start one; 0: at once */
+	__u64 standby_tell; /* when to tell it of fds; 0: nothing to tell */
+	unsigned int
+		standby_wait; /* before the next one, if this one fails; 0: it has not failed */
 	struct dying dying[MAX_DYING];
 	struct conn conns[MAX_CONNS];
 	__u64 nr_heard;
@@ -142,6 +158,8 @@ void describe_exit(int status, char *text, size_t size);
 int watch_owner(struct sup *s);
 
 /* ---- upgrades.c ---- */
+/* A channel whose messages say who sent them. Return: 0 or -errno. */
+int open_channel(int *pair);
 void begin_upgrade(struct sup *s, struct conn *c);
 /* What the predecessor says. */
 void upgraded(struct sup *s, int error, unsigned int step, const char *text);
@@ -151,6 +169,20 @@ void upgrade_running(struct sup *s, struct server *who);
 void successor_died(struct sup *s, const char *how);
 bool predecessor_died(struct sup *s, const char *how);
 void upgrade_timed_out(struct sup *s);
+
+/* ---- standby.c ---- */
+/* Something on its channel. */
+void standby_serve(struct sup *s);
+void standby_died(struct sup *s, const char *how);
+/* Fds came or went. */
+void standby_changed(struct sup *s);
+/* When it wants standby_on_time() to be called; 0: it does not. */
+__u64 standby_next(const struct sup *s);
+void standby_on_time(struct sup *s);
+/* The server died, and s->cur is empty. Return: the standby is the server. */
+bool standby_take(struct sup *s);
+/* It is not wanted any more, or not this one. */
+void standby_dismiss(struct sup *s);
 
 /* ---- holds.c ---- */
 /* May as many files be open as can be; what the limit was, the servers get. Return: 0 or -errno. */

@@ -85,6 +85,7 @@ struct program {
  * struct launch - what a new server inherits
  * @channel: or -1
  * @listen: their tokens are counted from KHO_FD_LISTEN; none for a successor
+ * @holds: how many fds we hold at most
  * @held: memfd with records of fds that stay open for it, or -1
  */
 struct launch {
@@ -93,6 +94,7 @@ struct launch {
 	int server;
 	int channel;
 	int held;
+	unsigned int holds;
 	const int *listen;
 	unsigned int nr_listen;
 	const char *supervisor;

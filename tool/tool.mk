@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # kho(1)
 INSPECT_SRCS := source.c source_elf.c source_arena.c find.c faults.c
-INSPECT_SRCS += roots.c model_make.c decode_linux.c decode_arena.c
+INSPECT_SRCS += roots.c model_make.c decode_ours.c decode_linux.c decode_arena.c
 INSPECT_SRCS += inspect.c check_formats.c json_out.c view_text.c view_json.c view_map.c view_svg.c view_diff.c
-TOOL_SRCS := kho.c options.c paths.c output.c spawn.c run.c supervisor.c servers.c holds.c upgrades.c control.c
+TOOL_SRCS := kho.c options.c paths.c output.c spawn.c run.c supervisor.c servers.c holds.c standby.c upgrades.c control.c
 TOOL_SRCS += $(INSPECT_SRCS:%=inspect/%)
 TOOL_OBJS := $(TOOL_SRCS:%.c=$(O)/tool/%.o)
 

@@ -108,8 +108,7 @@ static int take_candidate(struct sup *s)
 	return p->binary < 0 ? p->binary : 0;
 }
 
-/* A channel whose messages say who sent them. */
-static int open_channel(int *pair)
+int open_channel(int *pair)
 {
 	int one = 1;
 
@@ -128,6 +127,7 @@ static int spawn_next(struct sup *s, int channel)
 				.arena = s->arena,
 				.channel = channel,
 				.held = -1,
+				.holds = s->max_holds,
 				.supervisor = s->path,
 				.arena_max = s->arena_max,
 				.realtime = s->realtime};
@@ -267,6 +267,7 @@ static void promote(struct sup *s)
 	s->next = (struct server){.pidfd = -1, .sock = -1};
 	s->state = SUP_RUNNING;
 	use_candidate(s);
+	standby_dismiss(s); /* it is of the program of before */
 	finish(s, 0, KHO_STEP_DONE, "");
 }
 
@@ -281,6 +282,7 @@ void upgraded(struct sup *s, int error, unsigned int step, const char *text)
 	}
 	if (!error && !(s->up.flags & KHO_UPGRADE_EXEC)) {
 		/* Healthy, and died since: the predecessor does not take back what is proven. */
+		standby_dismiss(s);
 		add_dying(s, &s->cur, RETIRE_MS, false);
 		use_candidate(s);
 		finish(s, 0, KHO_STEP_DONE, "");
@@ -308,6 +310,7 @@ void upgrade_running(struct sup *s, struct server *who)
 		s->state = SUP_RUNNING;
 		s->cur.since = kho_now_ms_();
 		use_candidate(s);
+		standby_dismiss(s);
 		finish(s, 0, KHO_STEP_DONE, "");
 	}
 }

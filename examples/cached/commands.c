@@ -240,6 +240,13 @@ static bool bad_get(struct worker *w, struct command *cmd, size_t begin, size_t 
 	return true;
 }
 
+static bool keys_left(const struct command *cmd)
+{
+	struct span rest = cmd->rest, key;
+
+	return proto_word(&rest, &key);
+}
+
 bool command_get(struct worker *w, struct command *cmd)
 {
 	size_t begin = w->out.len, sent = w->event.sent;
@@ -252,17 +259,13 @@ bool command_get(struct worker *w, struct command *cmd)
 			out_line(&w->out, "SERVER_ERROR out of memory writing get response\r\n");
 			return true;
 		}
-		if (w->out.len - w->out.sent < OUT_FLUSH)
+		/* After the last key the end goes behind its answer, whatever the socket takes. */
+		if (w->out.len - w->out.sent < OUT_FLUSH || !keys_left(cmd))
 			continue;
 		journal_commit_get(w, cmd);
 		if (!conn_flush(w))
-			break;
+			return false;
 	}
-	/* The last key's answer may have filled the socket: then the end goes behind it. */
-	for (key = cmd->rest; key.len && *key.at == ' '; key.at++, key.len--)
-		;
-	if (key.len)
-		return false;
 	if (!cmd->noreply)
 		out_add(&w->out, "END\r\n", 5);
 	return true;

@@ -32,6 +32,7 @@
 #include <kho/core/reserve_mem.h>
 #include <kho/core/root.h>
 #include <kho/core/slab.h>
+#include <kho/core/sparse_memfd.h>
 #include <kho/core/vmalloc.h>
 
 #endif

@@ -210,7 +210,7 @@ static int session_name(char *name, size_t size, int hop)
 }
 
 /* Stays open: it is closed, and undone, with its last user. */
-static int make_session(int luo, int hop)
+int make_session(int luo, int hop)
 {
 	struct liveupdate_ioctl_create_session create = {.size = sizeof(create)};
 	unsigned int i;
@@ -224,7 +224,7 @@ static int make_session(int luo, int hop)
 	return 0;
 }
 
-static int open_session(int luo, int hop)
+int open_session(int luo, int hop)
 {
 	struct liveupdate_ioctl_retrieve_session old = {.size = sizeof(old)};
 
@@ -259,7 +259,7 @@ static int check_files(int session)
 }
 
 /* The session of the boot before. */
-static int check_session(int luo, int hop)
+int check_session(int luo, int hop)
 {
 	int session = open_session(luo, hop - 1);
 
@@ -674,6 +674,7 @@ static const struct {
 	{"folios", case_module},
 	{"isolated", case_module},
 	{"kexec_count", case_kexec_count},
+	{"mismatch", case_mismatch},
 	{"many", case_module},
 	{"map", case_map},
 	{"mixed", case_module},
@@ -683,7 +684,9 @@ static const struct {
 	{"reserve_mem", case_reserve_mem},
 	{"runs", case_module},
 	{"session", case_session},
+	{"session_sparse", case_session},
 	{"slab", case_ours},
+	{"sparse", case_sparse},
 	{"speed", case_module},
 	{"types", case_ours},
 };

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 
+# Pages of the session's files, and those of them that were written to.
+FILES = (16, 16), (1024, (1024 + 72) // 73), (1500, 1500), (32, 0), (0, 0)
 KHO = os.path.join("build", "kho")
 PAGE = 4096
 
@@ -86,8 +88,10 @@ def check_known(found):
     must(len(kept) == 1 and kept[0]["bytes"] == 2 << 20, "no region \"kept\" of 2 MiB")
     session, = found["live_update"]["sessions"]
     must(session["name"] == "libkho-dump-0" and session["nr_files"] == 5 == len(session["files"]), "not the session")
-    sizes = [file["folios"] for file in session["files"]]
-    must(sizes == [16, 1024, 1500, 32, 0], f"files of {sizes} folios")
+    for file, (pages, written) in zip(session["files"], FILES):
+        # 7.2 fills holes; a kernel of ours may leave them.
+        want = {"memfd-v2": pages, "sparsefd-v1": written}[file["handler"]]
+        must(file["folios"] == want and file["bytes"] == pages * PAGE, f"not a file of {want} folios: {file}")
     must(all(file["sound_folios"] == file["folios"] for file in session["files"]), "a file is damaged")
     must(found["live_update"]["compatible"] == "luo-v5" and found["live_update"]["flbs"], "not luo-v5, or no FLBs")
 

@@ -26,6 +26,17 @@ void parameter(const char *name, char *value, size_t size);
 /* Run /bin/@program, with "--stage @stage" if that is not NULL. Return: 0, or -1 after failed(). */
 int run_program(const char *program, const char *stage);
 
+/* In sparse.c. */
+int case_sparse(const struct stage *stage);
+
+/* In cases.c: the session that boot @hop makes; boot @hop finds that of the one before, or it does. */
+int make_session(int luo, int hop);
+int open_session(int luo, int hop);
+int check_session(int luo, int hop);
+
+/* In mismatch.c. */
+int case_mismatch(const struct stage *stage);
+
 /* Run a test's part for this boot. Return: 0, or -1 after failed(). */
 int run_case(const char *name, const struct stage *stage);
 

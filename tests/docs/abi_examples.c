@@ -449,6 +449,32 @@ static void reserve_mem(void)
 	hexdump("reserve-mem", tiny, fdt_totalsize(tiny));
 }
 
+/* ---- sparsefd-v1 ----------------------------------------------------------------- */
+
+static kho_pa_t memfd_page(void *ctx)
+{
+	return 0x2000;
+}
+
+static void sparse_memfd(void)
+{
+	static const struct khoc_mem_ops ops = {.alloc_page = memfd_page,
+						.publish_page = small_publish};
+	static const struct khoc_mem mem = {
+		.ops = &ops, .linear = memfd_bytes, .size = sizeof(memfd_bytes)};
+	const struct kho_abi_sparse_memfd header = {.pos = 77, .size = 0xa800, .seals = 5};
+	struct khoc_sparse_memfd file;
+	struct khoc_array folios;
+
+	memset(memfd_bytes, 0, sizeof(memfd_bytes));
+	memcpy(memfd_bytes + 0x1000, &header, sizeof(header));
+	need(!khoc_array_init(&folios, &mem, 12, 0x1018), "array");
+	need(!khoc_array_set(&folios, 1, khoc_array_integer(0x20000000)), "folio");
+	need(!khoc_array_set(&folios, 4, khoc_array_integer(0x20200000)), "folio");
+	need(!khoc_sparse_memfd_open(&file, &mem, 12, 0x1000, NULL), "memory file");
+	hexdump("sparse-memfd", memfd_bytes + 0x1000, sizeof(header));
+}
+
 /* ---- types-v1 ----------------------------------------------------------------- */
 
 static void block_types(void)
@@ -774,6 +800,7 @@ int main(void)
 	luo();
 	memfd();
 	reserve_mem();
+	sparse_memfd();
 	block_types();
 	checksums();
 	geometry();

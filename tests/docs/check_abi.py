@@ -122,7 +122,7 @@ def check_versions(top):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
            ["arena", "array", "block", "handover", "kho", "luo", "memblock", "memfd", "radix",
-            "slab", "types", "vmalloc"])
+            "slab", "sparsefd", "types", "vmalloc"])
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -315,6 +315,13 @@ def check_types(doc):
            (b"KTYP", 1, 0, 0, 0, 0x1000, 0, 0, 0, 0x1040) + (0,) * 9)
 
 
+def check_sparse(doc):
+    data = image(doc["sparse-memfd"])
+    expect("file", struct.unpack_from("<QQII", data), (77, 0xa800, 5, 0))
+    expect("folios", (struct.unpack_from("<4sHBB", data, 24), struct.unpack_from("<QQ", data, 32)),
+           ((b"RRAK", 1, 12, 0), (0x2000, 2)))
+
+
 def check_messages(doc):
     data = image(doc["msg-hello"])
     expect("HELLO", struct.unpack("<4sHH32s32sII32sIIIII", data),
@@ -416,7 +423,8 @@ def main():
     if not failures:
         for check in (check_compat, check_radix, check_array, check_root, check_vmalloc,
                       check_arena, check_slab, check_cache, check_large, check_blocks,
-                      check_memblock, check_types, check_messages, check_owner, check_kernel_info):
+                      check_memblock, check_types, check_sparse, check_messages,
+                      check_owner, check_kernel_info):
             check(doc)
         check_notes(doc, examples)
     for failure in failures:

@@ -3,7 +3,7 @@
 #
 # Installs into a temporary directory and uses what is there as a user would: pkg-config,
 # headers each on their own, the consumer with the static and with the shared library, the
-# server of README.md (run, killed, upgraded), the manual pages.
+# server of README.md (run, killed, upgraded), the steps of docs/guide.md, the manual pages.
 #
 # usage: check_install.sh TOP MAKE-ARGUMENTS...; CC and SAN_FLAGS come from the environment
 set -eu
@@ -62,6 +62,9 @@ awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$top/README.md" >"$dir/se
 test "$(wc -l <"$dir/server.c")" -gt 20 || fail "README.md has no server"
 ${CC:-cc} $flags -o "$dir/server" "$dir/server.c" $shared
 LD_LIBRARY_PATH="$prefix/lib" "$top/tests/docs/readme_server.py" "$prefix/bin/kho" "$dir/server" "$dir"
+
+# Its reader compiles without sanitizers.
+test -n "${SAN_FLAGS:-}" || "$top/tests/docs/guide.py" "$top/docs/guide.md" "$prefix" || fail "docs/guide.md"
 
 for page in kho.1 libkho.7 kho_publish.3 kho_start.3 kho_kmem_cache_create.3 kho_free_pages.3; do
 	test -s "$prefix/share/man/man${page##*.}/$page" || fail "$page is not installed"

@@ -291,6 +291,7 @@ static void lost_and_found(void **state)
 	assert_int_equal(kho_fd_preserve(5, fd), 0); /* the application's own */
 	arena_crash();
 	session = old_session("a");
+	kho_sessions_settle_();
 	assert_false(is_open(lone));
 	assert_int_equal(kho_fd_get(5), fd);
 	assert_int_equal(luo_session_retrieve_fd(session, 1), -ENXIO);

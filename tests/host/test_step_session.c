@@ -116,6 +116,22 @@ static void setup_directory(void)
 	info->nr = 2;
 }
 
+/* As after a death between a new block and its first record. */
+static void setup_empty_block(void)
+{
+	kho_pa_t pa;
+
+	setup_files(0);
+	pa = kho_arena_.mem.ops->alloc_page(NULL);
+	if (kho_arena_.mem.ops->publish_page(
+		    NULL, &((struct kho_abi_luo_session *)kho_rec_at_(&session->ref, 80))->files_pa,
+		    pa, pa, 0))
+		_exit(7);
+	map_again();
+	if (kho_arena_own_() || luo_session_retrieve("first", &session))
+		_exit(7);
+}
+
 /* As after a death in the middle of a removal that did not come to be. */
 static void setup_dead(void)
 {
@@ -363,6 +379,14 @@ static const struct step_case cases[] = {
 	 .op = op_close_last,
 	 .check = check_close},
 	{.name = "finish", .setup = setup_three, .op = op_finish, .check = check_finish},
+	{.name = "finish, an empty block",
+	 .setup = setup_empty_block,
+	 .op = op_finish,
+	 .check = check_finish},
+	{.name = "file, an empty block",
+	 .setup = setup_empty_block,
+	 .op = op_preserve,
+	 .check = check_preserve},
 	{.name = "finish, one of three",
 	 .setup = setup_sessions,
 	 .op = op_finish,

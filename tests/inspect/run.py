@@ -44,7 +44,7 @@ def run_tests(tests):
     for test in chosen:
         try:
             test()
-        except (AssertionError, subprocess.TimeoutExpired, ValueError, KeyError, OSError) as why:
+        except (AssertionError, subprocess.SubprocessError, ValueError, KeyError, OSError) as why:
             failed += 1
             print(f"{test.__name__}: {type(why).__name__}: {why}")
     print(f"[  PASSED  ] {len(chosen) - failed} test(s).")

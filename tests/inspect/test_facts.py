@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 """kho inspect finds in dumps and arenas what the golden images' texts, written without it, say is in them."""
+import os
+import random
 import struct
+import subprocess
 
 import dumps
-from run import kho, kho_json, must, run_tests, save
+from arena_reader import Arena
+from run import BUILD, DIRECTORY, kho, kho_json, must, run_tests, save
 
 SHIFTS = 12, 14, 16
 
@@ -92,6 +96,50 @@ def heap_of_an_arena():
     must(found["large_objects"]["objects"] == 1 and found["large_objects"]["bytes"] >= 40000, found["large_objects"])
 
 
+def same_as_the_second_reader(seed):
+    """An arena as a kill leaves it: sound, and what tests/reader finds in it, which was written from docs/abi.md."""
+    path = os.path.join(DIRECTORY.name, "random")
+    subprocess.run([f"{BUILD}/tests/reader/arena_dump", "make", str(seed), path], check=True)
+    kho("verify", path)
+    found = kho_json("inspect", "--json", "--blocks", path)
+    with open(path, "rb") as file:
+        arena = Arena(file.read())
+    blocks = {(int(run["address"], 16) + i * (4096 << run["order"]), run["order"])
+              for run in found["preserved"]["runs"] for i in range(run["blocks"])}
+    must(blocks == set(arena.blocks), sorted(blocks ^ set(arena.blocks))[:3])
+    must(found["arena"]["unsettled"] == len(arena.pending), found["arena"])
+    entries = {a["address"]: a["entries"] for a in found["arrays"]}
+    for root in arena.subtrees:
+        if root.type in ("array", b"array") and root.value:
+            at = root.value - arena.base
+            must(entries[hex(at)] == len(arena.array(at).entries), root.name, entries)
+    slabs = [arena.slab(pa, order) for pa, order in arena.blocks if arena.kinds[pa] == "SLAB"]
+    must(sum(s["slabs"] for s in found["slabs"]) == len(slabs), found["slabs"])
+
+
+def random_arenas():
+    seed = int(os.environ.get("KHO_SEED", random.SystemRandom().randrange(1 << 32)))
+    for i in range(int(os.environ.get("KHO_INSPECT_ARENAS", 6))):
+        try:
+            same_as_the_second_reader(seed + i)
+        except AssertionError as why:
+            raise AssertionError(f"KHO_SEED={seed + i}: {why}") from why
+
+
+def sessions_of_an_arena():
+    """See make_sessions.c."""
+    path = os.path.join(DIRECTORY.name, "sessions")
+    subprocess.run([f"{BUILD}/tests/inspect/make_sessions", path], check=True)
+    kho("verify", path)
+    found = kho_json("inspect", "--json", path)
+    sessions = {s["name"]: s["files"] for s in found["live_update"]["sessions"]}
+    must(set(sessions) == {"first", "empty", "many"}, sessions)
+    for name, nr, token in ("first", 3, 7), ("empty", 0, 0), ("many", 200, 1 << 40):
+        files = [(int(f["token"], 16), f["handler"]) for f in sessions[name]]
+        must(files == [(token + i, ("fd-memfd-v1", "fd-eventfd-v1")[i % 2]) for i in range(nr)], name, files)
+    must(not found["owners"][0]["pages"], found["owners"])
+
+
 def two_roots(shift, marked):
     """A second root FDT beside the first; those of @marked are preserved in the tree."""
     image = dumps.Image(shift)
@@ -148,5 +196,5 @@ def no_root():
     must(found["faults"][0]["structure"] == "root FDT" and not found["root"]["readable"], found["faults"])
 
 
-run_tests([dumps_of_every_page_size, segments_in_pieces, arrays_sets_and_areas, heap_of_an_arena,
+run_tests([dumps_of_every_page_size, segments_in_pieces, arrays_sets_and_areas, heap_of_an_arena, random_arenas, sessions_of_an_arena,
            live_root_marks_its_own_page, newest_root_is_live, root_can_be_named, no_root])

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # check-life: ownership, quiescing, preserved fds, messages, hand-over, supervision
 LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise test_system
-LIFE_TESTS += test_courier test_progress test_note test_versions test_parts test_edges test_sessions test_systemd
+LIFE_TESTS += test_courier test_standby test_progress test_note test_versions test_parts test_edges
+LIFE_TESTS += test_sessions test_systemd
 LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
 TEST_LIFE_SERVER := $(O)/tests/life/server
 LIFE_HELPERS := $(O)/tests/life/util.o

@@ -207,27 +207,26 @@ static void take_arena(struct party *p, pid_t pid)
 	source_close(&s);
 }
 
-/* A file before a process: what is a path is none's name. */
+/* A server's name comes before a file's. */
 static int open_party(const char *what, pid_t *pid)
 {
 	char path[64];
-	int fd = -1;
+	int fd, r;
 
-	*pid = 0;
-	if (strspn(what, "0123456789") < strlen(what))
-		fd = open(what, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	*pid = strchr(what, '/') ? 0 : find_pid(what);
+	if (*pid > 0)
+		snprintf(path, sizeof(path), "/proc/%d/exe", (int)*pid);
+	fd = open(*pid > 0 ? path : what, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd >= 0)
 		return fd;
-	*pid = find_pid(what);
-	if (*pid <= 0) {
+	r = -errno;
+	if (*pid > 0)
+		complain("%s: process %d: %s", what, (int)*pid, strerror(-r));
+	else if (r == -ENOENT)
 		complain("%s: neither a file, nor a process, nor a server's name", what);
-		return -ENOENT;
-	}
-	snprintf(path, sizeof(path), "/proc/%d/exe", (int)*pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		complain("%s: process %d: %s", what, (int)*pid, strerror(errno));
-	return fd < 0 ? -errno : fd;
+	else
+		complain("%s: %s", what, strerror(-r));
+	return r;
 }
 
 static int take_party(struct party *p, const char *what)

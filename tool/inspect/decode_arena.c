@@ -10,18 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include <kho/abi/migration.h>
+#include <kho/abi/session.h>
 #include <kho/core/arena.h>
-#include <kho/core/array.h>
+#include <kho/abi/array.h>
 #include <kho/core/block.h>
 #include <kho/core/slab.h>
 
 #include "model.h"
 
 #define SCAN_MAX (1U << 20) /* of an object or a blob that is searched */
-#define SLAB_CLASSES_MAX 4096
 #define SHIFT KHO_ABI_ARENA_PAGE_SHIFT
 #define PAGE (1ULL << SHIFT)
 
@@ -72,61 +70,7 @@ static void bad_block(struct model *m, int fault, kho_pa_t pa, __u64 value, __u6
 	faults_add(&m->faults, &report, "block at %#llx", (unsigned long long)pa);
 }
 
-/* ---- slabs ---- */
-
-static struct slabs *slabs_of(struct model *m, const struct kho_abi_slab *slab)
-{
-	struct slabs s = {.object_size = slab->object_size,
-			  .flags = slab->flags,
-			  .cache = slab->cache,
-			  .owner = NO_OWNER};
-	struct slabs *all = m->slabs.at;
-
-	for (size_t i = 0; i < m->slabs.nr; i++)
-		if (all[i].object_size == s.object_size && all[i].cache == s.cache)
-			return &all[i];
-	if (m->slabs.nr == SLAB_CLASSES_MAX)
-		return NULL;
-	s.owner = s.cache ? owner_add(m, OWNER_SLABS, "cache at %#llx", (unsigned long long)s.cache)
-			  : owner_add(m, OWNER_SLABS, "heap, objects of %u", s.object_size);
-	return list_add(&m->slabs, &s, sizeof(s)) ? (struct slabs *)m->slabs.at + m->slabs.nr - 1
-						  : NULL;
-}
-
-/* Header and states are enough, but where free bytes must be 0. */
-static void take_slab(struct model *m, kho_pa_t pa, unsigned int order)
-{
-	__u64 size = PAGE << order;
-	const struct kho_abi_slab *slab = source_map(m->source, pa, sizeof(*slab));
-	struct khoc_slab_counts counts;
-	struct khoc_report report;
-	struct slabs *s = NULL;
-	int err;
-
-	if (!slab)
-		return;
-	err = khoc_slab_header_check(slab, SHIFT, pa, order, &report);
-	if (!err)
-		s = slabs_of(m, slab);
-	if (!err && slab->flags & KHO_ABI_SLAB_SINGLE)
-		err = khoc_slab_check(&m->source->mem, SHIFT, pa, order, &counts, &report);
-	else if (!err && source_map(m->source, pa, slab->objects_off))
-		err = khoc_slab_states_check(slab, pa, &counts, &report);
-	if (err)
-		faults_add(&m->faults, &report, "slab at %#llx", (unsigned long long)pa);
-	if (s) {
-		claim(m, s->owner, pa, size, false);
-		s->nr_slabs++;
-		s->nr_bad += err != 0;
-	}
-	if (s && !err) {
-		s->live += counts.live;
-		s->freed += counts.freed;
-		s->reserved += counts.reserved;
-		s->free += counts.free;
-	}
-	source_forget(m->source, pa, size);
-}
+/* ---- large objects ---- */
 
 static void take_large(struct model *m, kho_pa_t pa)
 {
@@ -153,10 +97,9 @@ static void take_large(struct model *m, kho_pa_t pa)
 	}
 	m->nr_large++;
 	m->large_bytes += large->size;
-	claim(m,
-	      owner_add(m, OWNER_LARGE, "heap, large object of %llu bytes",
-			(unsigned long long)large->size),
-	      pa, large->nr_pages << SHIFT, true);
+	if (!m->large_owner)
+		m->large_owner = owner_add(m, OWNER_LARGE, "heap, large objects");
+	claim(m, m->large_owner, pa, large->nr_pages << SHIFT, true);
 }
 
 /* ---- every block has its descriptor, and every descriptor its block ---- */
@@ -173,7 +116,7 @@ static void take_block(struct model *m, kho_pa_t pa, unsigned int order)
 	else if (has != order)
 		bad_block(m, KHO_E_ORDER, pa, has, order);
 	else if (type == KHO_ABI_DESC_SLAB)
-		take_slab(m, pa, order);
+		decode_slab(m, pa, order);
 	else if (type == KHO_ABI_DESC_LARGE)
 		take_large(m, pa);
 }
@@ -219,48 +162,6 @@ static void take_descs(struct model *m)
 
 /* ---- structures by way of words ---- */
 
-/* Pages of an array: where a validation has seen them. */
-static void claim_seen(struct model *m, __u32 owner, const __u64 *seen, __u64 nr_pages)
-{
-	for (__u64 i = 0; i < (nr_pages + 63) / 64; i++)
-		for (__u64 bits = seen[i]; bits && spend(m, 1); bits &= bits - 1)
-			claim(m, owner,
-			      header_of(m)->data_pa +
-				      ((i * 64 + (__u64)__builtin_ctzll(bits)) << SHIFT),
-			      PAGE, true);
-}
-
-static void take_array(struct model *m, kho_pa_t pa, const char *whose)
-{
-	struct khoc_array_check check = {.data_lo = header_of(m)->data_pa,
-					 .data_hi = m->source->mem.size & ~(PAGE - 1)};
-	__u64 nr_pages = (check.data_hi - check.data_lo) >> SHIFT;
-	struct array_info info = {.at = pa};
-	size_t size = nr_pages / 8 + 64;
-	struct khoc_array array;
-	struct khoc_report report;
-	int err = khoc_array_attach(&array, &m->source->mem, SHIFT, pa, &report);
-
-	if (!spend(m, 4))
-		return;
-	info.owner = owner_add(m, OWNER_ARRAY, "array in %s", whose);
-	if (!err) {
-		check.seen = mmap(NULL, size, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (check.seen == MAP_FAILED)
-			return;
-		err = khoc_array_validate(&array, &check, &report);
-		claim_seen(m, info.owner, check.seen, nr_pages);
-		munmap(check.seen, size);
-		info.entries = check.entries;
-		info.pages = check.pages;
-	}
-	if (err)
-		faults_add(&m->faults, &report, "%s", owner_name(m, info.owner));
-	info.sound = !err;
-	list_add(&m->arrays, &info, sizeof(info));
-}
-
 /* Records' size is not known: they are counted as if each had a byte. */
 static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *whose)
 {
@@ -271,6 +172,9 @@ static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *wh
 	kho_pa_t pa = head;
 
 	/* Else a word that only looks like it. */
+	for (size_t i = 0; i < m->sets.nr; i++)
+		if (((const struct block_set *)m->sets.at)[i].first == head)
+			return;
 	if (khoc_block_check(&chain, &m->tree, &counts, &report) || !spend(m, counts.blocks))
 		return;
 	set.owner = owner_add(m, OWNER_BLOCKS, "block set in %s", whose);
@@ -282,10 +186,65 @@ static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *wh
 
 		if (!block)
 			break;
-		claim(m, set.owner, pa, PAGE, true);
+		claim(m, set.owner, pa, PAGE, false);
 		pa = block->next;
 	}
 	list_add(&m->sets, &set, sizeof(set));
+}
+
+static bool has_area(const struct model *m, kho_pa_t first)
+{
+	const struct area *areas = m->areas.at;
+
+	for (size_t i = 0; i < m->areas.nr; i++)
+		if (areas[i].first == first)
+			return true;
+	return false;
+}
+
+/*
+ * A descriptor of memory that was freed stays what it was until its owner writes to it, and its pages may be
+ * another's by now. So one whose list is not sound is in doubt.
+ */
+static void take_area(struct model *m, const struct kho_abi_vmalloc *desc, kho_pa_t at,
+		      const char *whose)
+{
+	const struct khoc_vmalloc_check check = {
+		.data_lo = header_of(m)->data_pa, .data_hi = m->source->mem.size, .tree = &m->tree};
+	struct doubt doubt = {.desc = *desc, .at = at};
+
+	if (has_area(m, desc->first) || !spend(m, 1))
+		return;
+	if (!khoc_vmalloc_validate(&m->source->mem, SHIFT, desc, &check, NULL)) {
+		decode_vmalloc(m, owner_add(m, OWNER_VMALLOC, "scattered memory in %s", whose),
+			       desc, at);
+		return;
+	}
+	snprintf(doubt.whose, sizeof(doubt.whose), "%s", whose);
+	list_add(&m->doubts, &doubt, sizeof(doubt));
+}
+
+/* A list that nobody else has, and that is not sound, was damaged. */
+static void settle_doubts(struct model *m)
+{
+	const struct claim *claims = m->claims.at;
+	const struct doubt *doubts = m->doubts.at;
+	size_t nr = m->claims.nr;
+
+	for (size_t i = 0; i < m->doubts.nr; i++) {
+		kho_pa_t first = doubts[i].desc.first;
+		bool taken = false;
+
+		for (size_t j = 0; j < nr && !taken; j++)
+			taken = claims[j].alone && claims[j].pa <= first &&
+				claims[j].pa + claims[j].len > first;
+		if (taken || has_area(m, first) || !spend(m, nr))
+			continue;
+		decode_vmalloc(
+			m, owner_add(m, OWNER_VMALLOC, "scattered memory in %s", doubts[i].whose),
+			&doubts[i].desc, doubts[i].at);
+		claims = m->claims.at;
+	}
 }
 
 /* Words of an object or blob: @size bytes at @pa, aligned to 8. */
@@ -300,13 +259,11 @@ static void scan(struct model *m, kho_pa_t pa, __u64 size, const char *whose)
 		struct kho_abi_vmalloc desc;
 
 		if ((__u32)words[i] == KHO_ABI_ARRAY_MAGIC && size - i * 8 >= 64) {
-			take_array(m, at, whose);
+			decode_array(m, owner_add(m, OWNER_ARRAY, "array in %s", whose), at);
 			i += sizeof(struct kho_abi_array) / 8 - 1;
 		} else if (is_type(m, words[i], KHO_ABI_DESC_VMALLOC_CHUNK) && i + 1 < size / 8) {
 			memcpy(&desc, &words[i], sizeof(desc));
-			decode_vmalloc(m,
-				       owner_add(m, OWNER_VMALLOC, "scattered memory in %s", whose),
-				       &desc, at);
+			take_area(m, &desc, at, whose);
 			i++;
 		} else if (is_type(m, words[i], KHO_ABI_DESC_STRUCT)) {
 			take_set(m, words[i], at, whose);
@@ -336,29 +293,6 @@ static __u64 object_size(struct model *m, kho_pa_t pa)
 	return 0;
 }
 
-static void take_cache(struct model *m, const struct subtree *t, kho_pa_t pa)
-{
-	const struct kho_abi_cache *record = source_map(m->source, pa, sizeof(*record));
-	struct slabs *all = m->slabs.at;
-	struct khoc_report report;
-
-	if (!record)
-		return;
-	if (khoc_cache_check(record, SHIFT, pa, &report)) {
-		faults_add(&m->faults, &report, "root %s", t->name);
-		return;
-	}
-	for (size_t i = 0; i < m->slabs.nr; i++) {
-		struct owner *owner = (struct owner *)m->owners.at + all[i].owner;
-
-		if (all[i].cache != pa)
-			continue;
-		snprintf(all[i].cache_name, sizeof(all[i].cache_name), "%.*s",
-			 (int)sizeof(all[i].cache_name) - 1, record->name);
-		snprintf(owner->name, sizeof(owner->name), "cache %.64s", record->name);
-	}
-}
-
 static void take_root(struct model *m, const struct subtree *t)
 {
 	const __u64 *cell = source_map(m->source, t->data, sizeof(*cell));
@@ -377,8 +311,8 @@ static void take_root(struct model *m, const struct subtree *t)
 	report.value = *cell;
 	snprintf(whose, sizeof(whose), "root %s", t->name);
 	if (!strcmp(t->type, KHO_ABI_CACHE_ROOT_TYPE))
-		take_cache(m, t, pa);
-	else if (size)
+		decode_cache(m, pa, whose);
+	else if (size && strcmp(t->type, KHO_ABI_SESSION_TYPE)) /* that is LUO's */
 		scan(m, pa, size, whose);
 	if (!size)
 		faults_add(&m->faults, &report, "%s: no live object there", whose);
@@ -397,7 +331,7 @@ static void take_names(struct model *m)
 			continue;
 		}
 		snprintf(whose, sizeof(whose), "subtree %s", t.name);
-		if (!(t.data & 7))
+		if (!(t.data & 7) && !t.format)
 			scan(m, t.data, t.size, whose);
 	}
 }
@@ -424,4 +358,5 @@ void decode_arena(struct model *m)
 	take_blocks(m);
 	take_descs(m);
 	take_names(m);
+	settle_doubts(m);
 }

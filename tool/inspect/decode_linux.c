@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <kho/abi/block_types.h>
+#include <kho/abi/kernel_info.h>
+#include <kho/abi/slab.h>
+#include <kho/abi/sparse_memfd.h>
 #include <kho/core/block.h>
 #include <libfdt.h>
 
@@ -17,10 +21,14 @@
 
 /* ---- subtrees ---- */
 
-static const char *const known[] = {KHO_ABI_METADATA_NODE, KHO_ABI_LUO_NODE, KHO_ABI_MEMBLOCK_NODE,
-				    TEST_NODE};
-static const char *const formats[] = {"kexec-metadata version 1", KHO_ABI_LUO_COMPATIBLE,
-				      KHO_ABI_MEMBLOCK_COMPATIBLE, "kho-test-v1"};
+static const char *const known[] = {KHO_ABI_METADATA_NODE, KHO_ABI_LUO_NODE,
+				    KHO_ABI_MEMBLOCK_NODE, TEST_NODE,
+				    KHO_ABI_TYPES_NODE,	   KHO_ABI_SLABS_NODE,
+				    KHO_ABI_KERNEL_NODE};
+static const char *const formats[] = {"kexec-metadata version 1",  KHO_ABI_LUO_COMPATIBLE,
+				      KHO_ABI_MEMBLOCK_COMPATIBLE, "kho-test-v1",
+				      KHO_ABI_TYPES_COMPATIBLE,	   "slab-v1, between kernels",
+				      "a kernel's list of formats"};
 
 static void name_format(struct model *m, struct subtree *t, const struct khoc_subtree *s)
 {
@@ -212,7 +220,10 @@ static void take_file(struct model *m, const struct khoc_luo_file *from, __u32 s
 			  (unsigned long long)f.token);
 	if (!strcmp(f.handler, KHO_ABI_MEMFD_COMPATIBLE))
 		take_memfd(m, &f, owner);
-	else if (f.data && f.data < m->source->mem.size && is_preserved(m, f.data, 1))
+	else if (!strcmp(f.handler, KHO_ABI_SPARSE_MEMFD_COMPATIBLE))
+		decode_sparse(m, &f, owner);
+	else if (f.data && f.data < m->source->mem.size && is_preserved(m, f.data, 1) &&
+		 !is_heap(m, f.data))
 		claim(m, owner, f.data, 1, false); /* its handler's: a pa more often than not */
 	list_add(&m->files, &f, sizeof(f));
 }
@@ -442,7 +453,8 @@ static void decode_test(struct model *m, const struct subtree *t)
 void decode_linux(struct model *m)
 {
 	static void (*const decoders[])(struct model * m, const struct subtree *t) = {
-		decode_metadata, decode_luo, decode_reserve_mem, decode_test};
+		decode_metadata, decode_luo,   decode_reserve_mem, decode_test,
+		decode_types,	 decode_slabs, decode_formats};
 	size_t nr = m->subtrees.nr;
 
 	for (size_t i = 0; i < nr; i++) {

@@ -115,21 +115,23 @@ static int open_process(struct source *s, const char *what, pid_t pid)
 	return fd;
 }
 
+/* A server's name comes before a file's: ./NAME is the file. */
 int source_open(struct source *s, const char *what)
 {
-	int fd = is_number(what) ? -1 : open(what, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	bool missing = fd < 0 && (is_number(what) || errno == ENOENT);
-	pid_t pid;
+	pid_t pid = strchr(what, '/') ? 0 : find_pid(what);
+	int fd, r;
 
-	if (fd >= 0)
-		return source_open_fd(s, what, fd, !strcmp(what, "/proc/kcore"), 0);
-	if (!missing) {
-		complain("%s: %s", what, strerror(errno));
-		return -errno;
-	}
-	pid = find_pid(what);
 	if (pid > 0)
 		return open_process(s, what, pid);
-	complain("%s: neither a file, nor a process, nor the name of a server under kho run", what);
-	return -ENOENT;
+	fd = open(what, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd >= 0)
+		return source_open_fd(s, what, fd, !strcmp(what, "/proc/kcore"), 0);
+	r = -errno;
+	if (r == -ENOENT)
+		complain(
+			"%s: neither a file, nor a process, nor the name of a server under kho run",
+			what);
+	else
+		complain("%s: %s", what, strerror(-r));
+	return r;
 }

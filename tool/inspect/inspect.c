@@ -43,7 +43,9 @@ static const char diff_help[] =
 	"usage: kho diff [OPTION]... SOURCE SOURCE\n"
 	"\n"
 	"Shows what is in the second and not in the first, and the other way round.\n\n" SOURCES
-	"  --json                 as JSON\n" DUMP_OPTIONS "  --help\n"
+	"  --json                 as JSON\n"
+	"  --contents             preserved pages whose bytes are not the same, too\n" DUMP_OPTIONS
+	"  --help\n"
 	"\n"
 	"Exit status: 0 if nothing differs, 1 if something does, 2 if one could not be read.\n";
 
@@ -65,11 +67,12 @@ enum {
 	OPT_WIDTH,
 	OPT_COLOUR,
 	OPT_QUIET,
+	OPT_CONTENTS,
 	OPT_HELP
 };
 
 struct options {
-	bool json, blocks, quiet, help;
+	bool json, blocks, quiet, contents, help;
 	const char *fdt, *svg;
 	unsigned int shift, width;
 	int colour; /* -1: on a terminal */
@@ -90,7 +93,9 @@ static const struct option map_options[] = {{"svg", required_argument, NULL, OPT
 					    {"colour", required_argument, NULL, OPT_COLOUR},
 					    {"color", required_argument, NULL, OPT_COLOUR},
 					    COMMON};
-static const struct option diff_options[] = {{"json", no_argument, NULL, OPT_JSON}, COMMON};
+static const struct option diff_options[] = {{"json", no_argument, NULL, OPT_JSON},
+					     {"contents", no_argument, NULL, OPT_CONTENTS},
+					     COMMON};
 static const struct option verify_options[] = {
 	{"json", no_argument, NULL, OPT_JSON}, {"quiet", no_argument, NULL, OPT_QUIET}, COMMON};
 
@@ -137,6 +142,9 @@ static bool set_option(struct options *o, int opt)
 		return true;
 	case OPT_QUIET:
 		o->quiet = true;
+		return true;
+	case OPT_CONTENTS:
+		o->contents = true;
 		return true;
 	case OPT_HELP:
 		o->help = true;
@@ -329,7 +337,7 @@ int cmd_diff(int argc, char **argv)
 	if (open_model(&a, &x, argv[optind], &o))
 		return 2;
 	if (!open_model(&b, &y, argv[optind + 1], &o)) {
-		r = finish(view_diff(stdout, &x, &y, o.json));
+		r = finish(view_diff(stdout, &x, &y, o.json, o.contents));
 		model_free(&y);
 		source_close(&b);
 	} else {

@@ -8,6 +8,7 @@
  *
  *	roots.c		finds root FDTs in a dump
  *	model_make.c	root, tree, extents
+ *	decode_ours.c	decodes our structures, wherever they are
  *	decode_linux.c	decodes what Linux hands over
  *	decode_arena.c	decodes what is in an arena
  *	view_*.c	show it
@@ -15,6 +16,8 @@
 #ifndef KHO_TOOL_MODEL_H
 #define KHO_TOOL_MODEL_H
 
+#include <kho/abi/block_types.h>
+#include <kho/abi/compat.h>
 #include <kho/core/luo.h>
 #include <kho/core/memfd.h>
 #include <kho/core/metadata.h>
@@ -136,6 +139,13 @@ struct array_info {
 	bool sound;
 };
 
+/* What may be a descriptor of scattered memory, or may have been one: its list is not sound. */
+struct doubt {
+	struct kho_abi_vmalloc desc;
+	kho_pa_t at;
+	char whose[KHO_ABI_ROOT_NAME_MAX + 16];
+};
+
 /* Slabs of one object size and cache. */
 struct slabs {
 	__u32 object_size;
@@ -182,6 +192,7 @@ struct model {
 	struct list claims; /* struct claim */
 	struct list extents; /* struct extent */
 	struct list subtrees, sessions, files, areas, sets, arrays, slabs;
+	struct list doubts;
 	struct list reserved; /* struct khoc_reserve_mem_region */
 	struct list flbs; /* struct khoc_luo_flb */
 	struct khoc_luo luo;
@@ -192,6 +203,10 @@ struct model {
 	struct kho_abi_owner holder;
 	__u64 nr_intents;
 	__u64 nr_large, large_bytes;
+	__u32 large_owner; /* NO_OWNER: none yet */
+	__u64 type_blocks[KHO_ABI_TYPES]; /* preserved as what, if have_types */
+	bool have_types;
+	char writes[KHO_ABI_COMPAT_MAX]; /* what the kernel that hands over writes, or "" */
 	__u64 steps; /* that are left: see spend() */
 	bool tired;
 };
@@ -236,6 +251,19 @@ static inline __u64 page_size(const struct model *m)
 void decode_subtrees(struct model *m);
 void decode_linux(struct model *m);
 void decode_arena(struct model *m);
+
+/* ---- decode_ours.c ---- */
+
+/* Keep it in m->arrays; its pages are @owner's. Return: is it sound? */
+bool decode_array(struct model *m, __u32 owner, kho_pa_t pa);
+void decode_slab(struct model *m, kho_pa_t pa, unsigned int order);
+/* A record of a cache: its slabs, which were decoded, get its name. */
+void decode_cache(struct model *m, kho_pa_t pa, const char *whose);
+/* A memory file with holes. */
+void decode_sparse(struct model *m, struct file *f, __u32 owner);
+void decode_types(struct model *m, const struct subtree *t);
+void decode_slabs(struct model *m, const struct subtree *t);
+void decode_formats(struct model *m, const struct subtree *t);
 /* Is there a slab of an arena? */
 bool is_heap(struct model *m, kho_pa_t pa);
 /* A list of blocks, whose descriptor is at @at: claim its pages for @owner, keep it in m->areas. */

@@ -452,7 +452,7 @@ void model_free(struct model *m)
 {
 	struct list *lists[] = {&m->runs,  &m->owners,	 &m->claims,   &m->extents, &m->subtrees,
 				&m->files, &m->areas,	 &m->sessions, &m->sets,    &m->arrays,
-				&m->slabs, &m->reserved, &m->flbs};
+				&m->slabs, &m->reserved, &m->flbs,     &m->doubts};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		free(lists[i]->at);

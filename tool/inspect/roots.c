@@ -18,6 +18,7 @@
 
 #define FDT_MAGIC 0xedfe0dd0U /* bytes d0 0d fe ed */
 #define STEP 4096ULL
+#define FEW 65536 /* so few bytes are not worth a mapping */
 #define WINDOW (32ULL << 20) /* of the file, mapped at once */
 
 /* ---- one page ---- */
@@ -140,8 +141,9 @@ int roots_find(struct model *m)
 
 		while (skip < p->len) {
 			__u64 len = p->len - skip < WINDOW ? p->len - skip : WINDOW;
-			int r = m->source->live ? -ENODEV
-						: scan_mapped(m, p->pa + skip, p->at + skip, len);
+			int r = m->source->live || len < FEW
+					? -ENODEV
+					: scan_mapped(m, p->pa + skip, p->at + skip, len);
 
 			if (r == -KHO_E_TRUNCATED) {
 				complain("%s: it became shorter while we read", m->source->name);

@@ -294,7 +294,7 @@ void source_renew(struct source *s)
 	}
 }
 
-bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len)
+size_t source_ram_at(const struct source *s, kho_pa_t pa)
 {
 	size_t lo = 0, hi = s->nr_ram;
 
@@ -306,8 +306,14 @@ bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len)
 		else
 			hi = mid;
 	}
-	return lo < s->nr_ram && s->ram[lo].pa <= pa &&
-	       len <= s->ram[lo].len - (pa - s->ram[lo].pa);
+	return lo;
+}
+
+bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len)
+{
+	size_t i = source_ram_at(s, pa);
+
+	return i < s->nr_ram && s->ram[i].pa <= pa && len <= s->ram[i].len - (pa - s->ram[i].pa);
 }
 
 /* ---- opening ---- */

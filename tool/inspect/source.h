@@ -119,6 +119,9 @@ int source_read(struct source *s, kho_pa_t pa, void *to, size_t len);
 /* How many bytes from @pa on are there, up to @max. */
 __u64 source_has(const struct source *s, kho_pa_t pa, __u64 max);
 
+/* Number of the first of @ram that ends behind @pa; nr_ram: none does. */
+size_t source_ram_at(const struct source *s, kho_pa_t pa);
+
 /* Is all of it memory of the machine? */
 bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len);
 

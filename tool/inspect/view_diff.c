@@ -14,6 +14,7 @@ struct difference {
 	const struct model *a, *b;
 	FILE *out;
 	struct json *json;
+	bool contents; /* those of pages, too */
 	bool any;
 };
 
@@ -167,6 +168,58 @@ static bool alike(const struct difference *d, const struct extent *a, const stru
 	       !strcmp(owner_name(d->a, a->owner), owner_name(d->b, b->owner));
 }
 
+/* ---- contents of what is preserved in both ---- */
+
+#define AT_ONCE 65536U /* a multiple of every page size */
+
+static void tell_contents(struct difference *d, kho_pa_t pa, kho_pa_t to, const struct extent *e)
+{
+	char range[64];
+	__u64 pages = (to - pa) >> d->a->source->shift;
+
+	if (pa == to)
+		return;
+	snprintf(range, sizeof(range), "%#llx, %llu page%s", (ull)pa, (ull)pages, plural(pages));
+	tell(d, "changed", "contents", range, owner_name(d->a, e->owner));
+}
+
+/* Pages of [@pa, @end) that are there in both and not the same. */
+static void diff_contents(struct difference *d, kho_pa_t pa, kho_pa_t end, const struct extent *e)
+{
+	static char x[AT_ONCE], y[AT_ONCE];
+	__u64 page = page_size(d->a);
+	kho_pa_t from = pa, to = pa; /* that differ, and were not told yet */
+
+	for (; pa < end; pa += AT_ONCE) {
+		__u64 len = end - pa < AT_ONCE ? end - pa : AT_ONCE;
+
+		if (source_read(d->a->source, pa, x, len) || source_read(d->b->source, pa, y, len))
+			continue;
+		if (!memcmp(x, y, len))
+			continue;
+		for (__u64 i = 0; i < len; i += page) {
+			if (!memcmp(x + i, y + i, page))
+				continue;
+			if (to != pa + i) {
+				tell_contents(d, from, to, e);
+				from = pa + i;
+			}
+			to = pa + i + page;
+		}
+	}
+	tell_contents(d, from, to, e);
+}
+
+/* [@start, @pa) is @a in the one and @b in the other. */
+static void diff_range(struct difference *d, kho_pa_t start, kho_pa_t pa, const struct extent *a,
+		       const struct extent *b)
+{
+	if (!alike(d, a, b))
+		tell_pages(d, start, pa, a, b);
+	else if (a && d->contents)
+		diff_contents(d, start, pa, a);
+}
+
 static void diff_pages(struct difference *d)
 {
 	const struct extent *was_a = NULL, *was_b = NULL;
@@ -180,8 +233,7 @@ static void diff_pages(struct difference *d)
 		a = at(d->a, &i, pa, &to);
 		b = at(d->b, &j, pa, &to);
 		if (a != was_a || b != was_b) {
-			if (!alike(d, was_a, was_b))
-				tell_pages(d, start, pa, was_a, was_b);
+			diff_range(d, start, pa, was_a, was_b);
 			start = pa;
 			was_a = a;
 			was_b = b;
@@ -217,10 +269,11 @@ static void diff_words(struct difference *d)
 		tell(d, "changed", "live update", "number", "");
 }
 
-bool view_diff(FILE *out, const struct model *a, const struct model *b, bool json)
+bool view_diff(FILE *out, const struct model *a, const struct model *b, bool json, bool contents)
 {
 	struct json j = {.out = out};
-	struct difference d = {.a = a, .b = b, .out = out, .json = json ? &j : NULL};
+	struct difference d = {
+		.a = a, .b = b, .out = out, .json = json ? &j : NULL, .contents = contents};
 
 	if (json) {
 		json_open(&j, NULL, '{');
@@ -232,6 +285,7 @@ bool view_diff(FILE *out, const struct model *a, const struct model *b, bool jso
 	diff_words(&d);
 	diff_subtrees(&d);
 	diff_files(&d);
+	d.contents = contents && a->source->shift == b->source->shift;
 	diff_pages(&d);
 	if (json) {
 		json_close(&j, ']');

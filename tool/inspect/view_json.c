@@ -4,6 +4,8 @@
  */
 #include <string.h>
 
+#include <kho/core/block_types.h>
+
 #include "json_out.h"
 #include "views.h"
 
@@ -183,6 +185,24 @@ static void put_preserved(struct json *j, const struct model *m, bool blocks)
 		put_extents(j, m);
 	}
 	json_close(j, '}');
+}
+
+static void put_types(struct json *j, const struct model *m)
+{
+	if (*m->writes)
+		json_text(j, "kernel_writes", m->writes);
+	if (!m->have_types)
+		return;
+	json_open(j, "types", '[');
+	for (unsigned int i = 0; i < KHO_ABI_TYPES; i++) {
+		if (!m->type_blocks[i])
+			continue;
+		json_open_flat(j, NULL, '{');
+		json_text(j, "type", khoc_type_text(i));
+		json_u64(j, "blocks", m->type_blocks[i]);
+		json_close(j, '}');
+	}
+	json_close(j, ']');
 }
 
 static void put_owners(struct json *j, const struct model *m)
@@ -370,6 +390,7 @@ void view_json(FILE *out, const struct model *m, bool blocks)
 	put_root(&j, m);
 	put_subtrees(&j, m);
 	put_preserved(&j, m, blocks);
+	put_types(&j, m);
 	put_owners(&j, m);
 	put_luo(&j, m);
 	put_lists(&j, m);

@@ -11,6 +11,7 @@
 typedef unsigned long long ull;
 
 #define ROWS 24 /* about so many, of all memory */
+#define ROWS_MAX 2000 /* memory with many gaps */
 #define GUTTER 16 /* columns of an address */
 
 unsigned int class_of(const struct model *m, unsigned int order)
@@ -125,31 +126,20 @@ static void put_legend(FILE *out, const struct model *m, __u64 cell, bool colour
 	fprintf(out, "%s\n", human(text, sizeof(text), source_bytes(m->source)));
 }
 
-/* Does anything of [@pa, @pa + @len) exist? */
-static bool any_ram(const struct model *m, kho_pa_t pa, __u64 len)
-{
-	const struct span *ram = m->source->ram;
-
-	for (size_t i = 0; i < m->source->nr_ram; i++)
-		if (ram[i].pa < pa + len && ram[i].pa + ram[i].len > pa)
-			return true;
-	return false;
-}
-
-/* The first row at @pa or above that has memory. */
+/* The first row at @pa or above that has memory; the image's end behind the last. */
 static kho_pa_t next_row(const struct model *m, kho_pa_t pa, __u64 row)
 {
-	const struct span *ram = m->source->ram;
+	const struct source *s = m->source;
+	size_t i = source_ram_at(s, pa);
 
-	for (size_t i = 0; i < m->source->nr_ram; i++)
-		if (ram[i].pa + ram[i].len > pa)
-			return (ram[i].pa > pa ? ram[i].pa : pa) / row * row;
-	return m->source->mem.size;
+	if (i == s->nr_ram)
+		return s->mem.size;
+	return (s->ram[i].pa > pa ? s->ram[i].pa : pa) / row * row;
 }
 
 void view_map(FILE *out, const struct model *m, unsigned int width, bool colour)
 {
-	unsigned int per_row = 8;
+	unsigned int per_row = 8, rows = 0;
 	__u64 cell, row;
 	kho_pa_t pa, end;
 	struct cell *cells;
@@ -162,7 +152,7 @@ void view_map(FILE *out, const struct model *m, unsigned int width, bool colour)
 	cell = scale(m, per_row);
 	row = cell * per_row;
 	pa = next_row(m, 0, row);
-	for (end = pa; pa < m->source->mem.size; pa = end) {
+	for (end = pa; pa < m->source->mem.size && rows < ROWS_MAX; pa = next_row(m, end, row)) {
 		if (pa != end)
 			fprintf(out, "%*s\n", GUTTER, "...");
 		fprintf(out, "%*llx  ", GUTTER - 2, (ull)pa);
@@ -171,12 +161,10 @@ void view_map(FILE *out, const struct model *m, unsigned int width, bool colour)
 			put_cell(out, m, &cells[i], colour);
 		fputc('\n', out);
 		end = pa + row;
-		if (end < m->source->mem.size && !any_ram(m, end, row)) {
-			end = next_row(m, end, row);
-			if (end < m->source->mem.size)
-				fprintf(out, "%*s\n", GUTTER, "...");
-		}
+		rows++;
 	}
+	if (pa < m->source->mem.size)
+		fprintf(out, "%*s and more\n", GUTTER, "...");
 	free(cells);
 	put_legend(out, m, cell, colour);
 }

@@ -130,15 +130,15 @@ static void put_head(FILE *out, const struct model *m, unsigned int rows_height)
 	fprintf(out, "pages of %s</text>\n", human(text, sizeof(text), page_size(m)));
 }
 
-/* Rows that have memory, from @pa on; ~0 behind the last. */
+/* The first row at @pa or above that has memory; ~0 behind the last. */
 static kho_pa_t row_at(const struct model *m, kho_pa_t pa, __u64 row)
 {
-	const struct span *ram = m->source->ram;
+	const struct source *s = m->source;
+	size_t i = source_ram_at(s, pa);
 
-	for (size_t i = 0; i < m->source->nr_ram; i++)
-		if (ram[i].pa + ram[i].len > pa)
-			return (ram[i].pa > pa ? ram[i].pa : pa) / row * row;
-	return ~0ULL;
+	if (i == s->nr_ram)
+		return ~0ULL;
+	return (s->ram[i].pa > pa ? s->ram[i].pa : pa) / row * row;
 }
 
 void view_svg(FILE *out, const struct model *m)

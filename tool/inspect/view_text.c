@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <kho/abi/reserve_mem.h>
+#include <kho/core/block_types.h>
 
 #include "views.h"
 
@@ -228,6 +229,22 @@ static void say_preserved(FILE *out, const struct model *m)
 	}
 }
 
+static void say_types(FILE *out, const struct model *m)
+{
+	if (*m->writes) {
+		fputs("\nthe kernel writes ", out);
+		say_name(out, m->writes);
+		fputc('\n', out);
+	}
+	if (!m->have_types)
+		return;
+	fputs("\npreserved as\n", out);
+	for (unsigned int i = 0; i < KHO_ABI_TYPES; i++)
+		if (m->type_blocks[i])
+			fprintf(out, "  %10llu block%s  %s\n", (ull)m->type_blocks[i],
+				m->type_blocks[i] == 1 ? " " : "s", khoc_type_text(i));
+}
+
 static void say_owners(FILE *out, const struct model *m)
 {
 	const struct owner *o = m->owners.at;
@@ -403,6 +420,7 @@ void view_text(FILE *out, const struct model *m, bool blocks)
 	if (m->have_root) {
 		say_subtrees(out, m);
 		say_preserved(out, m);
+		say_types(out, m);
 	}
 	if (m->pages)
 		say_owners(out, m);

@@ -56,7 +56,7 @@ void view_svg(FILE *out, const struct model *m);
 
 /* ---- view_diff.c ---- */
 
-/* Return: is there a difference? */
-bool view_diff(FILE *out, const struct model *a, const struct model *b, bool json);
+/* @contents: compare preserved pages' bytes, too. Return: is there a difference? */
+bool view_diff(FILE *out, const struct model *a, const struct model *b, bool json, bool contents);
 
 #endif

@@ -21,6 +21,7 @@
  *		   ALIVE  -->               now and then; see @alive_ms
  *		   HEALTHY -->
  *		          <--  RETIRE       the predecessor exits now
+ *		          <--  TAKE         of a standby, whose channel is the supervisor's: the owner died
  *		   either side: CANCEL with a reason, or end of file, at any time
  *
  * Whoever makes the channel sets SO_PASSCRED on both ends before it lets go of them: the
@@ -48,6 +49,8 @@
 	"KHO_SUPERVISOR" /* path of the supervisor's socket, to connect to again */
 #define KHO_ENV_EXEC_FDS                                                                           \
 	"KHO_EXEC_FDS" /* memfd with struct kho_abi_exec_fd records (exec in place) */
+#define KHO_ENV_HOLDS                                                                              \
+	"KHO_HOLDS" /* the supervisor holds so many fds; like a HOLDS that came first */
 #define KHO_ENV_ARENA_MAX "KHO_ARENA_MAX" /* kept: limit of a new arena */
 #define KHO_ENV_REALTIME "KHO_REALTIME" /* kept: real-time priority of a server that serves */
 #define KHO_REALTIME_MAX 99
@@ -66,6 +69,7 @@ enum kho_abi_msg_type {
 	KHO_MSG_CANCEL = 10,
 	KHO_MSG_ALIVE = 11,
 	KHO_MSG_WELCOME = 12,
+	KHO_MSG_TAKE = 13, /* supervisor -> standby, in place of GRANT: the owner died */
 
 	KHO_MSG_REGISTER =
 		32, /* server -> supervisor: struct kho_abi_msg_register; fd 0: arena when adopted */

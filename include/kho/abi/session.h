@@ -42,12 +42,13 @@ KHO_ABI_OFFSET(struct kho_abi_session, changes, 32);
 KHO_ABI_OFFSET(struct kho_abi_session, dead, 40);
 KHO_ABI_OFFSET(struct kho_abi_session, reserved, 48);
 
-#define KHO_ABI_SESSION_MAGIC 0x314f534bu /* "KSO1" */
+#define KHO_ABI_SESSION_FILE_MAGIC 0x3146534bu /* "KSF1" */
+#define KHO_ABI_SESSION_FLB_MAGIC 0x3142534bu /* "KSB1" */
 #define KHO_ABI_SESSION_STATE_MAX 1024
 
 /**
  * struct kho_abi_session_object - of a file, or of an FLB: an object of the heap
- * @magic: KHO_ABI_SESSION_MAGIC
+ * @magic: KHO_ABI_SESSION_FILE_MAGIC or KHO_ABI_SESSION_FLB_MAGIC
  * @state_len: bytes of @state, at most KHO_ABI_SESSION_STATE_MAX
  * @number: of a file: the token that its fd travels under is KHO_ABI_SESSION_TOKEN + @number; of an
  *	FLB: its bit in @flbs, 0 to 63. Unique

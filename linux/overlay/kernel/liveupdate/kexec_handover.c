@@ -8,6 +8,7 @@
  *	kho_verify.c	the check
  *	kho_page.c	restoring
  *	kho_preserve.c	preserving without sleeping and in bulk; what is preserved
+ *	kho_memfd.c	memory files with holes
  *	kho_slab.c	slab caches; kho_slab_restore.c, those that were handed to us
  *	kho_types.c	as what things were preserved
  *	kho_root.c	names
@@ -295,6 +296,8 @@ static int __init kho_init(void)
 		err = metadata_init();
 	if (!err)
 		err = kho_slab_init();
+	if (!err)
+		err = kho_compat_init();
 	if (err) {
 		pr_err("nothing can be handed over: %pe\n", ERR_PTR(err));
 		kho_enable = false;

@@ -84,6 +84,7 @@ int kho_slab_init(void);
 
 int kho_root_init(void);
 phys_addr_t kho_root_phys(void);
+int kho_root_with(int (*fn)(const void *fdt, void *ctx), void *ctx);
 
 /* ---- kho_scratch.c ------------------------------------------------------- */
 
@@ -114,6 +115,7 @@ const struct khoc_report *kho_refusal(void);
  * @tree: filled in
  * @types: if not NULL, filled in; without a tree if nothing is said of types
  * @typed: filled in: something is
+ * @seen: while memory files are looked at: pages of their arrays
  * @report: filled in
  */
 struct kho_verify {
@@ -128,6 +130,7 @@ struct kho_verify {
 	struct khoc_radix tree;
 	struct khoc_types *types;
 	bool typed;
+	u64 *seen;
 	struct khoc_report report;
 };
 
@@ -166,7 +169,10 @@ static inline u64 kho_run_size(const struct khoc_run *run)
 
 /* ---- kho_compat.c -------------------------------------------------------- */
 
+extern const char kho_formats[], kho_formats_end[]; /* our list, in kho_formats.S */
 extern const char kho_compat_writes[];
+int kho_compat_init(void);
+int kho_compat_check_image(const void *image, size_t size);
 int kho_compat_check_root(const void *fdt, phys_addr_t fdt_phys, struct khoc_report *report);
 
 /* ---- kexec_handover_debugfs.c, kexec_handover_debug.c -------------------- */

@@ -115,7 +115,8 @@ static int take_over(const unsigned long *seen, unsigned long nr)
 static int check_and_take(struct khoc_array *core, struct khoc_report *report)
 {
 	unsigned long nr = PHYS_PFN(core->mem->size);
-	struct khoc_array_check check = {.data_lo = PAGE_SIZE, .data_hi = core->mem->size};
+	/* From 0 on, so that a bit's number is a page's. */
+	struct khoc_array_check check = {.data_hi = core->mem->size};
 	int err;
 
 	check.seen = vzalloc(BITS_TO_LONGS(nr) * sizeof(long));

@@ -37,6 +37,13 @@ phys_addr_t kho_root_phys(void)
 	return root.fdt ? virt_to_phys(root.fdt) : 0;
 }
 
+/* Call @fn with the root FDT, which does not change meanwhile. Return: what @fn does. */
+int kho_root_with(int (*fn)(const void *fdt, void *ctx), void *ctx)
+{
+	guard(mutex)(&root.lock);
+	return fn(root.fdt, ctx);
+}
+
 static bool may_edit(void)
 {
 	lockdep_assert_held(&root.lock);

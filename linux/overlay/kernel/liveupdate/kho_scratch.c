@@ -224,10 +224,10 @@ int kho_locate_mem_hole(struct kexec_buf *kbuf, int (*func)(struct resource *, v
  * @image: the image
  *
  * Where the root FDT is: the page itself goes over as it is at the jump. And a copy of the table of
- * scratch areas.
+ * scratch areas. An image that could not read what we hand over gets nothing.
  *
  * Context: Under kexec's lock.
- * Return: 0 or what kexec_add_buffer() says.
+ * Return: 0, or what kho_compat_check_image() and kexec_add_buffer() say.
  */
 int kho_fill_kimage(struct kimage *image)
 {
@@ -245,6 +245,9 @@ int kho_fill_kimage(struct kimage *image)
 
 	if (!hands_over(image))
 		return 0;
+	err = kho_compat_check_image(image->kernel_buf, image->kernel_buf_len);
+	if (err)
+		return err;
 	err = kexec_add_buffer(&kbuf);
 	if (err)
 		return err;

@@ -6,6 +6,7 @@
 #ifndef KHO_SLAB_PRIVATE_H
 #define KHO_SLAB_PRIVATE_H
 
+#include <linux/io.h>
 #include <linux/kho/array.h>
 #include <linux/kho/slab.h>
 #include <linux/list.h>
@@ -84,6 +85,14 @@ int kho_slab_enter(struct kho_slab *slab);
 struct kho_slab *kho_slab_of(phys_addr_t phys);
 void *kho_slab_take(struct kho_cache *cache, struct kho_slab *slab, phys_addr_t phys);
 int kho_slab_take_over(struct kho_abi_slabs *blob);
+
+/* Is there a slab, or a named cache, for the next kernel to find? */
+static inline bool kho_slab_in_use(void)
+{
+	const struct kho_abi_slabs *blob = kho_slabs.blob;
+
+	return blob && (READ_ONCE(blob->slabs.count) || READ_ONCE(blob->caches.count));
+}
 
 static inline phys_addr_t kho_slab_phys(const struct kho_slab *slab)
 {

@@ -71,6 +71,9 @@ static int __init take_slab(phys_addr_t phys, unsigned int order, bool named)
 	struct khoc_report report;
 	struct kho_cache *cache;
 
+	/* Taken over before. */
+	if (kho_slab_of(phys) && kho_slab_phys(kho_slab_of(phys)) == phys)
+		return 0;
 	if (phys >= kho_mem_in.size || order > MAX_PAGE_ORDER ||
 	    !kho_can_claim(phys, order, KHO_ABI_TYPE_SLAB))
 		return fault(KHO_E_NOT_PRESERVED, KHOC_S_SLAB, phys, order, "order");

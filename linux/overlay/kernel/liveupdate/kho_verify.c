@@ -11,9 +11,11 @@
 #include <linux/mm.h>
 #include <linux/string.h>
 
+#include <kho/core/kernel_info.h>
 #include <kho/core/luo.h>
 #include <kho/core/memfd.h>
 #include <kho/core/reserve_mem.h>
+#include <kho/core/sparse_memfd.h>
 
 #include "kexec_handover_internal.h"
 
@@ -150,6 +152,12 @@ bool kho_verify_covered(const struct khoc_radix *tree, phys_addr_t phys, u64 siz
 	return true;
 }
 
+/* A bit for each page of the image. */
+static size_t seen_size(const struct kho_verify *v)
+{
+	return DIV_ROUND_UP(PHYS_PFN(v->mem->size), 64) * 8;
+}
+
 /* ---- memory files -------------------------------------------------------- */
 
 static noinline int verify_memfd_list(struct kho_verify *v, const struct khoc_memfd *memfd)
@@ -175,6 +183,25 @@ static noinline int verify_memfd(struct kho_verify *v, const struct khoc_luo_fil
 					file->data, 0, "data");
 	err = khoc_memfd_open(&memfd, v->mem, PAGE_SHIFT, file->data, &v->report);
 	return err ?: verify_memfd_list(v, &memfd);
+}
+
+/* All such files' arrays are held against each other, too. */
+static noinline int verify_sparse(struct kho_verify *v, const struct khoc_luo_file *luo_file)
+{
+	struct khoc_array_check check = {.data_lo = PAGE_SIZE, .data_hi = v->mem->size};
+	struct khoc_sparse_memfd file;
+	int err;
+
+	if (!kho_verify_covered(&v->tree, luo_file->data, sizeof(struct kho_abi_sparse_memfd)))
+		return kho_verify_fault(v, KHO_E_NOT_PRESERVED, KHOC_S_LUO_FILE, luo_file->pa,
+					luo_file->data, 0, "data");
+	if (!v->seen)
+		v->seen = v->alloc(v, seen_size(v));
+	if (!v->seen)
+		return no_memory(v, KHOC_S_MEMFD, luo_file->data);
+	check.seen = v->seen;
+	err = khoc_sparse_memfd_open(&file, v->mem, PAGE_SHIFT, luo_file->data, &v->report);
+	return err ?: khoc_sparse_memfd_validate(&file, &check, &v->tree, &v->report);
 }
 
 /* ---- live update --------------------------------------------------------- */
@@ -212,6 +239,8 @@ static noinline int verify_files(struct kho_verify *v, const struct khoc_luo *lu
 		err = khoc_luo_file_next(&walk, &file, &v->report);
 		if (!err && !strcmp(file.compatible, KHO_ABI_MEMFD_COMPATIBLE))
 			err = verify_memfd(v, &file);
+		else if (!err && !strcmp(file.compatible, KHO_ABI_SPARSE_MEMFD_COMPATIBLE))
+			err = verify_sparse(v, &file);
 	}
 	return err == -ENOENT ? verify_unique(v, luo, session, walk.nr) : err;
 }
@@ -251,6 +280,9 @@ static int verify_luo(struct kho_verify *v, const struct khoc_subtree *subtree)
 	err = khoc_luo_open(&luo, v->mem, PAGE_SHIFT, subtree->data, subtree->size, &v->report);
 	if (!err)
 		err = verify_sessions(v, &luo);
+	if (v->seen)
+		v->free(v, v->seen, seen_size(v));
+	v->seen = NULL;
 	return err ?: verify_flbs(v, &luo);
 }
 
@@ -299,6 +331,20 @@ static noinline int verify_reserve_mem(struct kho_verify *v, const struct khoc_s
 	return err == -ENOENT ? 0 : err;
 }
 
+/* What the last kernel says of itself; what it wrote is judged by what is there. */
+static noinline int verify_formats(struct kho_verify *v, const struct khoc_subtree *subtree)
+{
+	struct khoc_kernel_formats list;
+	const void *blob = NULL;
+
+	if (subtree->size && subtree->size <= PAGE_SIZE)
+		blob = v->mem->ops->map(v->mem->ctx, subtree->data, subtree->size);
+	if (!blob)
+		return kho_verify_fault(v, KHO_E_RANGE, KHOC_S_FORMATS, subtree->data,
+					subtree->size, PAGE_SIZE, KHO_ABI_ROOT_PROP_SIZE);
+	return khoc_kernel_note(&list, blob, subtree->size, subtree->data, &v->report);
+}
+
 /* kexec-metadata is looked at where it is read; no address is in it. */
 static const struct {
 	const char *name;
@@ -306,6 +352,7 @@ static const struct {
 } payloads[] = {
 	{KHO_ABI_MEMBLOCK_NODE, verify_reserve_mem},
 	{KHO_ABI_LUO_NODE, verify_luo},
+	{KHO_ABI_KERNEL_NODE, verify_formats},
 	{KHO_ABI_TYPES_NODE, verify_types},
 };
 

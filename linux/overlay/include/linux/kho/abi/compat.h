@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What a handover is made of, as one string: a base and parts, each NAME-vNUMBER. The parts follow
- * the base in the order of strcmp(), each once. kho/abi/compat.h has the rules.
+ * the base in the order of strcmp(), each once. kho/abi/compat.h has the rules, formats.h the
+ * versions.
  */
 #ifndef _LINUX_KHO_ABI_COMPAT_H
 #define _LINUX_KHO_ABI_COMPAT_H
@@ -12,9 +13,5 @@
 #define KHO_SUB_COMPAT(str) ";" str
 /* Bytes that a string takes in a structure. */
 #define KHO_COMPAT_ALIGN(str) ALIGN(sizeof(str), 8)
-
-#define KHO_BLOCK_COMPATIBLE "block-v1"
-#define KHO_RADIX_COMPATIBLE "radix-v1"
-#define KHO_VMALLOC_COMPATIBLE "vmalloc-v1"
 
 #endif /* _LINUX_KHO_ABI_COMPAT_H */
