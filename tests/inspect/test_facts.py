@@ -127,7 +127,20 @@ def random_arenas():
 
 
 def sessions_of_an_arena():
-    """See make_sessions.c."""
+    """See make_sessions.c; and the golden image, in which a count was not stored yet."""
+    path = save("golden", dumps.golden("sessions-v1"))
+    kho("verify", path)
+    found = {s["name"]: [(int(f["token"], 16), f["handler"]) for f in s["files"]]
+             for s in kho_json("inspect", "--json", path)["live_update"]["sessions"]}
+    wanted, name = {}, None
+    for what, *words in (line.split(" ") for line in facts("sessions-v1")):
+        if what == "session":
+            name = " ".join(words)
+            wanted[name] = []
+        elif what == "file" and name is not None:
+            wanted[name].append((int(words[0]), words[1]))
+    must({name: sorted(files) for name, files in found.items()} ==
+         {name: sorted(files) for name, files in wanted.items()}, found)
     path = os.path.join(DIRECTORY.name, "sessions")
     subprocess.run([f"{BUILD}/tests/inspect/make_sessions", path], check=True)
     kho("verify", path)
@@ -136,7 +149,7 @@ def sessions_of_an_arena():
     must(set(sessions) == {"first", "empty", "many"}, sessions)
     for name, nr, token in ("first", 3, 7), ("empty", 0, 0), ("many", 200, 1 << 40):
         files = [(int(f["token"], 16), f["handler"]) for f in sessions[name]]
-        must(files == [(token + i, ("fd-memfd-v1", "fd-eventfd-v1")[i % 2]) for i in range(nr)], name, files)
+        must(files == [(token + i, ("fd-memory-v1", "fd-eventfd-v1")[i % 2]) for i in range(nr)], name, files)
     must(not found["owners"][0]["pages"], found["owners"])
 
 
