@@ -167,6 +167,17 @@ static inline u64 kho_run_size(const struct khoc_run *run)
 	return run->nr << (PAGE_SHIFT + run->order);
 }
 
+/* ---- kho_memfd.c --------------------------------------------------------- */
+
+#ifdef CONFIG_LIVEUPDATE_MEMFD
+bool kho_memfd_keeps_holes(void);
+#else
+static inline bool kho_memfd_keeps_holes(void)
+{
+	return false;
+}
+#endif
+
 /* ---- kho_compat.c -------------------------------------------------------- */
 
 extern const char kho_formats[], kho_formats_end[]; /* our list, in kho_formats.S */

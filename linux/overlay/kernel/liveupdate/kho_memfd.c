@@ -38,6 +38,7 @@
 #include <uapi/linux/memfd.h>
 
 #include "../../mm/internal.h"
+#include "kexec_handover_internal.h"
 
 static_assert(KHO_ABI_SPARSE_MEMFD_SEALS == (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |
 					     F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC));
@@ -226,6 +227,12 @@ static void kho_memfd_unpreserve(struct liveupdate_file_op_args *args)
 	inode_unlock(inode);
 	kfree(args->private_data);
 	kho_unpreserve_free(phys_to_virt(args->serialized_data));
+}
+
+/* Are files handed over by this handler, and not by the kernel's? */
+bool kho_memfd_keeps_holes(void)
+{
+	return sparse;
 }
 
 static bool kho_memfd_can_preserve(struct liveupdate_file_handler *handler, struct file *file)
