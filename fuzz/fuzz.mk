@@ -20,6 +20,7 @@ FUZZ_NAMES += session
 FUZZ_NAMES += proto
 FUZZ_NAMES += array_ops tree_ops heap_ops page_ops fdtable
 FUZZ_NAMES += dump
+FUZZ_NAMES += save
 FUZZ_NAMES += message environ control peers status
 
 # What a target needs besides the library.
@@ -27,13 +28,16 @@ FUZZ_SRCS_arena := tests/host/template.c
 FUZZ_INC_arena := -Itests/host
 FUZZ_SRCS_proto := examples/cached/proto.c
 FUZZ_INC_proto := -Iexamples/cached
-FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn.c
+FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn.c tool/holds.c tool/standby.c tool/liveupdate.c tool/notify.c tool/paths.c
 FUZZ_INC_control := -Itool
-FUZZ_SRCS_status := tool/control.c tool/output.c
+FUZZ_SRCS_status := tool/control.c tool/prometheus.c tool/output.c
 FUZZ_INC_status := -Itool
 FUZZ_SRCS_dump := $(filter-out %/find.c %/inspect.c %/check_formats.c,$(INSPECT_SRCS:%=tool/inspect/%)) tool/output.c
 FUZZ_INC_dump := -Itool -Itool/inspect -Itests/host
 FUZZ_LD_dump := -Wl,--wrap=complain
+FUZZ_SRCS_save := tool/save/save_read.c tool/save/progress_bar.c tool/save/squeeze_$(or $(KHO_ZSTD),none).c
+FUZZ_INC_save := -Itool -Itool/save
+FUZZ_LD_save := -Wl,--wrap=complain $(if $(KHO_ZSTD),-lzstd)
 FUZZ_LD_status := -Wl,--wrap=complain
 FUZZ_WRAP_peers := usleep sched_yield getpid syscall _exit poll pthread_create \
 	$(foreach f,now_us now_ms left_ms life_given_up life_begin life_settle life_mapped arena_own arena_map \

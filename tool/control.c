@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * kho upgrade, stop, status: what is asked of a supervisor over its control socket.
+ * kho upgrade, preserve, stop, status, clear: what is asked of a supervisor over its control socket.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -24,18 +24,32 @@ static struct kho_msg reply; /* one answer at a time, and too large for a stack 
 
 /* ---- finding supervisors ---- */
 
+/* Send a request. A supervisor that does not want to hear from us has said why. Return: 0 or -errno. */
+static int request(int fd, const struct kho_msg_out *out)
+{
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
+	int r = kho_msg_send_(fd, out, STATUS_MS);
+
+	if (r != -EPIPE || kho_msg_recv_(fd, &reply, STATUS_MS) || reply.type != KHO_MSG_CTL_REPLY)
+		return r;
+	return res->error ? res->error : -EPROTO;
+}
+
 /* Ask for the status at @path; its text is in reply. Return: 0 or -errno. */
 static int ask_status(const char *path)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_CTL_STATUS};
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
 	int fd = connect_control(path);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = kho_msg_send_(fd, &out, STATUS_MS) ?: kho_msg_recv_(fd, &reply, STATUS_MS);
+	r = request(fd, &out) ?: kho_msg_recv_(fd, &reply, STATUS_MS);
 	if (!r && reply.type != KHO_MSG_CTL_REPLY)
 		r = -EPROTO;
+	if (!r)
+		r = res->error;
 	close(fd);
 	return r;
 }
@@ -45,8 +59,15 @@ static const char *status_text(void)
 	return kho_msg_text_(&reply, sizeof(struct kho_abi_msg_result));
 }
 
-/* Value of @key in "key value" lines. */
-static void get_value(const char *text, const char *key, char *value, size_t size)
+/* Say what it said. Return: @error. */
+static int refused(int error)
+{
+	if (error == -EPERM)
+		complain("%s", status_text());
+	return error;
+}
+
+void status_value(const char *text, const char *key, char *value, size_t size)
 {
 	size_t len = strlen(key);
 
@@ -98,8 +119,8 @@ static void match_pid(void *ctx, const char *path)
 	struct wanted *w = ctx;
 	char server[32], supervisor[32];
 
-	get_value(status_text(), "pid", server, sizeof(server));
-	get_value(status_text(), "supervisor", supervisor, sizeof(supervisor));
+	status_value(status_text(), "pid", server, sizeof(server));
+	status_value(status_text(), "supervisor", supervisor, sizeof(supervisor));
 	if (!strcmp(server, w->pid) || !strcmp(supervisor, w->pid))
 		snprintf(w->path, sizeof(w->path), "%s", path);
 }
@@ -288,7 +309,7 @@ static int put_argv0(struct upgrade *u, const char *path)
 
 		if (ask_status(path))
 			return -EPIPE;
-		get_value(status_text(), "program", value, sizeof(value));
+		status_value(status_text(), "program", value, sizeof(value));
 		argv0 = strdupa(value);
 	}
 	memcpy(old, u->args, len);
@@ -321,7 +342,7 @@ static int send_upgrade(struct upgrade *u, int fd, const char *path)
 	}
 	out.text = u->args;
 	out.text_len = u->args_len;
-	return r ?: kho_msg_send_(fd, &out, STATUS_MS);
+	return r ?: refused(request(fd, &out));
 }
 
 int cmd_upgrade(int argc, char **argv)
@@ -352,6 +373,48 @@ int cmd_upgrade(int argc, char **argv)
 	return await_reply(fd, u.quiet);
 }
 
+/* ---- kho preserve ---- */
+
+static const char preserve_help[] =
+	"usage: kho preserve [--cancel] PID|NAME\n"
+	"\n"
+	"Puts the arena of a server under kho run --liveupdate into a session of the kernel's,\n"
+	"so that it goes over the next kexec. The server goes on; until the jump its arena\n"
+	"does not grow. With --cancel the arena is taken out again.\n";
+
+int cmd_preserve(int argc, char **argv)
+{
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
+	bool cancel = argc > 1 && !strcmp(argv[1], "--cancel");
+	struct kho_abi_msg_preserve head = {.flags = cancel ? KHO_PRESERVE_CANCEL : 0};
+	struct kho_msg_out out = {
+		.type = KHO_MSG_CTL_PRESERVE, .head = &head, .head_len = sizeof(head)};
+	char path[512];
+	int fd;
+
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		fputs(preserve_help, stdout);
+		return 0;
+	}
+	if (argc != 2 + cancel || argv[1 + cancel][0] == '-') {
+		complain("preserve: [--cancel] and one PID or NAME are expected: kho status lists "
+			 "them");
+		return 2;
+	}
+	fd = connect_target(argv[1 + cancel], path, sizeof(path));
+	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
+		return 1;
+	if (kho_msg_recv_(fd, &reply, LONG_MS) || reply.type != KHO_MSG_CTL_REPLY) {
+		complain("the supervisor went away without an answer: is it an older one?");
+		return 1;
+	}
+	if (res->error)
+		complain("not preserved: %s", status_text());
+	else if (*status_text())
+		printf("%s\n", status_text());
+	return res->error ? 1 : 0;
+}
+
 /* ---- kho stop ---- */
 
 static const char stop_help[] =
@@ -374,19 +437,56 @@ int cmd_stop(int argc, char **argv)
 		return 2;
 	}
 	fd = connect_target(argv[1], path, sizeof(path));
-	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
+	if (fd < 0 || refused(request(fd, &out)))
 		return 1;
 	return await_reply(fd, false);
 }
 
+/* ---- kho clear ---- */
+
+static const char clear_help[] =
+	"usage: kho clear PID|NAME\n"
+	"\n"
+	"Of a server that died too often, and is not started again: throws its arena away, and\n"
+	"the connections that are held for it, and starts it with an empty one. A server that\n"
+	"runs is refused: kho stop ends it, with its arena.\n";
+
+int cmd_clear(int argc, char **argv)
+{
+	struct kho_msg_out out = {.type = KHO_MSG_CTL_CLEAR};
+	char path[512];
+	int fd;
+
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		fputs(clear_help, stdout);
+		return 0;
+	}
+	if (argc != 2 || argv[1][0] == '-') {
+		complain("clear: one PID or NAME is expected: kho status lists them");
+		return 2;
+	}
+	fd = connect_target(argv[1], path, sizeof(path));
+	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
+		return 1;
+	if (kho_msg_recv_(fd, &reply, STATUS_MS) || reply.type != KHO_MSG_CTL_REPLY) {
+		complain("the supervisor did not answer: kho status shows what there is");
+		return 1;
+	}
+	if (((const struct kho_abi_msg_result *)(const void *)reply.body)->error) {
+		complain("not cleared: %s", status_text());
+		return 1;
+	}
+	return 0;
+}
+
 /* ---- kho status ---- */
 
-static const char status_help[] = "usage: kho status [--json] [PID|NAME]\n"
+static const char status_help[] = "usage: kho status [--json|--prometheus] [PID|NAME]\n"
 				  "\n"
 				  "Shows one server under kho run, or all of yours.\n";
 
 struct view {
-	bool json, list;
+	bool json, list, prometheus;
 	int nr;
 };
 
@@ -398,8 +498,8 @@ static bool is_number(const char *text)
 
 static bool is_text_key(const char *key)
 {
-	static const char *const keys[] = {"name",    "standby_state", "state",	    "release",
-					   "program", "last_upgrade",  "last_death"};
+	static const char *const keys[] = {"name",    "liveupdate", "standby_state", "state",
+					   "release", "program",    "last_upgrade",  "last_death"};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (!strcmp(key, keys[i]))
@@ -438,12 +538,12 @@ static void show_line(struct view *v)
 	char name[64], state[32], pid[32], generation[32], restarts[32], used[32];
 	const char *text = status_text();
 
-	get_value(text, "name", name, sizeof(name));
-	get_value(text, "state", state, sizeof(state));
-	get_value(text, "pid", pid, sizeof(pid));
-	get_value(text, "generation", generation, sizeof(generation));
-	get_value(text, "restarts", restarts, sizeof(restarts));
-	get_value(text, "arena_used", used, sizeof(used));
+	status_value(text, "name", name, sizeof(name));
+	status_value(text, "state", state, sizeof(state));
+	status_value(text, "pid", pid, sizeof(pid));
+	status_value(text, "generation", generation, sizeof(generation));
+	status_value(text, "restarts", restarts, sizeof(restarts));
+	status_value(text, "arena_used", used, sizeof(used));
 	if (!v->nr)
 		printf("%-20s %-10s %8s %10s %8s %10s\n", "NAME", "STATE", "PID", "GENERATION",
 		       "RESTARTS", "ARENA");
@@ -455,7 +555,9 @@ static void show(void *ctx, const char *path)
 {
 	struct view *v = ctx;
 
-	if (v->json)
+	if (v->prometheus)
+		prometheus_add(status_text());
+	else if (v->json)
 		show_json(v);
 	else if (v->list)
 		show_line(v);
@@ -467,17 +569,22 @@ static void show(void *ctx, const char *path)
 static int status_one(struct view *v, const char *target)
 {
 	char path[512];
-	int fd = connect_target(target, path, sizeof(path));
+	int fd = connect_target(target, path, sizeof(path)), r;
 
 	if (fd < 0)
 		return 1;
 	close(fd);
-	if (ask_status(path)) {
+	r = ask_status(path);
+	if (r == -EPERM)
+		return refused(r), 1;
+	if (r) {
 		complain("the kho run at %s does not answer: is it stopped?", path);
 		return 1;
 	}
 	show(v, path);
-	if (v->json)
+	if (v->prometheus)
+		prometheus_print();
+	else if (v->json)
 		printf("\n");
 	return 0;
 }
@@ -493,8 +600,11 @@ int cmd_status(int argc, char **argv)
 			return 0;
 		} else if (!strcmp(argv[i], "--json")) {
 			v.json = true;
+		} else if (!strcmp(argv[i], "--prometheus")) {
+			v.prometheus = true;
 		} else if (argv[i][0] == '-' || target) {
-			complain("status: [--json] and at most one PID or NAME are expected");
+			complain("status: [--json] or [--prometheus], and at most one PID or NAME "
+				 "are expected");
 			return 2;
 		} else {
 			target = argv[i];
@@ -503,13 +613,15 @@ int cmd_status(int argc, char **argv)
 	if (target)
 		return status_one(&v, target);
 	v.list = true;
-	if (v.json)
+	if (v.json && !v.prometheus)
 		printf("[");
 	if (each_supervisor(show, &v) < 0) {
 		complain("the run directory cannot be read");
 		return 1;
 	}
-	if (v.json)
+	if (v.prometheus)
+		prometheus_print();
+	else if (v.json)
 		printf("]\n");
 	else if (!v.nr)
 		printf("no server runs under kho run\n");

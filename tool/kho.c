@@ -15,8 +15,13 @@ static const struct command {
 } commands[] = {
 	{"run", cmd_run, "run a server, keep its arena and listening sockets, restart it"},
 	{"upgrade", cmd_upgrade, "replace a running server by a new program"},
+	{"preserve", cmd_preserve, "have the kernel keep a server's arena over the next kexec"},
 	{"stop", cmd_stop, "stop a server and its supervisor"},
 	{"status", cmd_status, "show one server, or all"},
+	{"clear", cmd_clear,
+	 "throw away what a server that died too often left, and start it anew"},
+	{"save", cmd_save, "write a server's arena to a file"},
+	{"load", cmd_load, "check such a file; kho run --load starts with it"},
 	{"inspect", cmd_inspect, "show what a process, an arena or a memory dump hands over"},
 	{"map", cmd_map, "draw it"},
 	{"diff", cmd_diff, "show what differs between two of them"},

@@ -8,7 +8,7 @@
  *	output.c	messages, JSON
  *	run.c		kho run: options; supervisor.c, servers.c, upgrades.c: its event loop
  *	spawn.c		starts a server
- *	control.c	kho upgrade, stop, status: the other end of the control socket
+ *	control.c	kho upgrade, preserve, stop, status, clear: the other end of the control socket
  *	inspect/	kho inspect, map, diff, verify, check: see inspect/source.h and inspect/model.h
  */
 #ifndef KHO_TOOL_H
@@ -28,8 +28,12 @@
 
 int cmd_run(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
+int cmd_preserve(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_clear(int argc, char **argv);
+int cmd_save(int argc, char **argv);
+int cmd_load(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
@@ -69,6 +73,17 @@ int connect_control(const char *path);
 extern bool patient;
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void json_string(FILE *out, const char *text);
+
+/* ---- control.c ---- */
+
+/* Value of @key in "key value" lines; "" if it is not there. */
+void status_value(const char *text, const char *key, char *value, size_t size);
+
+/* ---- prometheus.c ---- */
+
+/* What a supervisor answered; all of them are printed at the end. */
+void prometheus_add(const char *status);
+void prometheus_print(void);
 
 /* ---- spawn.c ---- */
 

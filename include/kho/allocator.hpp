@@ -253,10 +253,17 @@ class pool final : public std::pmr::memory_resource
 			fail(EPROTO, "kho::pool: its first object is none of the heap's");
 		if (!head->mending)
 			return;
-		if (!is_link(head->mending) || !is_link(to_link(head->mending)->next))
-			fail(EPROTO, "kho::pool: the link that was being changed is none");
-		store(to_link(to_link(head->mending)->next)->prev, head->mending);
+		/* What went leaves one way back that is wrong, behind it; what came, the one behind that. */
+		mend(mend(head->mending));
 		store(head->mending, 0);
+	}
+
+	__u64 mend(__u64 at) const
+	{
+		if (!is_link(at) || !is_link(to_link(at)->next))
+			fail(EPROTO, "kho::pool: the link that was being changed is none");
+		store(to_link(to_link(at)->next)->prev, at);
+		return to_link(at)->next;
 	}
 
 	bool is_link(__u64 at) const noexcept

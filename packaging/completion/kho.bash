@@ -4,7 +4,7 @@
 # shellcheck shell=bash
 
 _kho_options() {
-	"$1" "$2" --help 2>/dev/null | grep -oE -- '(^|[^[:alnum:]-])--[a-z][a-z-]*' | grep -oE -- '--[a-z-]+'
+	"$1" "$2" --help 2>/dev/null | grep -oE -- '(^  |[[|])--[a-z][a-z-]*' | grep -oE -- '--[a-z-]+'
 	echo --help
 }
 
@@ -32,6 +32,10 @@ _kho() {
 	case $command in
 	run)
 		mapfile -t COMPREPLY < <(compgen -c -- "$cur"; compgen -f -- "$cur")
+		;;
+	stop | upgrade | status | clear)
+		words=$("$kho" status 2>/dev/null | awk 'NR > 1 { print $1 }')
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 		;;
 	*)
 		words=$("$kho" status 2>/dev/null | awk 'NR > 1 { print $1 }')

@@ -80,6 +80,10 @@ try:
     expect("torn", "no")
     expect("check", "ok")
     whole()
+    for death in ("die-adding", "die-removing"):
+        ask(death, patient=False)
+        whole()
+        expect("check", "ok")
     # A death inside an update.
     ask("abort 5000", patient=False)
     expect("torn", "yes")
@@ -92,10 +96,10 @@ try:
     expect("count", "0")
     # Random ones.
     torn = 0
-    for _ in range(25):
+    for _ in range(30):
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(path)
-            s.sendall(f"churn {rng.randrange(10000, 20000)}".encode())
+            s.sendall(f"churn {rng.randrange(10**8, 10**9)}".encode())
             time.sleep(rng.random() * 0.03)
             kill()
         if ask("torn") == "yes":

@@ -8,6 +8,7 @@
  *	blocks		how many lie in the pool's ring, both ways, and how many objects the heap has
  *	churn N		N random changes, each in an update: to be killed in
  *	abort KEY	dies inside an update
+ *	die-adding, die-removing	dies with the ring half changed
  *	scratch		std::pmr containers on the heap and on the pool
  */
 #include <algorithm>
@@ -21,6 +22,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,6 +71,18 @@ std::string blocks()
 		back++;
 	::kho_heap_stats(&stats, true);
 	return std::to_string(forth) + " " + std::to_string(back) + " " + std::to_string(stats.live_objects);
+}
+
+/* What a death leaves behind the store that adds a block at the front, or removes what was behind the first. */
+void die_linking(bool adding)
+{
+	auto *head = static_cast<kho_abi_pool *>(*kho_root("names", "names", 1));
+	auto *first = reinterpret_cast<kho_abi_pool_link *>(head->ring.next);
+	auto *second = reinterpret_cast<kho_abi_pool_link *>(first->next);
+
+	head->mending = adding ? reinterpret_cast<__u64>(&head->ring) : head->ring.next;
+	second->prev = reinterpret_cast<__u64>(&head->ring);
+	raise(SIGKILL);
 }
 
 std::string churn(long n)
@@ -177,6 +191,8 @@ std::string answer(const std::string &line)
 		return churn(key);
 	if (command == "scratch")
 		return scratch();
+	if (command == "die-adding" || command == "die-removing")
+		die_linking(command == "die-adding");
 	if (command == "abort") {
 		kho::pool::update u(*pool);
 

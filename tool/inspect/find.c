@@ -14,6 +14,7 @@
 #include <kho/abi/handover.h>
 
 #include "find.h"
+#include "load.h"
 #include "message.h"
 #include "source.h"
 #include "tool.h"
@@ -25,16 +26,16 @@ static bool is_number(const char *text)
 	return *text && strspn(text, "0123456789") == strlen(text);
 }
 
-/* The server's pid in what its supervisor answers, or 0. */
-static pid_t pid_in(const char *status)
+/* The pid behind @key, a line's beginning, in what a supervisor answers, or 0. The first line is its name. */
+static pid_t pid_in(const char *status, const char *key)
 {
-	const char *line = strncmp(status, "pid ", 4) ? strstr(status, "\npid ") : status - 1;
+	const char *line = strstr(status, key);
 
-	return line ? (pid_t)strtoul(line + 5, NULL, 10) : 0;
+	return line ? (pid_t)strtoul(line + strlen(key), NULL, 10) : 0;
 }
 
 /* A file that is no server's name is none: no complaint. */
-static pid_t pid_of_name(const char *name)
+static pid_t pid_of_name(const char *name, const char *key)
 {
 	static struct kho_msg reply;
 	struct kho_msg_out out = {.type = KHO_MSG_CTL_STATUS};
@@ -52,14 +53,19 @@ static pid_t pid_of_name(const char *name)
 		return 0;
 	if (!kho_msg_send_(fd, &out, ANSWER_MS) && !kho_msg_recv_(fd, &reply, ANSWER_MS) &&
 	    reply.type == KHO_MSG_CTL_REPLY)
-		pid = pid_in(kho_msg_text_(&reply, sizeof(struct kho_abi_msg_result)));
+		pid = pid_in(kho_msg_text_(&reply, sizeof(struct kho_abi_msg_result)), key);
 	close(fd);
 	return pid;
 }
 
 pid_t find_pid(const char *what)
 {
-	return is_number(what) ? (pid_t)strtoul(what, NULL, 10) : pid_of_name(what);
+	return is_number(what) ? (pid_t)strtoul(what, NULL, 10) : pid_of_name(what, "\npid ");
+}
+
+pid_t find_supervisor(const char *name)
+{
+	return pid_of_name(name, "\nsupervisor ");
 }
 
 /* Does it begin as an arena does? */
@@ -72,8 +78,7 @@ static bool is_arena(int fd)
 	       pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == KHO_ABI_ARENA_MAGIC;
 }
 
-/* An arena among the files that a process has open. Return: an fd of ours or -errno. */
-static int arena_of(pid_t pid)
+int find_arena(pid_t pid)
 {
 	char path[300];
 	struct dirent *d;
@@ -105,7 +110,7 @@ static int arena_of(pid_t pid)
 
 static int open_process(struct source *s, const char *what, pid_t pid)
 {
-	int fd = arena_of(pid);
+	int fd = find_arena(pid);
 
 	if (fd >= 0)
 		return source_open_fd(s, what, fd, true, pid);
@@ -113,6 +118,15 @@ static int open_process(struct source *s, const char *what, pid_t pid)
 		 fd == -ENOENT ? "is none, or has no arena open"
 			       : "may not be looked into: be its user, or root");
 	return fd;
+}
+
+/* Of kho save: what it holds is looked at, in memory. Takes @fd. */
+static int open_saved(struct source *s, const char *what, int fd)
+{
+	int arena = load_arena(what, "saved");
+
+	close(fd);
+	return arena < 0 ? arena : source_open_fd(s, what, arena, false, 0);
 }
 
 /* A server's name comes before a file's: ./NAME is the file. */
@@ -124,6 +138,8 @@ int source_open(struct source *s, const char *what)
 	if (pid > 0)
 		return open_process(s, what, pid);
 	fd = open(what, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd >= 0 && is_saved_arena(fd))
+		return open_saved(s, what, fd);
 	if (fd >= 0)
 		return source_open_fd(s, what, fd, !strcmp(what, "/proc/kcore"), 0);
 	r = -errno;

@@ -7,5 +7,9 @@
 
 /* Return: a pid (whether or not there is such a process), or 0. */
 pid_t find_pid(const char *what);
+/* The kho run of a name. Return: its pid, or 0. */
+pid_t find_supervisor(const char *name);
+/* The arena that a process has open. Return: an fd for reading, or -errno: -ENOENT: it has none. */
+int find_arena(pid_t pid);
 
 #endif

@@ -32,7 +32,7 @@ struct kho_abi_pool_link {
  * @version: KHO_ABI_POOL_VERSION
  * @pad: 0
  * @ring: empty: it points to itself
- * @mending: the link whose neighbour behind it may not point back to it yet; 0: none
+ * @mending: the link behind which, or behind whose next, one may not point back yet; 0: none
  * @updates: not 0: an update of what lies in the blocks has begun and not ended
  * @top: the program's first object, or 0
  * @top_size: its size, as the program that made it was compiled

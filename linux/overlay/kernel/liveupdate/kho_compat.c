@@ -29,12 +29,12 @@
 #include <linux/string.h>
 #include <linux/stringify.h>
 
-#include <kho/abi/sparse_memfd.h>
 #include <kho/core/compat.h>
 #include <kho/core/kernel_info.h>
 #include <kho/core/luo.h>
 #include <kho/core/metadata.h>
 #include <kho/core/reserve_mem.h>
+#include <kho/core/sparse_memfd.h>
 
 #include "kexec_handover_internal.h"
 #include "kho_slab.h"
@@ -47,7 +47,8 @@ static_assert(KHO_TYPES_VERSION == KHO_ABI_TYPES_VERSION);
 static_assert(KHO_METADATA_VERSION == KHO_KEXEC_METADATA_VERSION);
 
 #define VERSION(name, number) name "-v" __stringify(number)
-#define CHECK_VERSION(name, number, string) BUILD_BUG_ON(strcmp(VERSION(name, number), string))
+#define MEMBLOCK_COMPATIBLE MEMBLOCK_KHO_NODE_COMPATIBLE
+#define SPARSEFD VERSION("sparsefd", KHO_SPARSEFD_VERSION)
 
 const char kho_compat_writes[] = VERSION("kho", KHO_FDT_VERSION)
 	KHO_SUB_COMPAT(VERSION("block", KHO_BLOCK_VERSION))
@@ -89,11 +90,11 @@ int __init kho_compat_init(void)
 	if (IS_ERR(blob))
 		return PTR_ERR(blob);
 	/* Each user has its version in its own header; sparse takes no strcmp() for a constant. */
-	CHECK_VERSION("kho", KHO_FDT_VERSION, KHO_FDT_COMPATIBLE);
-	CHECK_VERSION("luo", KHO_LUO_VERSION, LUO_ABI_COMPATIBLE);
-	CHECK_VERSION("memblock", KHO_MEMBLOCK_VERSION, MEMBLOCK_KHO_NODE_COMPATIBLE);
-	CHECK_VERSION("memfd", KHO_MEMFD_VERSION, MEMFD_LUO_FH_COMPATIBLE);
-	CHECK_VERSION("sparsefd", KHO_SPARSEFD_VERSION, KHO_ABI_SPARSE_MEMFD_COMPATIBLE);
+	BUILD_BUG_ON(strcmp(VERSION("kho", KHO_FDT_VERSION), KHO_FDT_COMPATIBLE));
+	BUILD_BUG_ON(strcmp(VERSION("luo", KHO_LUO_VERSION), LUO_ABI_COMPATIBLE));
+	BUILD_BUG_ON(strcmp(VERSION("memblock", KHO_MEMBLOCK_VERSION), MEMBLOCK_COMPATIBLE));
+	BUILD_BUG_ON(strcmp(VERSION("memfd", KHO_MEMFD_VERSION), MEMFD_LUO_FH_COMPATIBLE));
+	BUILD_BUG_ON(strcmp(SPARSEFD, KHO_ABI_SPARSE_MEMFD_COMPATIBLE));
 	own_formats();
 	memcpy(blob, kho_formats, size);
 	err = kho_add_subtree(KHO_ABI_KERNEL_NODE, blob, size);
@@ -143,7 +144,7 @@ int __init kho_compat_check_root(const void *fdt, phys_addr_t fdt_phys, struct k
 
 static bool arrays_in_use(void)
 {
-	return kho_slab_in_use() || kho_memfd_keeps_holes();
+	return kho_slab_in_use() || kho_memfd_in_use();
 }
 
 /*
@@ -158,8 +159,8 @@ static const struct {
 	{KHO_ABI_METADATA_NODE, "kexec-metadata"},
 	{KHO_ABI_LUO_NODE, "luo"},
 	{KHO_ABI_LUO_NODE, "memfd"}, /* which it has is not known before the jump */
-	{KHO_ABI_LUO_NODE, "sparsefd", kho_memfd_keeps_holes},
 	{KHO_ABI_MEMBLOCK_NODE, "memblock"},
+	{KHO_ABI_LUO_NODE, "sparsefd", kho_memfd_in_use},
 	{KHO_ABI_SLABS_NODE, "array", arrays_in_use},
 	{KHO_ABI_SLABS_NODE, "slab", kho_slab_in_use},
 	{KHO_ABI_TYPES_NODE, "types"},
