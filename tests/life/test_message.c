@@ -98,7 +98,7 @@ static void bad_heads(void **state)
 	assert_int_equal(refused(len, 0), -KHO_E_TRUNCATED);
 	for (unsigned int type = 0; type < 65536; type++) {
 		bool known = (type >= 1 && type <= 13) || (type >= 32 && type <= 42) ||
-			     (type >= 64 && type <= 68);
+			     (type >= 64 && type <= 69);
 
 		make(type, "", 0);
 		if (!known)
