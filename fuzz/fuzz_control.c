@@ -319,7 +319,7 @@ int __wrap_poll(struct pollfd *p, nfds_t nr, int timeout)
 {
 	int r;
 
-	if (!t.inside || nr != 6 + MAX_CONNS)
+	if (!t.inside || nr < MAX_CONNS)
 		return __real_poll(p, nr, timeout);
 	check();
 	if (t.in.left && t.events++ < MAX_EVENTS) {
@@ -379,7 +379,10 @@ static void begin(struct ops_bytes *in)
 			     .signals = -1,
 			     .deathwatch = -1,
 			     .arena = -1,
-			     .discarded = -1};
+			     .discarded = -1,
+			     .session = -1,
+			     .standby = {.pidfd = -1, .sock = -1},
+			     .standby_channel = -1};
 	for (unsigned int i = 0; i < MAX_CONNS; i++)
 		t.sup.conns[i].fd = -1;
 	for (unsigned int i = 0; i < NR_CLIENTS; i++)
@@ -414,6 +417,8 @@ static void end(void)
 	shut(s->control);
 	shut(s->signals);
 	shut(s->deathwatch);
+	holds_clear(s);
+	shut(s->hangups);
 	shut(s->program.binary);
 	shut(s->candidate.binary);
 	free_argv(s->program.argv);

@@ -111,6 +111,12 @@ static void check(const struct kho_msg *msg)
 	case KHO_MSG_CTL_REPLY:
 		FACT(msg->len >= sizeof(struct kho_abi_msg_result));
 		break;
+	case KHO_MSG_CTL_PRESERVE:
+		FACT(msg->len == 8 && msg->body[0] <= KHO_PRESERVE_CANCEL && !msg->body[4]);
+		break;
+	case KHO_MSG_CTL_ARENA:
+		FACT(!msg->len && msg->nr_fds == 1);
+		break;
 	default:
 		FACT(!msg->nr_fds);
 	}

@@ -110,6 +110,7 @@ static void fill(void)
 		chain(record->files_pa);
 		for (unsigned int n = 0; n < s[i]->nr_order && n < 8; n++)
 			region(s[i]->order[n]->object, sizeof(struct kho_abi_session_object) + 20);
+		luo_session_put(s[i]);
 	}
 }
 

@@ -145,6 +145,8 @@ static void messages(const char *dir)
 		fds_body(KHO_MSG_LISTEN, 2, KHO_FD_LISTEN),
 		upgrade_body(KHO_MSG_CTL_UPGRADE, KHO_UPGRADE_OLD_ARGS, 1, "new", 4),
 		result_body(KHO_MSG_CTL_REPLY, 0, KHO_STEP_DONE),
+		{.type = KHO_MSG_CTL_PRESERVE, .len = 8, .bytes = {KHO_PRESERVE_CANCEL}},
+		{.type = KHO_MSG_CTL_ARENA, .nr_fds = 1},
 	};
 	char name[16];
 
@@ -305,6 +307,11 @@ static void lives(const char *dir)
 	says(CLIENT, 1, (struct body){.type = KHO_MSG_CTL_STOP});
 	event(TIME, 0);
 	end_life(dir, "stopped");
+	begin_life();
+	says(CLIENT, 0, (struct body){.type = KHO_MSG_CTL_PRESERVE, .len = 8});
+	says(CLIENT, 1, (struct body){.type = KHO_MSG_CTL_TAKE});
+	says(CLIENT, 2, (struct body){.type = KHO_MSG_CTL_PRESERVE, .len = 8, .bytes = {1}});
+	end_life(dir, "preserved");
 	begin_life();
 	for (unsigned int i = 1; i < 40; i++)
 		event(CLIENT, i);

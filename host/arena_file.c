@@ -18,6 +18,9 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
 
 #define SIZE_STEP (64 * KHO_PAGE_SIZE) /* the union of orders comes in words of 64 pages */
 #define FIRST_GROWTH (1ULL << 20)
@@ -26,12 +29,19 @@
 
 int kho_arena_create_(const char *name)
 {
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 
-	if (fd < 0 && errno == EINVAL)
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
 		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0 && errno == EACCES) /* vm.memfd_noexec=2 */
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 	if (fd < 0)
 		return kho_fail_(-errno, "arena: memfd_create: %s", strerror(errno));
+	/*
+	 * Nobody is to execute it. By its mode, not by a seal: Linux 7.2 restores a file with F_SEAL_EXEC
+	 * as an executable one, which makes that seal one against writing, too.
+	 */
+	fchmod(fd, 0600);
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK)) {
 		int rc = kho_fail_(-errno, "arena: cannot be sealed against shrinking: %s",
 				   strerror(errno));

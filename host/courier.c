@@ -128,7 +128,10 @@ int kho_courier_why_(void)
 	int r;
 
 	pthread_mutex_lock(&c.lock);
-	r = c.courier && c.nr_held >= c.max ? -EMFILE : 0;
+	if (c.courier)
+		r = c.nr_held >= c.max ? -EMFILE : 0;
+	else
+		r = kho_life_.supervisor[0] ? -ENOTCONN : 0;
 	pthread_mutex_unlock(&c.lock);
 	return r;
 }

@@ -62,7 +62,7 @@ bool kho_courier_hold_(__u64 token, int fd);
 void kho_courier_drop_(__u64 token, bool seen);
 /* None of them is held. */
 void kho_courier_forgot_(void);
-/* Of an fd that is not held: 0: no courier, or not yet; -EMFILE: it holds as many as it may. */
+/* Of an fd that is not held: 0: no courier, or not yet; -EMFILE: it holds as many as it may; -ENOTCONN: it is gone. */
 int kho_courier_why_(void);
 
 /* ---- courier_run.c: kho run, at the other end of kho_life_.server ---- */

@@ -450,6 +450,9 @@ int kho_fd_held(__u64 token)
 	else
 		r = s->held ? 1 : kho_courier_why_();
 	pthread_mutex_unlock(&table.lock);
+	if (r == -ENOTCONN)
+		kho_fail_(r,
+			  "the supervisor is gone: nobody holds fds until kho run --adopt comes");
 	if (r == -EMFILE)
 		kho_fail_(r, "whoever holds fds for us holds as many as it may open: raise its "
 			     "limit (ulimit -n)");

@@ -98,7 +98,7 @@ static bool is_file(struct liveupdate_file_handler *handler, int fd)
 	}
 
 struct liveupdate_file_handler kho_fd_handlers_[] = {
-	KIND(KHO_ABI_SESSION_FILE, is_file),	   KIND(KHO_ABI_SESSION_MEMFD, is_memfd),
+	KIND(KHO_ABI_SESSION_FILE, is_file),	   KIND(KHO_ABI_SESSION_MEMORY, is_memfd),
 	KIND(KHO_ABI_SESSION_TIMERFD, is_timerfd), KIND(KHO_ABI_SESSION_EVENTFD, is_eventfd),
 	KIND(KHO_ABI_SESSION_PIPE, is_pipe),	   KIND(KHO_ABI_SESSION_LISTEN, is_listening),
 	KIND(KHO_ABI_SESSION_SOCKET, is_socket),

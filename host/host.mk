@@ -12,5 +12,6 @@ KHO_HOST_MEMORY_SRCS += handlers.c handlers_fd.c
 KHO_HOST_LIFE_SRCS := owner.c proc.c fdtable.c systemd.c quiesce.c message.c environ.c keeper.c
 KHO_HOST_LIFE_SRCS += courier.c courier_run.c progress.c
 KHO_HOST_LIFE_SRCS += formats.c note.c
+KHO_HOST_LIFE_SRCS += liveupdate.c compact.c
 KHO_HOST_LIFE_SRCS += predecessor.c inplace.c successor.c life.c
 KHO_HOST_SRCS := $(KHO_HOST_MEMORY_SRCS) $(KHO_HOST_LIFE_SRCS)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -153,6 +154,18 @@ static void refuse(int error, const char *why)
 	kho_keeper_tell_(KHO_MSG_UPGRADED, error, KHO_STEP_SPAWN, why);
 }
 
+/* By a supervisor that we looked for: another server is there, say. It is asked again, and told of once. */
+static void refused(void)
+{
+	static bool told;
+
+	if (!told)
+		fprintf(stderr, "libkho: %s: %s: %s\n", kho_life_.name, kho_life_.supervisor,
+			kho_msg_text_(&incoming, sizeof(struct kho_abi_msg_result)));
+	told = true;
+	hang_up();
+}
+
 static void serve_supervisor(void)
 {
 	int r = kho_msg_recv_(kho_life_.server, &incoming, 0);
@@ -163,7 +176,9 @@ static void serve_supervisor(void)
 		hang_up();
 		return;
 	}
-	if (incoming.type == KHO_MSG_STOP) {
+	if (incoming.type == KHO_MSG_CTL_REPLY) {
+		refused();
+	} else if (incoming.type == KHO_MSG_STOP) {
 		stop();
 	} else if (incoming.type == KHO_MSG_HOLDS) {
 		kho_courier_attach_(&kho_courier_run_,

@@ -122,6 +122,21 @@ static int check_upgrade(const struct kho_msg *msg)
 	return 0;
 }
 
+static int check_preserve(const struct kho_msg *msg)
+{
+	const struct kho_abi_msg_preserve *preserve = (const void *)msg->body;
+
+	if (preserve->flags & ~KHO_PRESERVE_CANCEL || preserve->pad)
+		return kho_fail_(-KHO_E_VERSION, "CTL_PRESERVE: unknown flags %#x",
+				 preserve->flags);
+	return 0;
+}
+
+static int check_arena(const struct kho_msg *msg)
+{
+	return msg->nr_fds ? 0 : kho_fail_(-KHO_E_FORMAT, "CTL_ARENA: without the arena's fd");
+}
+
 #define TEXT KHO_MSG_BODY_MAX
 #define EXACT(type) sizeof(struct type), sizeof(struct type)
 #define OPEN(type) sizeof(struct type), KHO_MSG_BODY_MAX
@@ -156,6 +171,9 @@ static const struct rule rules[] = {
 	[KHO_MSG_CTL_STATUS] = {0, 0, 0, NULL},
 	[KHO_MSG_CTL_REPLY] = {OPEN(kho_abi_msg_result), 0, NULL},
 	[KHO_MSG_CTL_PROGRESS] = {0, TEXT, 0, NULL},
+	[KHO_MSG_CTL_PRESERVE] = {EXACT(kho_abi_msg_preserve), 0, check_preserve},
+	[KHO_MSG_CTL_TAKE] = {0, 0, 0, NULL},
+	[KHO_MSG_CTL_ARENA] = {0, 0, 1, check_arena},
 	[KHO_MSG_CTL_CLEAR] = {0, 0, 0, NULL},
 };
 

@@ -406,9 +406,13 @@ static int back(kho_pa_t pa, __u64 len)
 	/* A signal interrupts it and undoes the piece at hand: small pieces come through in the end. */
 	for (__u64 step; len; pa += step, len -= step) {
 		step = len < FALLOCATE_STEP ? len : FALLOCATE_STEP;
-		while (fallocate(a->fd, 0, (off_t)pa, (off_t)step))
+		while (fallocate(a->fd, 0, (off_t)pa, (off_t)step)) {
+			/* Preserved for a live update: nothing is allocated by the call, but by a touch. */
+			if (errno == EPERM && !madvise(a->base + pa, step, MADV_POPULATE_WRITE))
+				break;
 			if (errno != EINTR)
 				return -errno;
+		}
 	}
 	return 0;
 }
@@ -505,6 +509,13 @@ kho_pa_t kho_pages_alloc_(__u64 nr, unsigned int align_order)
 		rc = alloc(nr, align_order, &pfn);
 	if (!rc)
 		return pfn << KHO_PAGE_SHIFT;
+	if (rc == -EPERM) {
+		kho_fail_(rc,
+			  "arena: full for now: its file is preserved for a live update of the "
+			  "kernel, and cannot grow until that is done or cancelled (kho preserve "
+			  "--cancel)");
+		return 0;
+	}
 	kho_fail_(-ENOMEM,
 		  "arena: no %llu free pages (limit %llu bytes%s%s%s%s): raise --arena-max or free "
 		  "memory",

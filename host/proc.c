@@ -148,7 +148,7 @@ static int read_boot_id(__u8 *id)
 
 int kho_proc_self_(struct kho_proc_id *id)
 {
-	struct stat st;
+	struct stat st = {0};
 	int r;
 
 	memset(id, 0, sizeof(*id));
@@ -159,7 +159,8 @@ int kho_proc_self_(struct kho_proc_id *id)
 	r = read_boot_id(id->boot_id);
 	if (r)
 		return r;
-	if (stat("/proc/self/ns/pid", &st))
+	/* A kernel that is built without pid namespaces has one. */
+	if (stat("/proc/self/ns/pid", &st) && errno != ENOENT)
 		return -errno;
 	id->pid_ns = st.st_ino;
 	/* argv[0]'s name: a program executed through an fd has a number for its comm. */

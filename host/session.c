@@ -456,6 +456,21 @@ int luo_session_retrieve_fd(struct luo_session *session, __u64 token)
 	return rc;
 }
 
+int luo_session_fd_held(struct luo_session *session, __u64 token)
+{
+	struct luo_file *file;
+	int rc = kho_reader_error_();
+
+	if (rc)
+		return rc;
+	kho_luo_lock_();
+	rc = use(session, false);
+	file = rc ? NULL : kho_luo_find_file_(session, token);
+	rc = file ? kho_fd_held(kho_file_token_(file)) : rc ?: no_token(session, token);
+	kho_luo_unlock_();
+	return rc;
+}
+
 int luo_session_next_token(struct luo_session *session, unsigned int *pos, __u64 *token)
 {
 	int rc = kho_reader_error_();

@@ -278,6 +278,8 @@ static int await_grant(void)
 	int r;
 
 	look_out();
+	/* Not so soon: whenever it comes, clients wait. */
+	kho_proc_hurry_();
 
 	for (;;) {
 		r = next_msg(1000000);
@@ -317,6 +319,7 @@ int kho_successor_ready_(void)
 	r = r ?: await_grant();
 	if (r)
 		return give_up(r);
+	kho_proc_end_hurry_(0);
 	kho_life_.ready = true;
 	kho_step_("successor-taken");
 	kho_msg_send_(kho_life_.channel, &taken, 0); /* EPIPE: the predecessor died; we go on */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * kho upgrade, stop, status, clear: what is asked of a supervisor over its control socket.
+ * kho upgrade, preserve, stop, status, clear: what is asked of a supervisor over its control socket.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -24,18 +24,32 @@ static struct kho_msg reply; /* one answer at a time, and too large for a stack 
 
 /* ---- finding supervisors ---- */
 
+/* Send a request. A supervisor that does not want to hear from us has said why. Return: 0 or -errno. */
+static int request(int fd, const struct kho_msg_out *out)
+{
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
+	int r = kho_msg_send_(fd, out, STATUS_MS);
+
+	if (r != -EPIPE || kho_msg_recv_(fd, &reply, STATUS_MS) || reply.type != KHO_MSG_CTL_REPLY)
+		return r;
+	return res->error ? res->error : -EPROTO;
+}
+
 /* Ask for the status at @path; its text is in reply. Return: 0 or -errno. */
 static int ask_status(const char *path)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_CTL_STATUS};
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
 	int fd = connect_control(path);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = kho_msg_send_(fd, &out, STATUS_MS) ?: kho_msg_recv_(fd, &reply, STATUS_MS);
+	r = request(fd, &out) ?: kho_msg_recv_(fd, &reply, STATUS_MS);
 	if (!r && reply.type != KHO_MSG_CTL_REPLY)
 		r = -EPROTO;
+	if (!r)
+		r = res->error;
 	close(fd);
 	return r;
 }
@@ -43,6 +57,14 @@ static int ask_status(const char *path)
 static const char *status_text(void)
 {
 	return kho_msg_text_(&reply, sizeof(struct kho_abi_msg_result));
+}
+
+/* Say what it said. Return: @error. */
+static int refused(int error)
+{
+	if (error == -EPERM)
+		complain("%s", status_text());
+	return error;
 }
 
 void status_value(const char *text, const char *key, char *value, size_t size)
@@ -320,7 +342,7 @@ static int send_upgrade(struct upgrade *u, int fd, const char *path)
 	}
 	out.text = u->args;
 	out.text_len = u->args_len;
-	return r ?: kho_msg_send_(fd, &out, STATUS_MS);
+	return r ?: refused(request(fd, &out));
 }
 
 int cmd_upgrade(int argc, char **argv)
@@ -351,6 +373,48 @@ int cmd_upgrade(int argc, char **argv)
 	return await_reply(fd, u.quiet);
 }
 
+/* ---- kho preserve ---- */
+
+static const char preserve_help[] =
+	"usage: kho preserve [--cancel] PID|NAME\n"
+	"\n"
+	"Puts the arena of a server under kho run --liveupdate into a session of the kernel's,\n"
+	"so that it goes over the next kexec. The server goes on; until the jump its arena\n"
+	"does not grow. With --cancel the arena is taken out again.\n";
+
+int cmd_preserve(int argc, char **argv)
+{
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
+	bool cancel = argc > 1 && !strcmp(argv[1], "--cancel");
+	struct kho_abi_msg_preserve head = {.flags = cancel ? KHO_PRESERVE_CANCEL : 0};
+	struct kho_msg_out out = {
+		.type = KHO_MSG_CTL_PRESERVE, .head = &head, .head_len = sizeof(head)};
+	char path[512];
+	int fd;
+
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		fputs(preserve_help, stdout);
+		return 0;
+	}
+	if (argc != 2 + cancel || argv[1 + cancel][0] == '-') {
+		complain("preserve: [--cancel] and one PID or NAME are expected: kho status lists "
+			 "them");
+		return 2;
+	}
+	fd = connect_target(argv[1 + cancel], path, sizeof(path));
+	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
+		return 1;
+	if (kho_msg_recv_(fd, &reply, LONG_MS) || reply.type != KHO_MSG_CTL_REPLY) {
+		complain("the supervisor went away without an answer: is it an older one?");
+		return 1;
+	}
+	if (res->error)
+		complain("not preserved: %s", status_text());
+	else if (*status_text())
+		printf("%s\n", status_text());
+	return res->error ? 1 : 0;
+}
+
 /* ---- kho stop ---- */
 
 static const char stop_help[] =
@@ -373,7 +437,7 @@ int cmd_stop(int argc, char **argv)
 		return 2;
 	}
 	fd = connect_target(argv[1], path, sizeof(path));
-	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
+	if (fd < 0 || refused(request(fd, &out)))
 		return 1;
 	return await_reply(fd, false);
 }
@@ -434,8 +498,8 @@ static bool is_number(const char *text)
 
 static bool is_text_key(const char *key)
 {
-	static const char *const keys[] = {"name",    "standby_state", "state",	    "release",
-					   "program", "last_upgrade",  "last_death"};
+	static const char *const keys[] = {"name",    "liveupdate", "standby_state", "state",
+					   "release", "program",    "last_upgrade",  "last_death"};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (!strcmp(key, keys[i]))
@@ -505,12 +569,15 @@ static void show(void *ctx, const char *path)
 static int status_one(struct view *v, const char *target)
 {
 	char path[512];
-	int fd = connect_target(target, path, sizeof(path));
+	int fd = connect_target(target, path, sizeof(path)), r;
 
 	if (fd < 0)
 		return 1;
 	close(fd);
-	if (ask_status(path)) {
+	r = ask_status(path);
+	if (r == -EPERM)
+		return refused(r), 1;
+	if (r) {
 		complain("the kho run at %s does not answer: is it stopped?", path);
 		return 1;
 	}

@@ -15,6 +15,7 @@ static const struct command {
 } commands[] = {
 	{"run", cmd_run, "run a server, keep its arena and listening sockets, restart it"},
 	{"upgrade", cmd_upgrade, "replace a running server by a new program"},
+	{"preserve", cmd_preserve, "have the kernel keep a server's arena over the next kexec"},
 	{"stop", cmd_stop, "stop a server and its supervisor"},
 	{"status", cmd_status, "show one server, or all"},
 	{"clear", cmd_clear,

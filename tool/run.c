@@ -32,6 +32,9 @@ static const char help[] =
 	"  --standby              keep a second process of the server ready, which goes on when\n"
 	"                         the first one dies\n"
 	"  --fresh                a new, empty arena for every start but an upgrade\n"
+	"  --liveupdate           the arena goes over a kexec: taken out of the kernel's\n"
+	"                         session at the start; put there by kho preserve, or when\n"
+	"                         SIGTERM comes and a kernel is loaded (root only)\n"
 	"  --adopt                do not start SERVER, but take over the one of this NAME\n"
 	"                         whose supervisor died; SERVER is for later restarts\n"
 	"  --adopt-timeout TIME   wait so long for it (default 10s)\n"
@@ -51,6 +54,7 @@ enum {
 	OPT_RESTARTS,
 	OPT_LOAD,
 	OPT_FRESH,
+	OPT_LIVEUPDATE,
 	OPT_STANDBY,
 	OPT_ADOPT,
 	OPT_ADOPT_TIMEOUT,
@@ -67,6 +71,7 @@ static const struct option options[] = {
 	{"restarts", required_argument, NULL, OPT_RESTARTS},
 	{"load", required_argument, NULL, OPT_LOAD},
 	{"fresh", no_argument, NULL, OPT_FRESH},
+	{"liveupdate", no_argument, NULL, OPT_LIVEUPDATE},
 	{"standby", no_argument, NULL, OPT_STANDBY},
 	{"adopt", no_argument, NULL, OPT_ADOPT},
 	{"adopt-timeout", required_argument, NULL, OPT_ADOPT_TIMEOUT},
@@ -110,6 +115,9 @@ static int take_option(struct sup *s, struct request *req, int opt)
 	case OPT_FRESH:
 		s->fresh = true;
 		return 0;
+	case OPT_LIVEUPDATE:
+		s->liveupdate = true;
+		return 0;
 	case OPT_STANDBY:
 		s->wants_standby = true;
 		return 0;
@@ -150,6 +158,12 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 		complain("--adopt and --listen: the server brings its listening sockets along");
 		return -EINVAL;
 	}
+	if (s->fresh && s->liveupdate) {
+		complain(
+			"--fresh and --liveupdate: an arena that is thrown away need not be handed "
+			"over");
+		return -EINVAL;
+	}
 	if (req->load && (req->adopt || s->fresh)) {
 		complain("--load: not with --adopt or --fresh, which say where the arena is from");
 		return -EINVAL;
@@ -185,23 +199,32 @@ static int copy_program(struct sup *s)
 static int prepare(struct sup *s, const struct request *req)
 {
 	int r = socket_path(s->name, s->path, sizeof(s->path), true);
+	bool adopts;
 
 	if (r)
 		return r;
+	if (s->liveupdate && s->arena < 0)
+		liveupdate_take_back(s);
 	s->lock = high_fd(lock_name(s->name));
 	if (s->lock < 0)
 		return s->lock;
-	r = copy_program(s);
+	r = copy_program(s) ?: liveupdate_start(s);
 	if (r)
 		return r;
-	for (unsigned int i = 0; i < req->nr_listen; i++) {
-		s->listen[i] = high_fd(open_listener(req->listen[i]));
-		if (s->listen[i] < 0)
-			return s->listen[i];
-		s->nr_listen++;
+	/* A server that outlived the kho run before us comes by itself, and brings its sockets. */
+	adopts = req->adopt || notify_owner_lives(s);
+	s->state = adopts ? SUP_ADOPTING : SUP_STARTING;
+	for (unsigned int i = 0; i < req->nr_listen && !adopts; i++) {
+		int fd = high_fd(open_listener(req->listen[i]));
+
+		if (fd < 0)
+			return fd;
+		s->listen[s->nr_listen++] = fd;
 	}
-	/* Clients wait meanwhile: the sockets are there. */
-	if (req->load) {
+	/* Clients wait meanwhile: the sockets are there. What came over in memory is newer than a file. */
+	if (req->load && (s->arena >= 0 || adopts)) {
+		complain("--load %s: not loaded, the arena itself is there", req->load);
+	} else if (req->load) {
 		s->arena = high_fd(load_arena(req->load, s->name));
 		if (s->arena < 0)
 			return s->arena;
@@ -232,6 +255,7 @@ int cmd_run(int argc, char **argv)
 		.standby = {.pidfd = -1, .sock = -1},
 		.standby_channel = -1,
 		.arena = -1,
+		.session = -1,
 		.discarded = -1,
 		.control = -1,
 		.lock = -1,
@@ -247,10 +271,12 @@ int cmd_run(int argc, char **argv)
 		fputs(help, stdout);
 		return 0;
 	}
+	notify_start(&sup);
 	if (prepare(&sup, &req))
 		return 1;
-	sup.state = req.adopt ? SUP_ADOPTING : SUP_STARTING;
 	status = supervise(&sup);
+	if (liveupdate_hold(&sup))
+		return status;
 	remove_sockets(&sup, &req);
 	return status;
 }

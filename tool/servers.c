@@ -83,6 +83,7 @@ static int new_arena(struct sup *s)
 	__atomic_store_n(&s->owner, NULL, __ATOMIC_RELEASE);
 	if (s->arena >= 0)
 		close_aside(s, s->arena);
+	s->stored = false;
 	holds_clear(s); /* tokens mean nothing to an empty arena */
 	s->arena = high_fd(kho_arena_create_(s->name));
 	if (s->arena < 0)
@@ -105,6 +106,7 @@ int start_server(struct sup *s)
 
 	if ((s->arena < 0 || s->fresh) && new_arena(s))
 		return -ENOMEM;
+	notify_store_arena(s);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	launch.arena = s->arena;
@@ -331,6 +333,8 @@ static void *watch(void *ctx)
 	struct sup *s = ctx;
 	__u64 one = 1;
 
+	kho_proc_hurry_();
+
 	for (;;) {
 		struct kho_abi_owner *owner = __atomic_load_n(&s->owner, __ATOMIC_ACQUIRE);
 
@@ -411,6 +415,7 @@ bool serve(struct sup *s, struct server *who)
 			upgrade_running(s, who);
 		} else if (s->state == SUP_STARTING || s->state == SUP_ADOPTING) {
 			s->state = SUP_RUNNING;
+			notify("READY=1\nSTATUS=served by process %d", (int)s->cur.pid);
 			s->reviving = false;
 			s->deadline = 0;
 			reply_upgrade(s, 0, KHO_STEP_DONE, "");
@@ -433,8 +438,11 @@ void stop_server(struct sup *s)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_STOP};
 
-	if (s->state == SUP_STOPPING)
+	if (s->state == SUP_HELD)
+		s->exiting = true;
+	if (s->state == SUP_STOPPING || s->state == SUP_HELD)
 		return;
+	notify("STOPPING=1");
 	/* Without its successor the predecessor takes everything back, and then listens to us. */
 	if (s->next.pid && s->cur.pid)
 		kill(s->next.pid, SIGKILL);
@@ -482,6 +490,8 @@ bool adopt(struct sup *s, struct conn *c)
 		return false;
 	s->cur = (struct server){
 		.pid = cred.pid, .pidfd = high_fd(pidfd), .sock = c->fd, .since = kho_now_ms_()};
+	if (s->arena >= 0)
+		close(s->arena); /* the same, out of the service manager's store */
 	s->arena = high_fd(s->msg.fds[0]);
 	s->msg.fds[0] = -1;
 	remember(s, &s->cur);

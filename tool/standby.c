@@ -26,6 +26,7 @@
 #define TELL_MS 50 /* fds that came or went */
 #define AGAIN_MS 1000 /* after one that failed; twice as long each time, up to */
 #define AGAIN_MAX_MS 60000
+#define AFTER_MS 300 /* after a death: the clients come first, and a start takes a processor */
 #define DISMISS_MS 1000
 #define SEND_MS 1000
 
@@ -113,6 +114,7 @@ static int start(struct sup *s)
 	}
 	launch.server = high_fd(pair[1]);
 	r = spawn(&launch, &s->standby.pid, &s->standby.pidfd);
+	kho_proc_hurry_(); /* from now on: who has a standby waits for nothing else than a death */
 	close(launch.server);
 	close(channel[1]);
 	if (r) {
@@ -239,7 +241,7 @@ bool standby_take(struct sup *s)
 	s->cur = s->standby;
 	s->cur.since = kho_now_ms_();
 	s->standby = (struct server){.pidfd = -1, .sock = -1};
-	s->standby_at = 0;
+	s->standby_at = kho_now_ms_() + AFTER_MS;
 	let_go(s); /* it reads TAKE before it sees the end of it */
 	s->state = SUP_STARTING;
 	s->deadline = s->ready_ms ? kho_now_ms_() + s->ready_ms : 0;

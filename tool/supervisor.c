@@ -20,6 +20,7 @@
 static const char *const states[] = {
 	[SUP_STARTING] = "starting", [SUP_RUNNING] = "running", [SUP_UPGRADING] = "upgrading",
 	[SUP_STOPPING] = "stopping", [SUP_FAILED] = "failed",	[SUP_ADOPTING] = "adopting",
+	[SUP_HELD] = "held",
 };
 
 static const char *const standbys[] = {[STANDBY_NONE] = "none",
@@ -82,14 +83,15 @@ static void status(struct sup *s, struct conn *c)
 	snprintf(text, sizeof(text),
 		 "name %s\nstate %s\nsupervisor %d\npid %d\nrelease %s\ngeneration %llu\n"
 		 "restarts %u\nuptime_ms %llu\narena_size %lld\narena_used %lld\nlisten %u\n"
+		 "liveupdate %s\n"
 		 "held %u\nheld_max %u\nstandby %d\nstandby_state %s\n"
 		 "program %s\nlast_upgrade %s\nlast_death %s\n",
 		 s->name, states[s->state], (int)getpid(), (int)s->cur.pid, s->cur.release,
 		 (unsigned long long)s->cur.generation, s->restarts,
 		 (unsigned long long)(s->cur.pid ? kho_now_ms_() - s->cur.since : 0),
-		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen, holds_count(),
-		 s->max_holds, (int)s->standby.pid, standbys[s->standby_state], s->program.argv[0],
-		 s->last_upgrade, s->last_death);
+		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen,
+		 liveupdate_word(s), holds_count(), s->max_holds, (int)s->standby.pid,
+		 standbys[s->standby_state], s->program.argv[0], s->last_upgrade, s->last_death);
 	reply(c, 0, 0, text);
 }
 
@@ -120,11 +122,23 @@ static void serve_conn(struct sup *s, struct conn *c)
 	case KHO_MSG_CTL_UPGRADE:
 		begin_upgrade(s, c);
 		break;
+	case KHO_MSG_CTL_PRESERVE:
+		liveupdate_request(s, c);
+		break;
+	case KHO_MSG_CTL_TAKE:
+		liveupdate_give(s, c);
+		hang_up(c);
+		break;
 	case KHO_MSG_REGISTER:
-		if (adopt(s, c))
+		if (adopt(s, c)) {
 			c->fd = -1; /* it is the server's now */
-		else
-			hang_up(c);
+			break;
+		}
+		if (s->state != SUP_ADOPTING)
+			reply(c, -EBUSY, 0,
+			      "this kho run supervises another server: one that lost its own is "
+			      "taken over by kho run --adopt");
+		hang_up(c);
 		break;
 	default:
 		hang_up(c);
@@ -148,6 +162,14 @@ static struct conn *find_place(struct sup *s)
 	return found;
 }
 
+static void refuse(int fd, const char *why)
+{
+	struct conn c = {.fd = fd};
+
+	reply(&c, -EPERM, 0, why);
+	hang_up(&c);
+}
+
 static void accept_conn(struct sup *s)
 {
 	struct conn *c;
@@ -158,7 +180,12 @@ static void accept_conn(struct sup *s)
 	if (fd < 0)
 		return;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
-	    (cred.uid && cred.uid != geteuid()) || !(c = find_place(s))) {
+	    (cred.uid && cred.uid != geteuid())) {
+		refuse(fd, "this kho run is another user's");
+		return;
+	}
+	c = find_place(s);
+	if (!c) {
 		close(fd);
 		return;
 	}
@@ -194,6 +221,9 @@ static void on_signal(struct sup *s)
 			break;
 		case SIGTERM:
 		case SIGINT:
+			if (s->state == SUP_HELD)
+				break; /* everybody is told to end when a machine goes down */
+			s->by_signal = true;
 			stop_server(s);
 			break;
 		default:
@@ -223,11 +253,14 @@ static int open_signals(struct sup *s)
 
 static int next_timeout(struct sup *s)
 {
-	__u64 first = s->deadline, standby = s->wants_standby ? standby_next(s) : 0;
+	__u64 first = s->deadline, watchdog = notify_deadline();
+	__u64 standby = s->wants_standby ? standby_next(s) : 0;
 
 	if (standby && (!first || standby < first))
 		first = standby;
 
+	if (watchdog && (!first || watchdog < first))
+		first = watchdog;
 	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++)
 		if (d->pid && d->kill_at && (!first || d->kill_at < first))
 			first = d->kill_at;
@@ -236,6 +269,7 @@ static int next_timeout(struct sup *s)
 
 static void on_time(struct sup *s)
 {
+	notify_on_time();
 	standby_on_time(s);
 	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++) {
 		if (!d->pid || !d->kill_at || kho_left_ms_(d->kill_at))
@@ -321,6 +355,16 @@ static void turn(struct sup *s)
 	on_time(s);
 }
 
+static void take_leave(struct sup *s)
+{
+	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++) {
+		if (c->fd >= 0 && c->stops)
+			reply(c, 0, KHO_STEP_DONE, "");
+		else if (c->fd >= 0 && c->upgrades)
+			reply(c, -ESHUTDOWN, KHO_STEP_SPAWN, "the supervisor stops");
+	}
+}
+
 int supervise(struct sup *s)
 {
 	int r = open_signals(s) ?: holds_open(s) ?: watch_owner(s);
@@ -330,17 +374,26 @@ int supervise(struct sup *s)
 		complain("%s: the supervisor cannot start: %s", s->name, strerror(-r));
 		return 1;
 	}
+	notify_store_arena(s);
 	if (s->state == SUP_ADOPTING)
 		s->deadline = kho_now_ms_() + s->adopt_ms;
 	else if (start_server(s))
 		return 1;
 	while (!s->exiting)
 		turn(s);
-	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++) {
-		if (c->fd >= 0 && c->stops)
-			reply(c, 0, KHO_STEP_DONE, "");
-		else if (c->fd >= 0 && c->upgrades)
-			reply(c, -ESHUTDOWN, KHO_STEP_SPAWN, "the supervisor stops");
-	}
+	notify("STOPPING=1");
+	take_leave(s);
 	return s->exit_status;
+}
+
+void supervise_held(struct sup *s)
+{
+	for (struct conn *c = s->conns; c < s->conns + MAX_CONNS; c++)
+		hang_up(c);
+	s->state = SUP_HELD;
+	s->deadline = 0;
+	s->exiting = false;
+	while (!s->exiting)
+		turn(s);
+	take_leave(s);
 }

@@ -5,6 +5,8 @@
  *	supervisor.c	the loop: signals, control connections, time-outs
  *	servers.c	start, death, restart, stop, adoption
  *	upgrades.c	a hand-over as the supervisor sees it
+ *	liveupdate.c	the arena over a kexec
+ *	notify.c	under systemd
  *	holds.c		fds that outlive the server
  *	standby.c	a successor that waits for the server's death
  */
@@ -31,6 +33,7 @@ enum sup_state {
 	SUP_STOPPING,
 	SUP_FAILED, /* died too often: waits for kho upgrade or kho stop */
 	SUP_ADOPTING, /* waits for a server to register */
+	SUP_HELD, /* there is no server any more: holds the arena until the kernel is replaced */
 };
 
 enum standby_state {
@@ -81,6 +84,7 @@ struct sup {
 	unsigned int max_deaths, death_seconds;
 	unsigned int ready_ms, stop_ms, adopt_ms;
 	bool fresh;
+	bool liveupdate;
 	bool wants_standby;
 
 	enum sup_state state;
@@ -102,6 +106,9 @@ struct sup {
 	char path[108];
 	int lock, control, signals;
 	int arena;
+	bool stored; /* it is in the service manager's store */
+	int session; /* of the kernel's, with the arena in it; or -1 */
+	bool by_signal; /* that is how we were told to stop */
 	int discarded; /* the last one's fd, for the watcher to close; or -1 */
 	int listen[MAX_LISTEN];
 	unsigned int nr_listen;
@@ -132,6 +139,8 @@ struct sup {
 
 /* ---- supervisor.c ---- */
 int supervise(struct sup *s);
+/* The loop of a process that only holds the arena: until somebody asks for it, or says stop. */
+void supervise_held(struct sup *s);
 /* Answer, or hang up on who does not read. */
 void reply(struct conn *c, int error, unsigned int step, const char *text);
 /* The upgrade is over: tell who waits for it. */
@@ -172,6 +181,34 @@ void successor_died(struct sup *s, const char *how);
 bool predecessor_died(struct sup *s, const char *how);
 void upgrade_timed_out(struct sup *s);
 
+/* ---- liveupdate.c ---- */
+/* The arena that came in, if any. Return: 0, or negative: the kernel cannot do it. */
+int liveupdate_start(struct sup *s);
+/* Ask a process that holds the arena of this name for it. */
+void liveupdate_take_back(struct sup *s);
+/* Return: 0, with words for the user; negative, with kho_error(). */
+int liveupdate_preserve(struct sup *s, char *text, size_t size);
+void liveupdate_cancel(struct sup *s);
+/* CTL_PRESERVE, CTL_TAKE */
+void liveupdate_request(struct sup *s, struct conn *c);
+void liveupdate_give(struct sup *s, struct conn *c);
+/* The server has stopped: does the arena stay? Then we leave everything as it is, and exit. */
+bool liveupdate_hold(struct sup *s);
+/* For the status. */
+const char *liveupdate_word(const struct sup *s);
+
+/* ---- notify.c ---- */
+/* Find the service manager, if one started us; take what it has stored. */
+void notify_start(struct sup *s);
+bool notify_manager(void);
+void notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The arena is another one. */
+void notify_store_arena(struct sup *s);
+/* When the watchdog wants a word, ms; 0 = never. */
+__u64 notify_deadline(void);
+void notify_on_time(void);
+/* Is the arena that was stored owned by a server which is at work? */
+bool notify_owner_lives(const struct sup *s);
 /* ---- standby.c ---- */
 /* Something on its channel. */
 void standby_serve(struct sup *s);

@@ -8,7 +8,7 @@
  *	output.c	messages, JSON
  *	run.c		kho run: options; supervisor.c, servers.c, upgrades.c: its event loop
  *	spawn.c		starts a server
- *	control.c	kho upgrade, stop, status, clear: the other end of the control socket
+ *	control.c	kho upgrade, preserve, stop, status, clear: the other end of the control socket
  *	inspect/	kho inspect, map, diff, verify, check: see inspect/source.h and inspect/model.h
  */
 #ifndef KHO_TOOL_H
@@ -28,6 +28,7 @@
 
 int cmd_run(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
+int cmd_preserve(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_clear(int argc, char **argv);

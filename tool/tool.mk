@@ -6,6 +6,7 @@ INSPECT_SRCS += inspect.c check_formats.c json_out.c view_text.c view_json.c vie
 TOOL_SRCS := kho.c options.c paths.c output.c spawn.c run.c supervisor.c servers.c holds.c standby.c upgrades.c control.c
 TOOL_SRCS += prometheus.c
 TOOL_SRCS += $(INSPECT_SRCS:%=inspect/%)
+TOOL_SRCS += liveupdate.c notify.c
 # Compressed files are for those who have libzstd.
 KHO_ZSTD := $(shell pkg-config --exists libzstd 2>/dev/null && echo zstd)
 SAVE_SRCS := save.c load.c save_write.c save_read.c progress_bar.c squeeze_$(or $(KHO_ZSTD),none).c

@@ -440,7 +440,7 @@ int kho_fd_unpreserve(__u64 token);
 
 /*
  * Would the fd of @token outlive a kill of this process? Return: 1: somebody holds a duplicate; 0: nobody does,
- * or not yet: it is on its way; -EMFILE: who does holds as many as it may open; -ENOENT.
+ * or not yet: it is on its way; -EMFILE: who does holds as many as it may open; -ENOTCONN: the supervisor is gone; -ENOENT.
  */
 int kho_fd_held(__u64 token);
 

@@ -114,6 +114,12 @@ int luo_session_unpreserve_fd(struct luo_session *session, __u64 token);
  */
 int luo_session_close_fd(struct luo_session *session, __u64 token);
 
+/*
+ * Would the fd outlive a SIGKILL now? See kho_fd_held(). Return: 1: somebody holds a duplicate; 0: not yet, or there
+ * is nobody; -EMFILE; -ENOENT, -ESTALE.
+ */
+int luo_session_fd_held(struct luo_session *session, __u64 token);
+
 /* Files of a session, by token, in no particular order. @pos: 0 at first. Return: 0; -ENOENT after the last, -ESTALE. */
 int luo_session_next_token(struct luo_session *session, unsigned int *pos, __u64 *token);
 

@@ -471,95 +471,6 @@ static int case_off(const struct stage *stage)
 	return stage->last ? 0 : make_session(luo, stage->hop);
 }
 
-/* The whole of a file, read in pieces of @piece bytes. Return: to be freed, or NULL. */
-static char *read_whole(const char *path, size_t piece)
-{
-	static const size_t most = 4 << 20;
-	char *text = malloc(most);
-	size_t got = 0;
-	ssize_t n = 0;
-	int fd;
-
-	fd = open(path, O_RDONLY);
-	while (fd >= 0 && text && got + piece < most && (n = read(fd, text + got, piece)) > 0)
-		got += n;
-	if (fd < 0 || !text || n) {
-		failed("%s: %s", path, n > 0 ? "has no end" : strerror(errno));
-		free(text);
-		return NULL;
-	}
-	close(fd);
-	text[got] = 0;
-	return text;
-}
-
-/*
- * Each line of a map: by order, the largest first, and of each by address; [@start, @start + @size)
- * is in it, once.
- */
-static int check_map(const char *map, uint64_t start, uint64_t size)
-{
-	unsigned long long first, last, nr;
-	unsigned int order, lines = 0, before = 64;
-	uint64_t behind = 0, found = 0;
-	const char *at;
-	int used;
-
-	for (at = map; *at; at += used, lines++, before = order) {
-		if (sscanf(at, "0x%llx-0x%llx order %u %llu\n%n", &first, &last, &order, &nr,
-			   &used) != 4)
-			return failed("map, line %u: %.60s", lines + 1, at);
-		if (order > before || (order == before && first < behind) ||
-		    first & ((4096ULL << order) - 1) || last + 1 - first != nr * (4096ULL << order))
-			return failed("map, line %u is wrong: %.60s", lines + 1, at);
-		behind = last + 1;
-		if (behind > start && first < start + size)
-			found += (behind < start + size ? behind : start + size) -
-				 (first > start ? first : start);
-	}
-	if (found != size)
-		return failed("map: %#llx of %#llx bytes at %#llx", (unsigned long long)found,
-			      (unsigned long long)size, (unsigned long long)start);
-	printf("VM: map of %u lines\n", lines);
-	return 0;
-}
-
-/*
- * reserve_mem=2M:4096:kept: the map in debugfs is well-formed, is the same however it is read, has
- * the region, and has more as soon as more is preserved.
- */
-static int case_map(const struct stage *stage)
-{
-	char *before, *with, *pieces;
-	uint64_t start, size;
-	int luo, err = -1;
-
-	luo = open("/dev/liveupdate", O_RDWR);
-	if (luo < 0)
-		return failed("/dev/liveupdate: %s", strerror(errno));
-	if (expect_state(stage->hop ? "revived" : "cold") < 0 ||
-	    region(KHO_DEBUG "/out/sub_fdts/memblock", &start, &size) < 0 ||
-	    case_reserve_mem(stage) < 0)
-		return -1;
-	before = read_whole(KHO_DEBUG "/out/map", 65536);
-	if (make_session(luo, stage->hop) < 0)
-		return -1;
-	with = read_whole(KHO_DEBUG "/out/map", 65536);
-	pieces = read_whole(KHO_DEBUG "/out/map", 61);
-	if (!before || !with || !pieces)
-		return -1;
-	if (strcmp(with, pieces))
-		failed("the map is another one if it is read in pieces");
-	else if (strlen(with) <= strlen(before))
-		failed("the map does not have what a session preserves");
-	else
-		err = check_map(with, start, size);
-	free(before);
-	free(with);
-	free(pieces);
-	return err;
-}
-
 /* What the module does, as its parameters, with commas between: "vm.do=do=isolated,nr=65536". */
 static int load_module(const struct stage *stage, const char *parameters)
 {
@@ -635,8 +546,81 @@ static int map_lines(const char *text, unsigned int order, unsigned long long nr
 	return found;
 }
 
+/* The whole of a file, read in pieces of @piece bytes. Return: to be freed, or NULL. */
+static char *read_whole(const char *path, size_t piece)
+{
+	static const size_t most = 4 << 20;
+	char *text = malloc(most);
+	size_t got = 0;
+	ssize_t n = 0;
+	int fd;
+
+	fd = open(path, O_RDONLY);
+	while (fd >= 0 && text && got + piece < most && (n = read(fd, text + got, piece)) > 0)
+		got += n;
+	if (fd < 0 || !text || n) {
+		failed("%s: %s", path, n > 0 ? "has no end" : strerror(errno));
+		free(text);
+		return NULL;
+	}
+	close(fd);
+	text[got] = 0;
+	return text;
+}
+
+/* How many bytes of [@start, @start + @size) are in a map that map_lines() takes. */
+static uint64_t map_covers(const char *map, uint64_t start, uint64_t size)
+{
+	unsigned long long first, last;
+	uint64_t found = 0;
+
+	for (; sscanf(map, "0x%llx-0x%llx", &first, &last) == 2; map = strchr(map, '\n') + 1)
+		if (last >= start && first < start + size)
+			found += (last + 1 < start + size ? last + 1 : start + size) -
+				 (first > start ? first : start);
+	return found;
+}
+
+/*
+ * reserve_mem=2M:4096:kept: the map in debugfs is well-formed, is the same however it is read, has
+ * the region, and has more as soon as more is preserved.
+ */
+static int case_map(const struct stage *stage)
+{
+	char *before, *with, *pieces;
+	uint64_t start, size;
+	int luo, err = -1;
+
+	luo = open("/dev/liveupdate", O_RDWR);
+	if (luo < 0)
+		return failed("/dev/liveupdate: %s", strerror(errno));
+	if (expect_state(stage->hop ? "revived" : "cold") < 0 ||
+	    region(KHO_DEBUG "/out/sub_fdts/memblock", &start, &size) < 0 ||
+	    case_reserve_mem(stage) < 0)
+		return -1;
+	before = read_whole(KHO_DEBUG "/out/map", 65536);
+	if (make_session(luo, stage->hop) < 0)
+		return -1;
+	with = read_whole(KHO_DEBUG "/out/map", 65536);
+	pieces = read_whole(KHO_DEBUG "/out/map", 61);
+	if (!before || !with || !pieces)
+		return -1;
+	if (strcmp(with, pieces))
+		failed("the map is another one if it is read in pieces");
+	else if (strlen(with) <= strlen(before))
+		failed("the map does not have what a session preserves");
+	else if (map_covers(with, start, size) != size)
+		failed("the map does not have all of the region");
+	else
+		err = map_lines(with, 0, 0) < 0 ? -1 : 0;
+	free(before);
+	free(with);
+	free(pieces);
+	return err;
+}
+
 /* The map in debugfs, read at once and in pieces, has the two runs that the module made. */
-static int check_map(void)
+static int check_debug_map(void)
 {
 	static char whole[1 << 16], pieces[1 << 16];
 	size_t used = 0;
@@ -662,7 +646,7 @@ static int case_blocks(const struct stage *stage)
 {
 	if (case_module(stage))
 		return -1;
-	return stage->hop ? 0 : check_map();
+	return stage->hop ? 0 : check_debug_map();
 }
 
 /* The module hands over to itself: what ours alone has (module/ours.h), by the test's name. */
@@ -686,6 +670,7 @@ static const struct {
 	{"chain", case_chain},
 	{"damaged", case_damaged},
 	{"debug", case_debug},
+	{"demo", case_demo},
 	{"few", case_module},
 	{"folios", case_module},
 	{"isolated", case_module},

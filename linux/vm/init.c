@@ -75,7 +75,7 @@ void parameter(const char *name, char *value, size_t size)
 }
 
 /* The command line of the next boot: ours, but for the number and what follows it. */
-static void next_cmdline(char *next, size_t size, int hop)
+static void next_cmdline(char *line, size_t size, int hop)
 {
 	const char *end = strstr(cmdline, "vm.hop=");
 	char only[64];
@@ -83,7 +83,7 @@ static void next_cmdline(char *next, size_t size, int hop)
 
 	parameter("vm.only=", only, sizeof(only));
 	word = strchr(only, ':');
-	snprintf(next, size, "%.*svm.hop=%d%s%s", (int)(end - cmdline), cmdline, hop,
+	snprintf(line, size, "%.*svm.hop=%d%s%s", (int)(end - cmdline), cmdline, hop,
 		 word && atoi(only) == hop ? " " : "", word && atoi(only) == hop ? word + 1 : "");
 }
 
@@ -134,21 +134,39 @@ int run_program(const char *program, const char *stage)
 	return 0;
 }
 
-/* Start the next kernel. Returns only if it cannot be started. */
-static int next_kernel(const char *name, int hop)
+static struct {
+	char name[64];
+	int hop;
+	bool loaded;
+} next;
+
+int load_next(void)
 {
-	char path[128], next[sizeof(cmdline) + 80];
+	char path[128], line[sizeof(cmdline) + 80];
 	int kernel, initrd;
 
-	snprintf(path, sizeof(path), "/kernel/%s", name);
+	if (next.loaded)
+		return 0;
+	snprintf(path, sizeof(path), "/kernel/%s", next.name);
 	kernel = open(path, O_RDONLY);
 	initrd = open("/sys/firmware/initrd", O_RDONLY);
 	if (kernel < 0 || initrd < 0)
 		return failed("%s: %s", kernel < 0 ? path : "retained initrd", strerror(errno));
-	next_cmdline(next, sizeof(next), hop);
-	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(next) + 1, next, 0UL))
+	next_cmdline(line, sizeof(line), next.hop);
+	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(line) + 1, line, 0UL))
 		return failed("kexec_file_load: %s", strerror(errno));
-	printf("VM: kexec to %s\n", name);
+	close(kernel);
+	close(initrd);
+	next.loaded = true;
+	return 0;
+}
+
+/* Start the next kernel. Returns only if it cannot be started. */
+static int next_kernel(void)
+{
+	if (load_next() < 0)
+		return -1;
+	printf("VM: kexec to %s\n", next.name);
 	reboot(RB_KEXEC);
 	return failed("reboot: %s", strerror(errno));
 }
@@ -166,7 +184,7 @@ static char *nth(char *list, int nr)
 
 static void boot(void)
 {
-	char test[64], chain[1024], number[16], jumps[16], *next;
+	char test[64], chain[1024], number[16], jumps[16];
 	struct utsname uts;
 	struct stage stage;
 
@@ -182,12 +200,13 @@ static void boot(void)
 	printf("VM: boot %d %s\n", stage.hop, uts.release);
 	stage.kernel = strrchr(uts.release, '-') ? strrchr(uts.release, '-') + 1 : "";
 	stage.last = stage.hop >= atoi(jumps);
-	next = nth(chain, stage.hop + 1);
+	next.hop = stage.hop + 1;
+	snprintf(next.name, sizeof(next.name), "%s", nth(chain, next.hop));
 	if (run_case(test, &stage) < 0)
 		return;
 	printf("VM: done %d\n", stage.hop);
 	if (!stage.last)
-		next_kernel(next, stage.hop + 1);
+		next_kernel();
 	else
 		printf("VM: end\n");
 }

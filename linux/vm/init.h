@@ -26,6 +26,12 @@ void parameter(const char *name, char *value, size_t size);
 /* Run /bin/@program, with "--stage @stage" if that is not NULL. Return: 0, or -1 after failed(). */
 int run_program(const char *program, const char *stage);
 
+/* Load the kernel that comes after this one, so that nothing is left but to jump. Return: 0, or -1 after failed(). */
+int load_next(void);
+
+/* In demo.c. */
+int case_demo(const struct stage *stage);
+
 /* In sparse.c. */
 int case_sparse(const struct stage *stage);
 

@@ -4,6 +4,7 @@
  * the region of reserve_mem=, what its own test makes, and LUO's header; all of that must be found and be
  * sound, and the root FDT be the one that debugfs shows.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +65,8 @@ int main(void)
 	struct source s;
 	const char *why;
 
-	if (source_open(&s, "/proc/kcore") || model_make(&m, &s, NULL))
+	if (source_open_fd(&s, "/proc/kcore", open("/proc/kcore", O_RDONLY), true, 0) ||
+	    model_make(&m, &s, NULL))
 		return failed("/proc/kcore cannot be read");
 	view_text(stdout, &m, false);
 	view_map(stdout, &m, 80, false);

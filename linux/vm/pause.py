@@ -24,8 +24,12 @@ def main():
     monitor = guest.Monitor(os.path.join(directory, "qmp"))
     blocks = set()
 
-    def hit(at, _tree, block, order):
-        (blocks.add if at == add else blocks.discard)((block * unit, order & 0xFFFFFFFF))
+    # Ours has more trees than one: as what each block is preserved.
+    preserved = kernel.symbols.get("kho_tree")
+
+    def hit(at, tree, block, order):
+        if preserved in (None, tree):
+            (blocks.add if at == add else blocks.discard)((block * unit, order & 0xFFFFFFFF))
     debugger.watch((add, delete), kernel.address("machine_kexec"), hit)
     with open(path + ".blocks", "w", encoding="ascii") as file:
         file.writelines(f"{pa:#x} {order}\n" for pa, order in sorted(blocks))

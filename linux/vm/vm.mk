@@ -6,8 +6,10 @@ $(VM_TOOLS): $(O)/vm/%: linux/vm/%.c linux/vm/vmcore.c linux/vm/vmcore.h $(LIB)
 	$(CC) $(CFLAGS) $(filter-out -MMD -MP,$(KHO_CFLAGS)) $(KHO_INC) -o $@ $< linux/vm/vmcore.c $(LIB) \
 		$(KHO_LDFLAGS) $(KHO_LDLIBS)
 
-.PHONY: vm-check vm-check-long
+.PHONY: vm-check vm-check-long vm-demo
 vm-check:
 	@linux/vm/check $(VM)
 vm-check-long:
 	@KHO_LONG=1 linux/vm/check $(VM)
+vm-demo:
+	@linux/vm/check demo

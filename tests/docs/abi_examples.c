@@ -7,19 +7,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include <libfdt.h>
 
 #include <kho/abi/handover.h>
 #include <kho/abi/migration.h>
 #include <kho/abi/pool.h>
+#include <kho/abi/session.h>
 #include <kho/abi/save.h>
 #include <kho/abi/slab.h>
+#include <kho/session.h>
 #include <kho/slab.h>
 
 #include "arena.h"
 #include "heap.h"
 #include "preserve.h"
+#include "subtree.h"
 
 #define MiB (1ULL << 20)
 #define GiB (1ULL << 30)
@@ -643,6 +647,50 @@ static void heap(void)
 	kho_arena_unmap_();
 }
 
+/* ---- session-v1 ---------------------------------------------------------------- */
+
+static bool is_ours(struct liveupdate_file_handler *handler, int fd)
+{
+	return true;
+}
+
+static int job_state(struct liveupdate_file_op_args *args)
+{
+	memcpy(args->state, "job #12", 8);
+	args->serialized_data = 12;
+	return 0;
+}
+
+static void sessions(void)
+{
+	static const struct liveupdate_file_ops ops = {
+		.state_size = 8, .can_preserve = is_ours, .preserve = job_state};
+	static struct liveupdate_file_handler handler = {.compatible = "job-v1", .ops = &ops};
+	const struct kho_abi_session_object *object;
+	const struct kho_abi_luo_session *record;
+	const struct kho_abi_luo_file *file;
+	int fd = kho_arena_create_("examples");
+	const struct kho_abi_session *head;
+	struct luo_session *session;
+
+	need(fd >= 0 && !kho_arena_format_(fd, 128 * MiB), "arena");
+	need(!kho_arena_map_(fd, true) && !kho_arena_own_(), "arena");
+	need(!liveupdate_register_file_handler(&handler), "handler");
+	need(!luo_session_create("conns", &session), "session");
+	need(!luo_session_preserve_fd(session, eventfd(0, EFD_CLOEXEC), 7), "file");
+	head = *kho_root_reserved_(KHO_ABI_SESSION_ROOT, KHO_ABI_SESSION_TYPE, 1);
+	record = (void *)((char *)kho_phys_to_virt(head->luo.sessions_pa) + 16);
+	file = (void *)((char *)kho_phys_to_virt(record->files_pa) + 16);
+	object = kho_phys_to_virt(file->data);
+	hexdump("session-head", head, sizeof(*head));
+	hexdump("session-record", record, sizeof(*record));
+	hexdump("session-file", file, sizeof(*file));
+	hexdump("session-object", object, sizeof(*object) + 8);
+	need(!luo_session_close_fd(session, 7), "close");
+	luo_session_put(session);
+	kho_arena_unmap_();
+}
+
 /* ---- ELF notes ---------------------------------------------------------------- */
 
 /* In this program, too: check_abi.py looks for it there. */
@@ -721,6 +769,11 @@ static void more_messages(void)
 		     "cached\0-p80"};
 	struct {
 		struct kho_abi_msg head;
+		struct kho_abi_msg_preserve body;
+	} preserve = {{KHO_ABI_MSG_MAGIC, KHO_MSG_CTL_PRESERVE, BODY(preserve)},
+		      {.flags = KHO_PRESERVE_CANCEL}};
+	struct {
+		struct kho_abi_msg head;
 		struct kho_abi_msg_result body;
 		char text[12];
 	} result = {{KHO_ABI_MSG_MAGIC, KHO_MSG_UPGRADED, BODY(result)},
@@ -735,6 +788,7 @@ static void more_messages(void)
 
 	hexdump("msg-fds", &fds, sizeof(fds));
 	hexdump("msg-upgrade", &upgrade, sizeof(upgrade));
+	hexdump("msg-preserve", &preserve, sizeof(preserve));
 	hexdump("msg-result", &result, sizeof(result));
 	static const struct {
 		struct kho_abi_msg head;
@@ -833,6 +887,7 @@ int main(void)
 	geometry();
 	arena_header();
 	heap();
+	sessions();
 	owner_and_journal();
 	pool();
 	save();

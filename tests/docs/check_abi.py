@@ -122,7 +122,7 @@ def check_versions(top):
             versions[string.rpartition("-v")[0]] = string
     expect("formats with a version string", sorted(versions),
            ["arena", "array", "block", "handover", "kho", "luo", "memblock", "memfd", "radix",
-            "slab", "sparsefd", "types", "vmalloc"])
+            "session", "slab", "sparsefd", "types", "vmalloc"])
     documents = [f"{top}/README.md", f"{top}/CHANGELOG.md", f"{top}/CONTRIBUTING.md"]
     documents += glob.glob(f"{top}/docs/*.md") + glob.glob(f"{top}/docs/man/*")
     for path in documents:
@@ -334,6 +334,7 @@ def check_messages(doc):
     expect("CTL_UPGRADE", struct.unpack_from("<4sHH7I", data),
            (b"KHO1", 64, len(data) - 8, 30000, 0, 0, 0, 4, 0, 500))
     expect("CTL_UPGRADE's argv", data[36:].split(b"\0"), [b"cached", b"-p80", b""])
+    expect("CTL_PRESERVE", struct.unpack("<4sHHII", image(doc["msg-preserve"])), (b"KHO1", 69, 8, 1, 0))
     data = image(doc["msg-result"])
     expect("UPGRADED", struct.unpack_from("<4sHHiI", data), (b"KHO1", 35, len(data) - 8, -110, 2))
     expect("UPGRADED's text", data[16:], b"time is over")
@@ -386,7 +387,7 @@ def check_notes(doc, program):
            (4, 52, 1, b"KHO\0", b"mycache".ljust(32, b"\0"), 1, 2, 2, 1, 2))
     found = elf_notes(open(program, "rb").read())
     expect("notes of the application", [f for f in found if f[0] == 1], [(1, "mycache", 1, 2, 2, 1, 2)])
-    versions = [("arena", 1, 0), ("array", 1, 4), ("block", 1, 4), ("handover", 1, 0), ("kho", 4, 0), ("radix", 1, 0),
+    versions = [("arena", 1, 0), ("array", 1, 4), ("block", 1, 4), ("handover", 1, 0), ("kho", 4, 0), ("radix", 1, 0), ("session", 1, 4),
                 ("slab", 1, 0), ("vmalloc", 1, 4)]
     expect("notes of the library's headers", [f for f in found if f[0] == 3],
            [(3, name, version, version, version, 0, flags) for name, version, flags in versions])

@@ -52,7 +52,8 @@ LD_LIBRARY_PATH="$prefix/lib" "$dir/shared"
 nm -D --defined-only "$prefix/lib/libkho.so" | awk '$2 ~ /[TDBR]/ { sub(/@.*/, "", $3); print $3 }' |
 	grep -v '^LIBKHO' | sort >"$dir/exported"
 cat $host_headers | ${CC:-cc} $flags -E -P -x c - | tr '\n' ' ' | tr ';' '\n' |
-	grep -v 'static inline' | grep -oE '\b(kho|luo|liveupdate)_[a-z_]* *\([^*]' | grep -oE '[a-z_]+' | sort -u >"$dir/declared"
+	grep -v 'static inline' | grep -oE '\b(kho|luo_session|liveupdate)_[a-z_]* *\([^*]' |
+	grep -oE '^[a-z_]*' | sort -u >"$dir/declared"
 cmp -s "$dir/exported" "$dir/declared" || {
 	diff "$dir/declared" "$dir/exported" >&2 || true
 	fail "the shared library does not export just what its headers declare"

@@ -26,6 +26,7 @@ typedef u64 phys_addr_t;
 typedef unsigned int gfp_t;
 
 #define CONFIG_KEXEC_HANDOVER 1
+#define CONFIG_LIVEUPDATE_MEMFD 1
 #define PAGE_SHIFT 12
 #define PAGE_SIZE 4096UL
 #define PAGE_MASK (~(PAGE_SIZE - 1))
@@ -135,6 +136,12 @@ struct notifier_block {
 #define NOTIFY_DONE 0
 #define register_reboot_notifier(nb) ((void)(nb), 0)
 
+typedef int atomic_t;
+#define ATOMIC_INIT(value) (value)
+#define atomic_read(p) (*(p))
+#define atomic_inc(p) ((*(p))++)
+#define atomic_dec(p) ((*(p))--)
+
 /* ---- lists ------------------------------------------------------------------ */
 
 struct list_head {
@@ -203,18 +210,34 @@ struct glue_xarray {
 #define __GFP_ZERO 16U
 #define gfpflags_allow_blocking(gfp) ((gfp)&GFP_KERNEL)
 
-/* @count: references; @order, @large: of a folio, and of one that kmalloc() gave; @taken: not free */
+/*
+ * @count: references; @order, @large: of a folio, and of one that kmalloc() gave; @taken: not free; the
+ * others: of a folio in a file
+ */
 struct page {
 	unsigned long private;
 	int count;
 	unsigned int order;
 	bool large;
 	bool taken;
+	bool uptodate;
+	bool dirty;
+	bool locked;
+	int pins;
+	u64 index;
 };
 
 struct folio {
-	struct page page;
+	union {
+		struct page page;
+		struct {
+			char glue_before[offsetof(struct page, index)];
+			u64 index;
+		};
+	};
 };
+
+static_assert(sizeof(struct folio) == sizeof(struct page));
 
 extern struct page *glue_pages;
 extern char *glue_ram;
@@ -285,6 +308,112 @@ void *__kmalloc_large_noprof(size_t size, gfp_t gfp);
 void kfree(const void *p);
 size_t ksize(const void *p);
 void *memchr_inv(const void *p, int c, size_t size);
+
+/* ---- memory files (files.c) ------------------------------------------------------ */
+
+typedef unsigned long pgoff_t;
+
+/* A place for each folio that a test's file can have. @index: of the file, ascending; the last is NULL */
+struct glue_place {
+	u64 index;
+	struct folio *folio;
+};
+
+struct address_space {
+	struct glue_place i_pages[64];
+};
+
+struct inode {
+	struct address_space *i_mapping;
+	unsigned int i_nlink;
+	u64 size;
+	long blocks; /* accounted for */
+	long alloced; /* told to shmem_recalc_inode() */
+	bool frozen;
+	bool locked;
+};
+
+struct file {
+	struct address_space *f_mapping;
+	struct inode *inode;
+	loff_t f_pos;
+	unsigned int seals;
+};
+
+#define MFD_ALLOW_SEALING 2U
+#define F_SEAL_SEAL 0x01
+#define F_SEAL_SHRINK 0x02
+#define F_SEAL_GROW 0x04
+#define F_SEAL_WRITE 0x08
+#define F_SEAL_FUTURE_WRITE 0x10
+#define F_SEAL_EXEC 0x20
+#define MAX_LFS_FILESIZE LLONG_MAX
+#define XA_PRESENT 0
+#define THIS_MODULE NULL
+#define IS_ENABLED(option) 0
+#define early_param(name, function) int (*glue_param_##function)(char *) = function
+#define device_initcall_sync(function) int (*glue_initcall)(void) = function
+#define pfn_folio(pfn) page_folio(pfn_to_page(pfn))
+
+#define file_inode(file) ((file)->inode)
+#define i_size_read(inode) ((inode)->size)
+#define i_size_write(inode, bytes) ((inode)->size = (bytes))
+#define inode_lock(inode) ((inode)->locked = true)
+#define inode_unlock(inode) ((inode)->locked = false)
+#define shmem_freeze(inode, freeze) ((inode)->frozen = (freeze))
+#define shmem_file(file) true
+#define vfs_setpos(file, pos, max) ((file)->f_pos = (pos))
+#define memfd_get_seals(file) ((int)(file)->seals)
+#define memfd_add_seals(file, add) ((file)->seals |= (add), 0)
+#define mapping_gfp_mask(mapping) GFP_KERNEL
+#define mem_cgroup_charge(folio, mm, gfp) 0
+#define folio_test_uptodate(folio) ((folio)->page.uptodate)
+#define folio_mark_uptodate(folio) ((folio)->page.uptodate = true)
+#define folio_mark_dirty(folio) ((folio)->page.dirty = true)
+#define folio_lock(folio) ((folio)->page.locked = true)
+#define folio_unlock(folio) ((folio)->page.locked = false)
+#define __folio_set_locked(folio) folio_lock(folio)
+#define __folio_set_swapbacked(folio)
+#define folio_add_lru(folio)
+#define flush_dcache_folio(folio)
+#define folio_zero_range(folio, from, bytes) memset(folio_address(folio), 0, bytes)
+#define folio_next_index(folio) ((folio)->index + folio_nr_pages(folio))
+
+struct file *memfd_alloc_file(const char *name, unsigned int flags);
+void fput(struct file *file);
+long memfd_pin_folios(struct file *file, loff_t start, loff_t end, struct folio **folios,
+		      unsigned int max, pgoff_t *offset);
+void unpin_folio(struct folio *folio);
+int shmem_add_to_page_cache(struct folio *folio, struct address_space *mapping, u64 index,
+			    void *expected, gfp_t gfp);
+void filemap_remove_folio(struct folio *folio);
+int shmem_inode_acct_blocks(struct inode *inode, long pages);
+bool shmem_recalc_inode(struct inode *inode, long alloced, long swapped);
+void *xa_find(struct glue_place (*pages)[64], unsigned long *index, unsigned long last, int mark);
+
+#define LIVEUPDATE_HNDL_COMPAT_LENGTH 48
+struct liveupdate_file_handler {
+	const struct liveupdate_file_ops *ops;
+	const char compatible[LIVEUPDATE_HNDL_COMPAT_LENGTH];
+};
+struct liveupdate_file_op_args {
+	struct liveupdate_file_handler *handler;
+	int retrieve_status;
+	struct file *file;
+	u64 serialized_data;
+	void *private_data;
+};
+struct liveupdate_file_ops {
+	bool (*can_preserve)(struct liveupdate_file_handler *handler, struct file *file);
+	int (*preserve)(struct liveupdate_file_op_args *args);
+	void (*unpreserve)(struct liveupdate_file_op_args *args);
+	int (*freeze)(struct liveupdate_file_op_args *args);
+	int (*retrieve)(struct liveupdate_file_op_args *args);
+	void (*finish)(struct liveupdate_file_op_args *args);
+	unsigned long (*get_id)(struct file *file);
+	void *owner;
+};
+int liveupdate_register_file_handler(struct liveupdate_file_handler *handler);
 
 /* ---- areas of vmalloc() ---------------------------------------------------------- */
 

@@ -111,7 +111,10 @@ struct folio *folio_alloc(gfp_t gfp, unsigned int order)
 
 void folio_put(struct folio *folio)
 {
-	__free_pages(&folio->page, folio_order(folio));
+	if (folio->page.count > 1)
+		folio->page.count--;
+	else
+		__free_pages(&folio->page, folio_order(folio));
 }
 
 unsigned int get_order(size_t size)

@@ -14,7 +14,7 @@
 
 #include <linux/kho/preserve.h>
 
-#include "ours.h"
+#include "files.h"
 
 enum kho_state kho_state;
 const char kho_compat_writes[] = "kho-v4;block-v1;radix-v1;vmalloc-v1";
@@ -158,7 +158,12 @@ static int revive(bool typed)
 
 static int run_test(const char *test, const struct kho_vm_request *request)
 {
-	int err = kho_vm_ours(test, request);
+	struct kho_vm_tally tally = {};
+	int err;
+
+	if (!strcmp(test, "memfd"))
+		return kho_vm_memfd(request, &tally) ?: tally.faults ? -EBADMSG : 0;
+	err = kho_vm_ours(test, request);
 
 	if (err != -ENOENT)
 		return err;
@@ -229,9 +234,10 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *test, *last, *typed;
 	} runs[] = {
-		{"array", "3", "1"},  {"array", "1", "0"},  {"blocks", "1", "1"},
-		{"blocks", "1", "0"}, {"slab", "3", "1"},   {"slab", "1", "0"},
-		{"types", "1", "1"},  {"folios", "1", "1"}, {"folios", "1", "0"},
+		{"array", "3", "1"},  {"array", "1", "0"}, {"blocks", "1", "1"},
+		{"blocks", "1", "0"}, {"memfd", "3", "1"}, {"slab", "3", "1"},
+		{"slab", "1", "0"},   {"types", "1", "1"}, {"folios", "1", "1"},
+		{"folios", "1", "0"},
 	};
 	int failed = 0;
 

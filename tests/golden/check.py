@@ -154,10 +154,42 @@ def structures(data, _shift):
     return lines + areas_of(arena)
 
 
+def object_of(data, at, magic):
+    """(number, data, flbs, state) of what a record leads to."""
+    found, length, number, value, flbs = struct.unpack_from("<IIQQQ", data, at)
+    check(at % 16 == 0 and found == magic and length <= 1024, "object")
+    return number, value, flbs, data[at + 32:at + 32 + length]
+
+
+def sessions(data, _shift):
+    """session-v1; the program died in the middle of a change: counts of files are not looked at."""
+    arena = Arena(data)
+    head = next(s for s in arena.subtrees if s.name == "LUO")
+    root = next(s for s in arena.subtrees if s.name == "kho,session")
+    check(root.value - arena.base == head.data and head.size == 32, "root")
+    _, _, sessions_pa, flbs_pa, changes, dead = struct.unpack_from("<8s5Q", data, head.data)
+    check(changes % 2 == 1, "changes")
+    lines, objects = [], []
+    for record in sorted(read_blocks(arena.image, 80, sessions_pa)[0], key=lambda at: data[at:at + 64]):
+        lines.append("session " + luo_reader.text(data, record, 64).decode())
+        files = read_blocks(arena.image, 64, struct.unpack_from("<Q", data, record + 64)[0])[0]
+        for at in sorted(files, key=lambda at: struct.unpack_from("<Q", data, at + 56)):
+            where, token = struct.unpack_from("<QQ", data, at + 48)
+            number, value, flbs, state = object_of(data, where, 0x3146534B)
+            objects.append(where)
+            lines.append(f"file {token} {luo_reader.text(data, at, 48).decode()} {number} {value} {flbs}")
+            lines += ["state " + state.hex()] if state else []
+    check(len(set(objects)) == len(objects) and dead in objects, "dead")
+    for name, where, _ in luo_reader.read_flbs(data, 4096, flbs_pa):
+        lines.append(f"flb {name.decode()} " + object_of(data, where, 0x3142534B)[3].rstrip(b"\0").decode())
+    return lines
+
+
 def main():
     failed = 0
     for name, reader in [
-            ("arena-v1", arena_v1), ("vmalloc-v1", vmalloc_v1), ("structures-v1", structures)] + [(f"core-{shift}", core) for shift in (6, 12, 14, 16)] + \
+            ("arena-v1", arena_v1), ("vmalloc-v1", vmalloc_v1), ("structures-v1", structures),
+            ("sessions-v1", sessions)] + [(f"core-{shift}", core) for shift in (6, 12, 14, 16)] + \
             [(f"linux-{shift}", linux) for shift in (12, 14, 16)]:
         found = reader(sparse_load(f"{HERE}/{name}.sparse"), int(name.rpartition("-")[2].lstrip("v")))
         with open(f"{HERE}/{name}.txt", encoding="ascii") as file:

@@ -107,6 +107,17 @@ def structures_text():
     return lines
 
 
+def sessions_text():
+    """See make_sessions.c. Numbers count up with every file that comes."""
+    lines = ["session empty", "session jobs of the day"]
+    for token in 1, 2, 3:
+        lines.append(f"file {token} job-v2;hints-v1? {130 + token} {token + 5} 1")
+        lines.append("state " + bytes(token * 16 + i for i in range(24)).hex())
+    lines += [f"file {2**64 - 1} fd-socket-v1 134 0 0", "session many"]
+    lines += [f"file {i * i} fd-eventfd-v1 {i + 1} 0 0" for i in range(130) if not 10 <= i < 20]
+    return lines + ["flb jobs of all jobs"]
+
+
 # ---- what Linux hands over ----------------------------------------------------------------
 
 class Writer:
@@ -269,7 +280,8 @@ def write(path, what, lines):
 
 def main():
     top = sys.argv[1]
-    for name, text in ("arena", arena_text), ("vmalloc", vmalloc_text), ("structures", structures_text):
+    for name, text in ("arena", arena_text), ("vmalloc", vmalloc_text), ("structures", structures_text), \
+            ("sessions", sessions_text):
         write(f"{top}/{name}-v1.txt", f"What is in {name}-v1.sparse.", text())
     for shift in SHIFTS:
         write(f"{top}/core-{shift}.txt", f"What is in core-{shift}.sparse.", core_text(shift))

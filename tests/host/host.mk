@@ -20,6 +20,8 @@ HOST_WRAP := malloc calloc aligned_alloc mmap munmap madvise fallocate ftruncate
 $(O)/tests/host/test_nomem: HOST_TEST_LD := $(HOST_WRAP:%=-Wl,--wrap=%)
 # The file grows right after it was looked at.
 $(O)/tests/host/test_arena: HOST_TEST_LD := -Wl,--wrap=fstat
+# A file that is preserved by the kernel.
+$(O)/tests/host/test_compact: HOST_TEST_LD := -Wl,--wrap=fallocate -Wl,--wrap=ftruncate
 # Stepping through the dynamic linker would be no use.
 TEST_step := $(filter $(O)/tests/host/test_step_%,$(TEST_host)) $(HOST_TEST_LONG:%.c=$(O)/%)
 $(TEST_step): HOST_TEST_LD := -Wl,-z,now

@@ -8,7 +8,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, f"{HERE}/../reader")
 from core_reader import key_of, tree_shape  # noqa: E402
-from kho_bytes import sparse_load  # noqa: E402
+from fdt_reader import Fdt  # noqa: E402
+from kho_bytes import crc32c, round_up, sparse_load  # noqa: E402
 
 GOLDEN = f"{HERE}/../golden"
 X86_64, AARCH64 = 62, 183
@@ -87,6 +88,28 @@ class Image:
         byte = list(self.way(pa, order))[-1]
         self.data[byte] |= 1 << key_of(self.shift, pa, order) % 8
 
+    def preserved(self):
+        """A page that is preserved."""
+        pa = self.free()
+        self.taken |= {pa}
+        self.preserve(pa)
+        return pa
+
+    def write(self, at, data):
+        self.data[at:at + len(data)] = data
+
+    def array(self, base, entries):
+        """Descriptor of an array whose one leaf has no keys."""
+        leaf = self.preserved()
+        words = [entries.get(base + i, 0) for i in range(510)]
+        self.write(leaf, struct.pack("<QBBHHH510Q", base, 0, 0, 0, 0, len(entries), *words))
+        return struct.pack("<IHBBQQQQQ16x", 0x4B415252, 1, 12, 0, leaf, len(entries), len(entries), 0, 0)
+
+    def subtrees(self):
+        """Name, address and size of each."""
+        fdt = Fdt(bytes(self.data[self.root:self.root + self.page]), 65536 << self.shift)
+        return [(s.name, s.data, s.size) for s in fdt.subtrees]
+
     def memfds(self, both=False):
         """Preserve the folios of its memory files, which have the same: without both, one is another handler's."""
         for i in range(300):
@@ -99,6 +122,66 @@ class Image:
 
     def dump(self, **how):
         return dump_of(self.data, self.shift, **how)
+
+
+def u64(value):
+    return struct.pack("<Q", value)
+
+
+def root_fdt(tree, subtrees):
+    """A root FDT; subtrees: name, address, size."""
+    names = b"compatible\0preserved-memory-map\0preserved-data\0blob-size\0"
+
+    def prop(name, value):
+        at = names.index(name.encode() + b"\0")
+        return struct.pack(">III", 3, len(value), at) + value.ljust(round_up(len(value), 4), b"\0")
+    body = struct.pack(">II", 1, 0) + prop("compatible", b"kho-v4\0") + prop("preserved-memory-map", u64(tree))
+    for name, pa, size in subtrees:
+        named = name.encode() + b"\0"
+        body += struct.pack(">I", 1) + named.ljust(round_up(len(named), 4), b"\0")
+        body += prop("preserved-data", u64(pa)) + prop("blob-size", u64(size)) + struct.pack(">I", 2)
+    body += struct.pack(">II", 2, 9)
+    head = struct.pack(">10I", 0xD00DFEED, 56 + len(body) + len(names), 56, 56 + len(body), 40, 17, 16, 0,
+                       len(names), len(body))
+    return head + bytes(16) + body + names
+
+
+def ours():
+    """As a kernel of ours hands over: a memory file with holes, a slab of a cache, types of blocks, a list of formats.
+    Return: the image, and where things are."""
+    image = Image(12)
+    image.data += bytes(1 << 20)
+    image.preserve(image.root)
+    image.memfds()
+    at = {name: image.preserved() for name in ("file", "types", "slabs", "formats", "cache")}
+    record_at = image.data.index(b"other-v2".ljust(48, b"\0"))
+    image.data[record_at:record_at + 48] = b"sparsefd-v1".ljust(48, b"\0")
+    image.put(record_at + 48, at["file"])
+    at["folios"] = {0: (0x2000 << 12, 0), 2: (0x2010 << 12, 1)}
+    for pa, order in at["folios"].values():
+        image.preserve(pa, order)
+    image.write(at["file"], struct.pack("<QQII", 5, 6 * 4096, 0, 0) +
+                image.array(0, {i: pa << 1 | 1 for i, (pa, _) in at["folios"].items()}))
+    at["slab"] = 0x80000
+    image.preserve(at["slab"], 4)
+    slab = struct.pack("<IHHIIIIQ28x", 0x42414C53, 1, 4, 64, 1007, 1088, 0, at["cache"])
+    image.write(at["slab"], slab + struct.pack("<I", crc32c(slab + u64(at["slab"]))) + b"\xa5" * 3)
+    cache = struct.pack("<IHHIIII64sI", 0x48434143, 1, 0, 60, 1, 64, 0, b"inodes", 0)
+    image.write(at["cache"], cache + struct.pack("<I", crc32c(cache + u64(at["cache"]))))
+    image.write(at["slabs"], struct.pack("<IHH", 0x424C534B, 1, 0) + image.array(8, {8: 4 << 1 | 1}) +
+                image.array(0, {0: at["cache"]}))
+    tree, image.tree = image.tree, image.free()
+    types, image.taken = image.tree, image.taken | {image.tree}
+    image.preserve(at["slab"], 4)
+    image.tree = tree
+    image.write(at["types"], struct.pack("<IHH16Q", 0x5059544B, 1, 0, *[types if i == 3 else 0 for i in range(16)]))
+    body = b"".join(record(name, v, v, v) for name, v in LINUX)
+    formats = struct.pack("<III4s", 4, len(body), 4, b"KHO\0") + body
+    image.write(at["formats"], formats)
+    image.write(image.root, root_fdt(tree, image.subtrees() + [
+        ("kho-types", at["types"], 136), ("kho-slab", at["slabs"], 136),
+        ("kho-formats", at["formats"], len(formats))]))
+    return image, at
 
 
 def sound(shift=12):

@@ -127,7 +127,20 @@ def random_arenas():
 
 
 def sessions_of_an_arena():
-    """See make_sessions.c."""
+    """See make_sessions.c; and the golden image, in which a count was not stored yet."""
+    path = save("golden", dumps.golden("sessions-v1"))
+    kho("verify", path)
+    found = {s["name"]: [(int(f["token"], 16), f["handler"]) for f in s["files"]]
+             for s in kho_json("inspect", "--json", path)["live_update"]["sessions"]}
+    wanted, name = {}, None
+    for what, *words in (line.split(" ") for line in facts("sessions-v1")):
+        if what == "session":
+            name = " ".join(words)
+            wanted[name] = []
+        elif what == "file" and name is not None:
+            wanted[name].append((int(words[0]), words[1]))
+    must({name: sorted(files) for name, files in found.items()} ==
+         {name: sorted(files) for name, files in wanted.items()}, found)
     path = os.path.join(DIRECTORY.name, "sessions")
     subprocess.run([f"{BUILD}/tests/inspect/make_sessions", path], check=True)
     kho("verify", path)
@@ -136,8 +149,31 @@ def sessions_of_an_arena():
     must(set(sessions) == {"first", "empty", "many"}, sessions)
     for name, nr, token in ("first", 3, 7), ("empty", 0, 0), ("many", 200, 1 << 40):
         files = [(int(f["token"], 16), f["handler"]) for f in sessions[name]]
-        must(files == [(token + i, ("fd-memfd-v1", "fd-eventfd-v1")[i % 2]) for i in range(nr)], name, files)
+        must(files == [(token + i, ("fd-memory-v1", "fd-eventfd-v1")[i % 2]) for i in range(nr)], name, files)
     must(not found["owners"][0]["pages"], found["owners"])
+
+
+def what_a_kernel_of_ours_adds():
+    image, at = dumps.ours()
+    path = save("ours", image.dump())
+    kho("verify", path)
+    found = kho_json("inspect", "--json", path)
+    file, = [f for s in found["live_update"]["sessions"] for f in s["files"] if f["handler"] == "sparsefd-v1"]
+    must((file["bytes"], file["position"], file["folios"], file["sound_folios"]) == (6 * 4096, 5, 2, 2), file)
+    owners = {o["name"]: o["pages"] for o in found["owners"]}
+    must(owners["session vm-1, file 0x7"] == 5, owners)  # header, leaf, folios of 1 and 2 pages
+    slab, = found["slabs"]
+    must(slab["cache"] == "inodes" and (slab["live"], slab["free"]) == (3, 1004), slab)
+    must(owners["cache inodes"] == 16, owners)
+    must([t["blocks"] for t in found["types"] if t["type"] == "slab"] == [1], found["types"])
+    must(found["kernel_writes"] == "kho-v4;block-v1;luo-v5;memblock-v1;memfd-v2;radix-v1;vmalloc-v1", found["kernel_writes"])
+    image.put(at["slab"] + 8, 65)
+    must("slab at 0x80000" in kho("verify", save("ours", image.dump()), want=1)[0], "a damaged slab")
+    image, at = dumps.ours()
+    image.put(at["types"] + 8 + 3 * 8, image.tree)
+    kho("verify", save("ours", image.dump()))  # the preserved blocks are all slabs then, by what it says
+    image.put(at["types"] + 8 + 3 * 8, image.tree + 8)
+    must("kho-types" in kho("verify", save("ours", image.dump()), want=1)[0], "a damaged tree of types")
 
 
 def two_roots(shift, marked):
@@ -197,4 +233,5 @@ def no_root():
 
 
 run_tests([dumps_of_every_page_size, segments_in_pieces, arrays_sets_and_areas, heap_of_an_arena, random_arenas, sessions_of_an_arena,
+           what_a_kernel_of_ours_adds,
            live_root_marks_its_own_page, newest_root_is_live, root_can_be_named, no_root])

@@ -3,6 +3,7 @@
 LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise test_system
 LIFE_TESTS += test_courier test_standby test_progress test_note test_versions test_parts test_edges
 LIFE_TESTS += test_sessions test_systemd
+LIFE_TESTS += test_liveupdate test_notify
 LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
 TEST_LIFE_SERVER := $(O)/tests/life/server
 LIFE_HELPERS := $(O)/tests/life/util.o
@@ -21,6 +22,11 @@ $(O)/tests/life/session_server: $(O)/tests/life/session_server.o $(O)/tests/life
 # Calls that fail when the test says so.
 $(O)/tests/life/test_edges: LIFE_LD := $(foreach f,memfd_create fcntl fstat ftruncate fallocate mmap eventfd \
 	pthread_create pread pwrite getrandom openat stat calloc realloc,-Wl,--wrap=$f)
+# kho(1) with a kernel that the test plays.
+LIFE_FAKE := $(O)/tests/life/kho-fake
+$(LIFE_FAKE): $(O)/tests/life/fake_client.o $(TOOL_OBJS) $(LIB)
+	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $^ $(KHO_LDLIBS) $(if $(KHO_ZSTD),-lzstd)
+$(O)/tests/life/test_liveupdate: $(O)/tests/life/fake_kernel.o
 # A keeper without a thread.
 $(O)/tests/life/test_owner: LIFE_LD := -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 # The same with a note of its format, of version 1 or 9.
@@ -41,7 +47,7 @@ $(LIFE_BINS): $(O)/tests/life/%: $(O)/tests/life/%.o $(LIFE_HELPERS) $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) $(LIFE_LD) -o $@ $^ $(KHO_LDLIBS) -lcmocka
 
 .PHONY: check-life
-check-life: $(LIFE_BINS) $(O)/tests/life/server $(O)/tests/life/session_server $(LIFE_NOTED) $(LIFE_OTHERS) $(O)/kho
+check-life: $(LIFE_BINS) $(O)/tests/life/server $(O)/tests/life/session_server $(LIFE_NOTED) $(LIFE_OTHERS) $(LIFE_FAKE) $(O)/kho
 	@for t in $(LIFE_BINS); do \
 		CMOCKA_MESSAGE_OUTPUT=stdout $$t >$$t.log 2>&1 || { cat $$t.log; echo "$$t failed"; exit 1; }; \
 	done

@@ -2,11 +2,12 @@
 /*
  * A server whose files are all in sessions: its connections in "conns", by numbers; and in "kinds" one of
  * each kind, and a directory, which is a kind of its own with an FLB. What it finds is what it serves.
- * session_server RELEASE [FAULT [DATA]]
+ * session_server RELEASE [FAULT]
  *
  * One letter a request: ? as util.h wants it; k: is all of "kinds" there? 0, or the line that says no;
- * n: fds that are open but those of connections; c: connections; f: how often files were frozen before this
- * program came; d: take the directory out, and e: put it in; m: misuse, 0 or the line; q: end.
+ * n: fds that are open but those of connections; c: connections; h: those that nobody holds; f: how often
+ * files were frozen before this program came; d: take the directory out, e: put it in; m: misuse, 0 or
+ * the line; q: end.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -221,6 +222,17 @@ static int nr_conns(void)
 	return nr;
 }
 
+static int nr_not_held(void)
+{
+	unsigned int pos = 0;
+	__u64 token;
+	int nr = 0;
+
+	while (!luo_session_next_token(conns, &pos, &token))
+		nr += luo_session_fd_held(conns, token) != 1;
+	return nr;
+}
+
 /* What came in, some of it perhaps lost. */
 static void take_conns(void)
 {
@@ -248,6 +260,8 @@ static int number_for(char request)
 		return nr_fds() - nr_conns();
 	case 'c':
 		return nr_conns();
+	case 'h':
+		return nr_not_held();
 	case 'f':
 		return (int)frozen;
 	case 'd':
@@ -423,6 +437,7 @@ int main(int argc, char **argv)
 		release = argv[1];
 	if (argc > 2)
 		fault = argv[2];
+	signal(SIGPIPE, SIG_IGN);
 	hold_install();
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	stop_fd = eventfd(0, EFD_CLOEXEC);

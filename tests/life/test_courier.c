@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "message.h"
@@ -293,6 +295,93 @@ static void as_many_as_may_be_open(void **state)
 	assert_int_equal(await_child(run), 0);
 }
 
+/* ---- misuse ---- */
+
+static int connect_run(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.sock", test_dir, NAME);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+static void assert_refused(int fd, int error, const char *why)
+{
+	static struct kho_msg msg;
+	const struct kho_abi_msg_result *res = (const void *)msg.body;
+
+	assert_int_equal(kho_msg_recv_(fd, &msg, 5000), 0);
+	assert_int_equal(msg.type, KHO_MSG_CTL_REPLY);
+	assert_int_equal(res->error, error);
+	assert_non_null(strstr(kho_msg_text_(&msg, sizeof(*res)), why));
+	assert_int_equal(kho_msg_recv_(fd, &msg, 5000), -EPIPE);
+	close(fd);
+}
+
+static void another_user_is_told_so(void **state)
+{
+	char path[128];
+	pid_t run;
+	int fd;
+
+	if (geteuid()) {
+		print_message("not root: not tested\n");
+		return;
+	}
+	run = start_run(NAME, tcp, plain);
+	snprintf(path, sizeof(path), "%s/%s.sock", test_dir, NAME);
+	assert_int_equal(chmod(test_dir, 0755), 0);
+	assert_int_equal(chmod(path, 0777), 0);
+	assert_int_equal(seteuid(65534), 0);
+	fd = connect_run();
+	assert_int_equal(seteuid(0), 0);
+	assert_refused(fd, -EPERM, "another user's");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+}
+
+static void two_supervisors(void **state)
+{
+	struct kho_abi_msg_register reg = {.pid = 1, .name = "fake", .release = "0"};
+	struct kho_msg_out out = {.type = KHO_MSG_REGISTER, .head = &reg, .head_len = sizeof(reg)};
+	pid_t run = start_run(NAME, tcp, plain);
+	struct answer a = ask(-1);
+	int fd = connect_run();
+
+	/* A second one of the name; a server that one which has a server is asked to take. */
+	assert_int_equal(kho("run", "--name", NAME, server_path, NULL), 1);
+	assert_non_null(strstr(kho_out, "is supervised already"));
+	assert_int_equal(kho("run", "--name", NAME, "--adopt", server_path, NULL), 1);
+	assert_non_null(strstr(kho_out, "is supervised already"));
+	assert_int_equal(kho_msg_send_(fd, &out, 1000), 0);
+	assert_refused(fd, -EBUSY, "supervises another server");
+	assert_int_equal(ask(-1).pid, a.pid);
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+}
+
+static void a_supervisor_that_is_gone(void **state)
+{
+	static const char *const adopting[] = {"--adopt", NULL};
+	pid_t run = start_run(NAME, tcp, plain);
+
+	assert_int_equal(ask_number('h'), 1);
+	kill_and_wait(run);
+	for (int i = 0; ask_number('h') != -ENOTCONN; i++) {
+		assert_in_range(i, 0, 1000);
+		usleep(1000);
+	}
+	run = start_run(NAME, adopting, plain);
+	for (int i = 0; ask_number('h') != 1; i++) {
+		assert_in_range(i, 0, 1000);
+		usleep(1000);
+	}
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -301,7 +390,8 @@ int main(int argc, char **argv)
 		TEST(a_close_reaches_the_client),     TEST(an_upgrade_keeps_them_held),
 		TEST(a_roll_back_keeps_them_held),    TEST(another_supervisor_holds_them_too),
 		TEST(a_supervisor_that_stands_still), TEST(a_fresh_arena_has_no_tokens),
-		TEST(as_many_as_may_be_open),
+		TEST(another_user_is_told_so),	      TEST(two_supervisors),
+		TEST(a_supervisor_that_is_gone),      TEST(as_many_as_may_be_open),
 	};
 	int failed;
 

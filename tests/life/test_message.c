@@ -98,7 +98,7 @@ static void bad_heads(void **state)
 	assert_int_equal(refused(len, 0), -KHO_E_TRUNCATED);
 	for (unsigned int type = 0; type < 65536; type++) {
 		bool known = (type >= 1 && type <= 13) || (type >= 32 && type <= 42) ||
-			     (type >= 64 && type <= 69);
+			     (type >= 64 && type <= 72);
 
 		make(type, "", 0);
 		if (!known)
@@ -106,6 +106,29 @@ static void bad_heads(void **state)
 		if (type == 300)
 			type = 65500;
 	}
+}
+
+static void preserve_and_arena(void **state)
+{
+	struct kho_abi_msg_preserve p = {0};
+	size_t len = make(KHO_MSG_CTL_PRESERVE, &p, sizeof(p));
+
+	assert_int_equal(refused(len, 0), 0);
+	assert_int_equal(refused(len, 1), -KHO_E_RANGE);
+	assert_int_equal(refused(make(KHO_MSG_CTL_PRESERVE, &p, 4), 0), -KHO_E_RANGE);
+	p.flags = KHO_PRESERVE_CANCEL;
+	assert_int_equal(refused(make(KHO_MSG_CTL_PRESERVE, &p, sizeof(p)), 0), 0);
+	p.flags = 2;
+	assert_int_equal(refused(make(KHO_MSG_CTL_PRESERVE, &p, sizeof(p)), 0), -KHO_E_VERSION);
+	p = (struct kho_abi_msg_preserve){.pad = 1};
+	assert_int_equal(refused(make(KHO_MSG_CTL_PRESERVE, &p, sizeof(p)), 0), -KHO_E_VERSION);
+	len = make(KHO_MSG_CTL_ARENA, "", 0);
+	assert_int_equal(refused(len, 0), -KHO_E_FORMAT);
+	assert_int_equal(refused(len, 2), -KHO_E_RANGE);
+	send_raw(&packet, len, 1);
+	assert_int_equal(kho_msg_recv_(pair[1], &msg, 1000), 0);
+	assert_int_equal(msg.nr_fds, 1);
+	kho_msg_drop_(&msg);
 }
 
 static void too_long(void **state)
@@ -385,6 +408,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(bad_heads),
+		TEST(preserve_and_arena),
 		TEST(too_long),
 		TEST(unexpected_fds),
 		TEST(fd_messages),

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,7 +20,12 @@
 
 static int tear_down(void **state)
 {
+	char path[128];
+
 	end_children();
+	/* Fds that were on their way in a message may keep it open for a moment. */
+	snprintf(path, sizeof(path), "%s/listen", test_dir);
+	unlink(path);
 	return 0;
 }
 
@@ -27,25 +33,16 @@ static pid_t begin(const char *fault)
 {
 	static const char *const options[] = {"--restarts", "100/60", NULL};
 	const char *const args[] = {"first", fault, NULL};
-	char usual[sizeof(server_path)];
-	pid_t run;
 
-	memcpy(usual, server_path, sizeof(usual));
-	snprintf(server_path + strlen(server_path) - strlen("server"), 32, "session_server");
-	run = start_run(NAME, options, args);
-	memcpy(server_path, usual, sizeof(usual));
-	return run;
+	return start_run(NAME, options, args);
 }
 
 static int upgrade(const char *release, const char *fault, const char *option)
 {
-	char path[300];
-
-	snprintf(path, sizeof(path), "%.*ssession_server",
-		 (int)(strlen(server_path) - strlen("server")), server_path);
 	if (option)
-		return kho("upgrade", NAME, option, "--exec", path, "--", release, fault, NULL);
-	return kho("upgrade", NAME, "--exec", path, "--", release, fault, NULL);
+		return kho("upgrade", NAME, option, "--exec", server_path, "--", release, fault,
+			   NULL);
+	return kho("upgrade", NAME, "--exec", server_path, "--", release, fault, NULL);
 }
 
 /* A number by a connection that stays. */
@@ -78,6 +75,14 @@ static void await_conns(int fd, int nr)
 	for (int i = 0; i < 2000 && ask_on(fd, 'c') != nr; i++)
 		usleep(1000);
 	assert_int_equal(ask_on(fd, 'c'), nr);
+}
+
+/* kho run has them all: one that was accepted a moment ago may still be on its way. */
+static void await_held_all(int fd)
+{
+	for (int i = 0; i < 5000 && ask_on(fd, 'h'); i++)
+		usleep(1000);
+	assert_int_equal(ask_on(fd, 'h'), 0);
 }
 
 static void connect_all(int *conn)
@@ -157,14 +162,11 @@ static void refused_without_a_handler(void **state)
 /* The first file of a kind comes when the successor has been looked at. */
 static void a_kind_that_comes_on_the_way(void **state)
 {
-	char path[300];
-	const char *const argv[] = {tool_path, "upgrade", NAME,	     "--quiet",	   "--exec",
-				    path,      "--",	  "without", "no-handler", NULL};
+	const char *const argv[] = {tool_path,	 "upgrade", NAME,      "--quiet",    "--exec",
+				    server_path, "--",	    "without", "no-handler", NULL};
 	pid_t child;
 	int fd;
 
-	snprintf(path, sizeof(path), "%.*ssession_server",
-		 (int)(strlen(server_path) - strlen("server")), server_path);
 	begin("none");
 	fd = connect_server();
 	assert_int_equal(ask_on(fd, 'd'), 0);
@@ -208,6 +210,7 @@ static void killed(void **state)
 	pid = ask(conn[0]).pid;
 	fds = ask_on(conn[0], 'n');
 	for (int round = 1; round <= 5; round++) {
+		await_held_all(conn[0]);
 		kill(pid, SIGKILL);
 		for (int i = 0; i < CONNS; i++)
 			a = ask(conn[i]);
@@ -222,11 +225,59 @@ static void killed(void **state)
 	for (int i = 1; i < CONNS; i++)
 		close(conn[i]);
 	await_conns(conn[0], 1);
+	await_held_all(conn[0]);
 	kill(pid, SIGKILL);
 	ask(conn[0]);
 	assert_int_equal(ask_on(conn[0], 'c'), 1);
 	assert_int_equal(ask_on(conn[0], 'n'), fds);
 	close(conn[0]);
+}
+
+/* Connections that come, ask and go, until somebody ends it. */
+static pid_t make_noise(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	for (;;) {
+		int conn[8];
+
+		for (int i = 0; i < 8; i++)
+			conn[i] = connect_server();
+		for (int i = 0; i < 8; i++)
+			if (conn[i] >= 0 && send(conn[i], "?", 1, MSG_NOSIGNAL) < 0)
+				usleep(100);
+		usleep((useconds_t)(random() % 500));
+		for (int i = 0; i < 8; i++)
+			close(conn[i]);
+	}
+}
+
+/* Files come and go when it dies: what is left over is closed by the next one. */
+static void killed_at_any_time(void **state)
+{
+	int conn, fds, pid;
+
+	begin("none");
+	seed_random();
+	conn = connect_server();
+	pid = ask(conn).pid;
+	await_held_all(conn);
+	fds = ask_on(conn, 'n');
+	for (int round = 0; round < 40; round++) {
+		pid_t noise = make_noise();
+
+		usleep((useconds_t)(2000 + random() % 8000));
+		kill(pid, SIGKILL);
+		kill_and_wait(noise);
+		pid = ask(conn).pid;
+		assert_int_equal(ask_on(conn, 'k'), 0);
+		await_status(NAME, "state", "running");
+	}
+	await_conns(conn, 1);
+	assert_int_equal(ask_on(conn, 'n'), fds);
+	close(conn);
 }
 
 static void no_fd_is_left_after_a_hundred(void **state)
@@ -252,6 +303,7 @@ static void no_fd_is_left_after_a_hundred(void **state)
 		ask(conn[i % CONNS]);
 		if (i % 20 != 19)
 			continue;
+		await_held_all(conn[0]);
 		kill(a.pid, SIGKILL);
 		ask(conn[0]);
 		await_status(NAME, "state", "running");
@@ -274,11 +326,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(a_kind_that_comes_on_the_way, tear_down),
 		cmocka_unit_test_teardown(a_handler_that_does_not_freeze, tear_down),
 		cmocka_unit_test_teardown(killed, tear_down),
+		cmocka_unit_test_teardown(killed_at_any_time, tear_down),
 		cmocka_unit_test_teardown(no_fd_is_left_after_a_hundred, tear_down),
 	};
 	int failed;
 
 	util_begin(argv[0]);
+	strcpy(strrchr(server_path, '/') + 1, "session_server");
 	failed = cmocka_run_group_tests_name("sessions", tests, NULL, NULL);
 	util_end();
 	return failed;

@@ -158,8 +158,8 @@ class Fdt(FdtBytes):
             for composite in composites:
                 check(compat_parts(composite) is not None, "FDT compatible")
             check(composites or b"kho-v4" in self.compatible, "FDT compatible")
-            known = {b"arena": 1, b"array": 1, b"block": 1, b"handover": 1, b"radix": 1, b"slab": 1,
-                     b"vmalloc": 1}
+            known = {b"arena": 1, b"array": 1, b"block": 1, b"handover": 1, b"radix": 1,
+                     b"session": 1, b"slab": 1, b"vmalloc": 1}
             for part, number, optional in compat_parts(composites[0])[1:] if composites else []:
                 check(optional or known.get(part) == number, "FDT compatible")
         elif name == b"preserved-memory-map":

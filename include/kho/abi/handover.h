@@ -95,7 +95,10 @@ enum kho_abi_msg_type {
 	KHO_MSG_CTL_STATUS = 66,
 	KHO_MSG_CTL_REPLY = 67, /* struct kho_abi_msg_result, then text */
 	KHO_MSG_CTL_PROGRESS = 68, /* text */
-	KHO_MSG_CTL_CLEAR = 69,
+	KHO_MSG_CTL_PRESERVE = 69, /* struct kho_abi_msg_preserve: into a session of the kernel's */
+	KHO_MSG_CTL_TAKE = 70, /* to a supervisor that only holds an arena: give it back, and end */
+	KHO_MSG_CTL_ARENA = 71, /* its answer; fd 0: the arena */
+	KHO_MSG_CTL_CLEAR = 72,
 };
 
 /**
@@ -212,6 +215,18 @@ KHO_ABI_SIZE(struct kho_abi_exec_fd, 16);
 KHO_ABI_OFFSET(struct kho_abi_exec_fd, token, 0);
 KHO_ABI_OFFSET(struct kho_abi_exec_fd, fd, 8);
 KHO_ABI_OFFSET(struct kho_abi_exec_fd, pad, 12);
+
+/* CTL_PRESERVE */
+struct kho_abi_msg_preserve {
+	__u32 flags; /* KHO_PRESERVE_* */
+	__u32 pad;
+};
+
+#define KHO_PRESERVE_CANCEL 1u /* take it out again */
+
+KHO_ABI_SIZE(struct kho_abi_msg_preserve, 8);
+KHO_ABI_OFFSET(struct kho_abi_msg_preserve, flags, 0);
+KHO_ABI_OFFSET(struct kho_abi_msg_preserve, pad, 4);
 
 /* REGISTER and RUNNING. fd 0 of a REGISTER over a new connection: the arena. */
 struct kho_abi_msg_register {

@@ -86,7 +86,7 @@ KHO_ABI_OFFSET(struct kho_abi_session_object, state, 32);
 #define KHO_ABI_SESSION_PIPE "fd-pipe-v1"
 #define KHO_ABI_SESSION_EVENTFD "fd-eventfd-v1"
 #define KHO_ABI_SESSION_TIMERFD "fd-timerfd-v1"
-#define KHO_ABI_SESSION_MEMFD "fd-memfd-v1"
+#define KHO_ABI_SESSION_MEMORY "fd-memory-v1"
 #define KHO_ABI_SESSION_FILE "fd-file-v1"
 
 #endif

@@ -76,6 +76,17 @@ int kho_mark_reserve(struct khoc_radix_reserve *reserve);
 void kho_mark_drain(struct khoc_radix_reserve *reserve);
 int kho_types_init(void);
 
+/* ---- kho_memfd.c --------------------------------------------------------- */
+
+#ifdef CONFIG_LIVEUPDATE_MEMFD
+bool kho_memfd_in_use(void);
+#else
+static inline bool kho_memfd_in_use(void)
+{
+	return false;
+}
+#endif
+
 /* ---- kho_slab.c ---------------------------------------------------------- */
 
 int kho_slab_init(void);

@@ -515,7 +515,7 @@ void __init kho_memory_init(void)
 	kho_in_fdt();
 	if (kho_state == KHO_REVIVED && revive())
 		refuse(KHO_REFUSED_LATE, &no_room);
-	/* Not where it is refused: that may be before the command line says what a panic leads to. */
+	/* Not where it is refused: what a panic leads to may not be known there yet. */
 	if (panic_on_fault && kho_refusal())
 		panic("KHO: handover refused, and kho_on_fault=panic\n");
 	if (kho_state == KHO_OFFERED) {

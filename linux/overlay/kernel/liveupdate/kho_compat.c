@@ -34,6 +34,7 @@
 #include <kho/core/luo.h>
 #include <kho/core/metadata.h>
 #include <kho/core/reserve_mem.h>
+#include <kho/core/sparse_memfd.h>
 
 #include "kexec_handover_internal.h"
 #include "kho_slab.h"
@@ -47,6 +48,7 @@ static_assert(KHO_METADATA_VERSION == KHO_KEXEC_METADATA_VERSION);
 
 #define VERSION(name, number) name "-v" __stringify(number)
 #define MEMBLOCK_COMPATIBLE MEMBLOCK_KHO_NODE_COMPATIBLE
+#define SPARSEFD VERSION("sparsefd", KHO_SPARSEFD_VERSION)
 
 const char kho_compat_writes[] = VERSION("kho", KHO_FDT_VERSION)
 	KHO_SUB_COMPAT(VERSION("block", KHO_BLOCK_VERSION))
@@ -92,6 +94,7 @@ int __init kho_compat_init(void)
 	BUILD_BUG_ON(strcmp(VERSION("luo", KHO_LUO_VERSION), LUO_ABI_COMPATIBLE));
 	BUILD_BUG_ON(strcmp(VERSION("memblock", KHO_MEMBLOCK_VERSION), MEMBLOCK_COMPATIBLE));
 	BUILD_BUG_ON(strcmp(VERSION("memfd", KHO_MEMFD_VERSION), MEMFD_LUO_FH_COMPATIBLE));
+	BUILD_BUG_ON(strcmp(SPARSEFD, KHO_ABI_SPARSE_MEMFD_COMPATIBLE));
 	own_formats();
 	memcpy(blob, kho_formats, size);
 	err = kho_add_subtree(KHO_ABI_KERNEL_NODE, blob, size);
@@ -139,6 +142,11 @@ int __init kho_compat_check_root(const void *fdt, phys_addr_t fdt_phys, struct k
 
 /* ---- what we hand over, and to whom -------------------------------------- */
 
+static bool arrays_in_use(void)
+{
+	return kho_slab_in_use() || kho_memfd_in_use();
+}
+
 /*
  * Users of the root FDT whose blobs have versions of their own; optional as our list says.
  * @in_use: is there anything? NULL: always
@@ -152,7 +160,8 @@ static const struct {
 	{KHO_ABI_LUO_NODE, "luo"},
 	{KHO_ABI_LUO_NODE, "memfd"}, /* which it has is not known before the jump */
 	{KHO_ABI_MEMBLOCK_NODE, "memblock"},
-	{KHO_ABI_SLABS_NODE, "array", kho_slab_in_use},
+	{KHO_ABI_LUO_NODE, "sparsefd", kho_memfd_in_use},
+	{KHO_ABI_SLABS_NODE, "array", arrays_in_use},
 	{KHO_ABI_SLABS_NODE, "slab", kho_slab_in_use},
 	{KHO_ABI_TYPES_NODE, "types"},
 };

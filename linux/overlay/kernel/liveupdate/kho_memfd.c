@@ -19,6 +19,7 @@
  */
 #define pr_fmt(fmt) "KHO: " fmt
 
+#include <linux/atomic.h>
 #include <linux/file.h>
 #include <linux/init.h>
 #include <linux/io.h>
@@ -38,10 +39,20 @@
 #include <uapi/linux/memfd.h>
 
 #include "../../mm/internal.h"
+#include "kexec_handover_internal.h"
 
 static_assert(KHO_ABI_SPARSE_MEMFD_SEALS == (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |
 					     F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC));
 static_assert(sizeof(KHO_ABI_SPARSE_MEMFD_COMPATIBLE) <= LIVEUPDATE_HNDL_COMPAT_LENGTH);
+
+/* Files that are handed over. */
+static atomic_t nr_preserved = ATOMIC_INIT(0);
+
+/* Is there a file that only a kernel with this handler can read? */
+bool kho_memfd_in_use(void)
+{
+	return atomic_read(&nr_preserved);
+}
 
 static bool sparse __ro_after_init = IS_ENABLED(CONFIG_KHO_MEMFD_SPARSE);
 
@@ -197,6 +208,7 @@ static int kho_memfd_preserve(struct liveupdate_file_op_args *args)
 	} else {
 		args->private_data = array;
 		args->serialized_data = virt_to_phys(desc);
+		atomic_inc(&nr_preserved);
 	}
 	inode_unlock(inode);
 	return err;
@@ -226,6 +238,7 @@ static void kho_memfd_unpreserve(struct liveupdate_file_op_args *args)
 	inode_unlock(inode);
 	kfree(args->private_data);
 	kho_unpreserve_free(phys_to_virt(args->serialized_data));
+	atomic_dec(&nr_preserved);
 }
 
 static bool kho_memfd_can_preserve(struct liveupdate_file_handler *handler, struct file *file)

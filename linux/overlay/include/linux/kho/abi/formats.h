@@ -17,6 +17,7 @@
 /* What is there if it is used. */
 #define KHO_ARRAY_VERSION 1
 #define KHO_SLAB_VERSION 1
+#define KHO_SPARSEFD_VERSION 1
 #define KHO_TYPES_VERSION 1
 
 /* What the kernel's own users of it hand over: versions of theirs. */

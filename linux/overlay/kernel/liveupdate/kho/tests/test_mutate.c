@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Thousands of damaged handovers, told apart by what tells real ones apart: kho_verify(). The image
- * is a copy: the golden one of what Linux 7.2 hands over, with pages of this kernel's size, in which
- * all that 7.2 would have preserved is marked.
+ * Thousands of damaged handovers, told apart by what tells real ones apart: kho_verify(). The
+ * image is a copy: the golden one of what Linux 7.2 hands over, with pages of this kernel's size,
+ * in which all that 7.2 would have preserved is marked.
  *
  * Whatever is written into it, the check ends, changes nothing, gives back its memory, and either
  * says what is wrong, or has let through what can be walked without a fault.
@@ -20,7 +20,7 @@
 #define SIZE (65536ULL * PAGE_SIZE)
 #define ROOT PAGE_SIZE
 
-/* The golden image: its size, then records of an offset, a length and bytes; one of no bytes ends it. */
+/* The golden image: its size, then records: offset, length, bytes; one of no bytes ends it. */
 static const u8 golden[] = {
 #include "golden.inc"
 };

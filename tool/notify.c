@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * kho run as a service of systemd, without its library: what it says (sd_notify(3)), what it
+ * stores (FDSTORE, FDNAME), and what it was started with (sd_listen_fds(3)).
+ *
+ * The arena is in the manager's store under the name ARENA_NAME, so it outlives kho run
+ * itself; and, from systemd 261 on, the kernel.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "owner.h"
+#include "proc.h"
+#include "supervisor.h"
+
+#define ARENA_NAME "kho-arena"
+#define FIRST_LISTEN_FD 3
+
+static struct sockaddr_un manager;
+static socklen_t manager_len;
+static unsigned int watchdog_ms;
+static __u64 watchdog_at;
+
+static bool number_of(const char *name, unsigned long long *value)
+{
+	const char *text = getenv(name);
+	char *end;
+
+	if (!text || *text < '0' || *text > '9')
+		return false;
+	*value = strtoull(text, &end, 10);
+	return !*end;
+}
+
+/* A path, or with @ in front a name of Linux's own (a NUL instead of the @). */
+static void find_manager(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t len = path ? strlen(path) : 0;
+
+	if (len < 2 || len >= sizeof(manager.sun_path) || (*path != '/' && *path != '@'))
+		return;
+	manager.sun_family = AF_UNIX;
+	memcpy(manager.sun_path, path, len);
+	if (*path == '@')
+		manager.sun_path[0] = '\0';
+	manager_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+}
+
+static void find_watchdog(void)
+{
+	unsigned long long pid = (unsigned long long)getpid(), us;
+
+	if (!manager_len || !number_of("WATCHDOG_USEC", &us))
+		return;
+	if (getenv("WATCHDOG_PID") && (!number_of("WATCHDOG_PID", &pid) || pid != (__u64)getpid()))
+		return;
+	watchdog_ms = us / 2000 > 3600000 ? 3600000 : (unsigned int)(us / 2000);
+	watchdog_at = watchdog_ms ? kho_now_ms_() + watchdog_ms : 0;
+}
+
+bool notify_manager(void)
+{
+	return manager_len;
+}
+
+static bool send_words(const char *words, size_t len, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {(void *)words, len};
+	struct msghdr mh = {
+		.msg_name = &manager, .msg_namelen = manager_len, .msg_iov = &iov, .msg_iovlen = 1};
+	int sock;
+	bool sent;
+
+	if (!manager_len)
+		return false;
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return false;
+	if (fd >= 0) {
+		struct cmsghdr *c = &control.align;
+
+		mh.msg_control = &control;
+		mh.msg_controllen = sizeof(control.space);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	/* What is stored must arrive; other words are lost rather than waited for. */
+	sent = sendmsg(sock, &mh, MSG_NOSIGNAL | (fd < 0 ? MSG_DONTWAIT : 0)) >= 0;
+	close(sock);
+	return sent;
+}
+
+void notify(const char *format, ...)
+{
+	char words[512];
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = vsnprintf(words, sizeof(words), format, args);
+	va_end(args);
+	if (len > 0 && (size_t)len < sizeof(words))
+		send_words(words, (size_t)len, -1);
+}
+
+void notify_store_arena(struct sup *s)
+{
+	static const char take[] = "FDSTOREREMOVE=1\nFDNAME=" ARENA_NAME;
+	static const char put[] = "FDSTORE=1\nFDNAME=" ARENA_NAME;
+
+	if (s->stored || s->arena < 0 || !manager_len)
+		return;
+	send_words(take, sizeof(take) - 1, -1);
+	s->stored = send_words(put, sizeof(put) - 1, s->arena);
+}
+
+__u64 notify_deadline(void)
+{
+	return watchdog_at;
+}
+
+void notify_on_time(void)
+{
+	if (!watchdog_at || kho_left_ms_(watchdog_at))
+		return;
+	notify("WATCHDOG=1");
+	watchdog_at = kho_now_ms_() + watchdog_ms;
+}
+
+/* ---- what we were started with ---- */
+
+static bool is_listener(int fd)
+{
+	int yes = 0;
+	socklen_t len = sizeof(yes);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) && yes;
+}
+
+static void take_fd(struct sup *s, int fd, const char *name, size_t len)
+{
+	if (len == strlen(ARENA_NAME) && !memcmp(name, ARENA_NAME, len) && s->arena < 0) {
+		s->arena = high_fd(fd);
+		s->stored = true;
+	} else if (is_listener(fd) && s->nr_listen < MAX_LISTEN) {
+		s->listen[s->nr_listen++] = high_fd(fd);
+	} else {
+		complain("%s: what systemd has stored as \"%.*s\" is neither an arena nor a "
+			 "listening "
+			 "socket: closed",
+			 s->name, (int)len, name);
+		close(fd);
+	}
+}
+
+static void take_fds(struct sup *s)
+{
+	const char *names = getenv("LISTEN_FDNAMES") ?: "";
+	unsigned long long pid, nr;
+
+	if (!number_of("LISTEN_PID", &pid) || pid != (__u64)getpid() ||
+	    !number_of("LISTEN_FDS", &nr) || nr > 1000)
+		return;
+	for (int fd = FIRST_LISTEN_FD; fd < FIRST_LISTEN_FD + (int)nr; fd++) {
+		size_t len = strcspn(names, ":");
+
+		take_fd(s, fd, names, len);
+		names += len + (names[len] == ':');
+	}
+}
+
+/* What is none, or was never written to, is no loss. */
+static void check_arena(struct sup *s)
+{
+	struct kho_abi_arena_header header;
+	__u64 size;
+
+	if (s->arena < 0 || !kho_arena_check_file_(s->arena, &header, &size))
+		return;
+	complain("%s: what systemd has stored as the arena is not used, a new one is made: %s",
+		 s->name, kho_error());
+	close(s->arena);
+	s->arena = -1;
+	s->stored = false;
+}
+
+void notify_start(struct sup *s)
+{
+	static const char *const ours[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+					   "LISTEN_PID",    "LISTEN_FDS",    "LISTEN_FDNAMES",
+					   "LISTEN_PIDFDID"};
+
+	find_manager();
+	find_watchdog();
+	take_fds(s);
+	check_arena(s);
+	/* Meant for us, not for the server. */
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		unsetenv(ours[i]);
+}
+
+bool notify_owner_lives(const struct sup *s)
+{
+	struct kho_abi_owner *owner = s->arena < 0 ? NULL : kho_owner_map_(s->arena);
+	bool lives;
+
+	if (!owner)
+		return false;
+	lives = kho_owner_alive_(owner) == 1;
+	munmap(owner, KHO_PAGE_SIZE);
+	return lives;
+}
