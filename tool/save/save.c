@@ -32,7 +32,7 @@ static const char help[] =
 	"usage: kho save [OPTION]... PID|NAME FILE\n"
 	"\n"
 	"Writes the arena of a server to FILE, which kho run --load starts from, also after a\n"
-	"reboot. The server stands still meanwhile, for about a second a GiB.\n"
+	"reboot. The server stands still meanwhile, the longer the more it holds.\n"
 	"\n"
 	"  --zstd     compress; the server stands still for longer\n"
 	"  --force    replace FILE if it is there\n"
