@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -161,12 +162,23 @@ int load_next(void)
 	return 0;
 }
 
+/*
+ * Wait until what we said is out: the kernel's own lines do not wait for a tty's buffer, and what it says of a
+ * reboot would stand in the middle of ours.
+ */
+static void drain(void)
+{
+	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
+}
+
 /* Start the next kernel. Returns only if it cannot be started. */
 static int next_kernel(void)
 {
 	if (load_next() < 0)
 		return -1;
 	printf("VM: kexec to %s\n", next.name);
+	drain();
 	reboot(RB_KEXEC);
 	return failed("reboot: %s", strerror(errno));
 }
@@ -216,7 +228,7 @@ int main(void)
 	/* Children of tests become ours, and end with the kernel. */
 	if (!mount_all())
 		boot();
-	fflush(stdout);
+	drain();
 	sync();
 	reboot(RB_POWER_OFF);
 	return 1;
