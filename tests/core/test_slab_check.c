@@ -285,7 +285,9 @@ static bool dumb_reader_accepts(struct fixture *f)
 {
 	const u8 *b = (const u8 *)f->slab;
 	u32 size, nr, off, flags, want_nr, want_off;
+	u64 cache;
 
+	memcpy(&cache, b + 24, 8);
 	memcpy(&size, b + 8, 4);
 	memcpy(&nr, b + 12, 4);
 	memcpy(&off, b + 16, 4);
@@ -293,6 +295,8 @@ static bool dumb_reader_accepts(struct fixture *f)
 	if (memcmp(b, "SLAB\1\0", 6) || crc_of(f) != f->slab->crc)
 		return false;
 	if (size < 16 || size > 32768 || size % 16 || flags > 1)
+		return false;
+	if (!cache && (flags || !khoc_slab_is_heap_size(size)))
 		return false;
 	khoc_slab_geometry(f->shift, size, &want_nr, &want_off);
 	if (nr != want_nr || off != want_off || SLAB_BYTES(size) != f->bytes)
