@@ -4,7 +4,8 @@
  * been stopped at the jump, found by libkho's core: lines "NAME ADDRESS". linux/vm/damages uses the
  * names. ADDRESS:SIZE: the scratch areas.
  *
- *	root		the root FDT; root.compatible, root.map: the values of its properties
+ *	root		the root FDT; root.compatible, root.map: the values of its properties; root.part: the
+ *			version of the last part of its composite string, if it has one: Linux 7.2's has none
  *	root.S.name, root.S.data, root.S.size
  *			of the subtree S: its name, the values of its properties
  *	tree		the root table; tree.first5 ... tree.first1: in the root table, and so on down
@@ -302,7 +303,7 @@ static void say_scratch(kho_pa_t root, int nr, char **areas)
 int main(int argc, char **argv)
 {
 	struct khoc_subtree subtree;
-	const char *root;
+	const char *root, *composite;
 	kho_pa_t pa;
 	int pos = 0;
 
@@ -314,6 +315,9 @@ int main(int argc, char **argv)
 	say("root", pa);
 	say_prop("root.compatible", root, pa, 0, KHO_ABI_ROOT_PROP_COMPATIBLE);
 	say_prop("root.map", root, pa, 0, KHO_ABI_ROOT_PROP_MEMORY_MAP);
+	composite = khoc_root_composite(root);
+	if (composite)
+		say("root.part", pa + (kho_pa_t)(composite - root) + strlen(composite) - 1);
 	if (khoc_radix_attach(&tree, &dump.mem, SHIFT, khoc_root_tree(root)))
 		fail("no tree");
 	say("tree", khoc_root_tree(root));

@@ -12,6 +12,7 @@
 #include <kho/abi/slab.h>
 #include <kho/abi/sparse_memfd.h>
 #include <kho/core/block.h>
+#include <kho/core/compat.h>
 #include <libfdt.h>
 
 #include "model.h"
@@ -456,6 +457,29 @@ static void decode_test(struct model *m, const struct subtree *t)
 	claim_test_folios(m, owner, &desc);
 }
 
+/* The parts that a handover says it is made of: are they those that are decoded here? */
+static void check_parts(struct model *m)
+{
+	static const struct khoc_compat_reads reads[] = {
+		{"kho", 4, 4, true},	  {"arena", 1, 1, false},    {"array", 1, 1, false},
+		{"block", 1, 1, false},	  {"luo", 5, 5, false},	     {"memblock", 1, 1, false},
+		{"memfd", 2, 2, false},	  {"radix", 1, 1, false},    {"session", 1, 1, false},
+		{"slab", 1, 1, false},	  {"sparsefd", 1, 1, false}, {"types", 1, 1, false},
+		{"vmalloc", 1, 1, false},
+	};
+	const char *parts = m->have_root ? khoc_root_composite(m->root) : NULL;
+	struct khoc_compat_why why;
+	struct khoc_report report;
+	char text[256];
+
+	if (!parts || !khoc_compat_match(parts, strlen(parts) + 1, reads,
+					 sizeof(reads) / sizeof(reads[0]), &why))
+		return;
+	report = (struct khoc_report){KHO_E_INCOMPATIBLE, KHOC_S_ROOT_FDT, -1,		m->root_pa,
+				      why.version,	  why.max,	   "compatible"};
+	faults_add(&m->faults, &report, "root: %s", khoc_compat_text(&why, text, sizeof(text)));
+}
+
 void decode_linux(struct model *m)
 {
 	static void (*const decoders[])(struct model * m, const struct subtree *t) = {
@@ -463,6 +487,7 @@ void decode_linux(struct model *m)
 		decode_types,	 decode_slabs, decode_formats};
 	size_t nr = m->subtrees.nr;
 
+	check_parts(m);
 	for (size_t i = 0; i < nr; i++) {
 		const struct subtree *t = (const struct subtree *)m->subtrees.at + i;
 
