@@ -25,6 +25,9 @@
 #define FIELD_START_TIME 22
 #define LONG_SLICE_NS 100000000 /* the longest there is */
 #define SHORT_SLICE_NS 100000 /* the shortest */
+#define SOON_NS 100000 /* between looks at a process that is dying: its clients wait */
+#define SOON_LOOKS 30
+#define LATER_NS 2000000
 
 __u64 kho_now_us_(void)
 {
@@ -238,9 +241,9 @@ int kho_proc_exiting_(pid_t pid, __u64 start_time)
 int kho_proc_wait_exiting_(pid_t pid, __u64 start_time, unsigned int timeout_ms)
 {
 	__u64 deadline = kho_now_ms_() + timeout_ms;
-	struct timespec ts = {0, 100000};
+	struct timespec ts = {0, SOON_NS};
 
-	for (;;) {
+	for (unsigned int looks = 0;; looks++) {
 		int r = kho_proc_exiting_(pid, start_time);
 
 		if (r)
@@ -248,7 +251,7 @@ int kho_proc_wait_exiting_(pid_t pid, __u64 start_time, unsigned int timeout_ms)
 		if (kho_now_ms_() >= deadline)
 			return -ETIMEDOUT;
 		nanosleep(&ts, NULL);
-		if (ts.tv_nsec < 2000000)
+		if (looks >= SOON_LOOKS && ts.tv_nsec < LATER_NS)
 			ts.tv_nsec *= 2;
 	}
 }

@@ -27,6 +27,7 @@
 #define AGAIN_MS 1000 /* after one that failed; twice as long each time, up to */
 #define AGAIN_MAX_MS 60000
 #define AFTER_MS 300 /* after a death: the clients come first, and a start takes a processor */
+#define HUSH_MS 20 /* reaping alone takes a processor for a millisecond */
 #define DISMISS_MS 1000
 #define SEND_MS 1000
 
@@ -242,6 +243,7 @@ bool standby_take(struct sup *s)
 	s->cur.since = kho_now_ms_();
 	s->standby = (struct server){.pidfd = -1, .sock = -1};
 	s->standby_at = kho_now_ms_() + AFTER_MS;
+	s->hush = kho_now_ms_() + HUSH_MS;
 	let_go(s); /* it reads TAKE before it sees the end of it */
 	s->state = SUP_STARTING;
 	s->deadline = s->ready_ms ? kho_now_ms_() + s->ready_ms : 0;

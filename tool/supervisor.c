@@ -258,7 +258,8 @@ static int next_timeout(struct sup *s)
 
 	if (standby && (!first || standby < first))
 		first = standby;
-
+	if (s->hush && (!first || s->hush < first))
+		first = s->hush;
 	if (watchdog && (!first || watchdog < first))
 		first = watchdog;
 	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++)
@@ -318,6 +319,10 @@ static void turn(struct sup *s)
 	};
 	bool rest = s->held_some;
 
+	if (s->hush && !kho_left_ms_(s->hush))
+		s->hush = 0;
+	if (s->hush)
+		p[0].fd = -1;
 	for (int i = 0; i < MAX_CONNS; i++)
 		p[NR_POLLED + i] = (struct pollfd){s->conns[i].fd, POLLIN, 0};
 	/*

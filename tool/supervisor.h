@@ -97,6 +97,7 @@ struct sup {
 	int standby_channel; /* to it, or -1 */
 	__u64 standby_at; /* when to start one; 0: at once */
 	__u64 standby_tell; /* when to tell it of fds; 0: nothing to tell */
+	__u64 hush; /* it takes over: signals wait until then; 0: nobody does */
 	unsigned int
 		standby_wait; /* before the next one, if this one fails; 0: it has not failed */
 	struct dying dying[MAX_DYING];

@@ -26,6 +26,7 @@
 #define N_SLOW 5
 #define ANSWER_TIMEOUT (300 * LOAD_NS)
 #define REST (50 * LOAD_MS)
+#define LOOK (20 * LOAD_US)
 
 static struct {
 	const char *sizes;
@@ -109,8 +110,9 @@ static double one_kill(struct run *run, const struct subject *subject, struct wa
 	signal = load_now();
 	if (kill(run->server, SIGKILL))
 		return -errno;
+	/* Asleep in between: its threads need the processors to exit. */
 	while (!is_exiting(run->server))
-		;
+		load_sleep(LOOK);
 	watch_mark(watch);
 	err = subject->again ? subject->again(run) : 0;
 	end = load_now() + ANSWER_TIMEOUT;

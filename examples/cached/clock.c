@@ -24,6 +24,8 @@
 #define TELL_ITEMS 32
 /* After so many items without a victim the bits no longer count: a set does not wait for a round. */
 #define PATIENCE 512
+/* Clients have waited for this process: they are answered before housekeeping takes a processor. */
+#define CLIENTS_FIRST_MS 20
 
 static __s64 used, items;
 static __u64 hand;
@@ -172,6 +174,9 @@ static void *housekeeping(void *arg)
 	eventfd_t ignored;
 
 	kho_worker_enter();
+	kho_blocking();
+	poll(&pollfd, 1, CLIENTS_FIRST_MS);
+	kho_unblocked();
 	while (!__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
 		/* A hand-over waits for us: one step is a few microseconds. */
 		while (housekeeping_step(w) && !__atomic_load_n(&stopping, __ATOMIC_ACQUIRE)) {
