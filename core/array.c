@@ -70,41 +70,104 @@ int khoc_array_attach(struct khoc_array *array, const struct khoc_mem *mem, unsi
 
 /* ---- reading ------------------------------------------------------------ */
 
-khoc_inline u64 get_at(const struct khoc_array *array, u64 index, unsigned int shift)
+/* Of a leaf that may have keys. */
+khoc_noinline u64 get_in_leaf(array_node *leaf, u64 index, unsigned int shift)
 {
-	u64 root = khoc_load_acquire(&array->desc->root);
-	unsigned int level = array_root_level(root);
-	kho_pa_t pa = array_root_pa(root);
+	const u64 *word = array_head_ok(leaf, 0, shift) ? array_leaf_word(leaf, index, shift)
+							: NULL;
+
+	return word ? khoc_load_acquire(word) : 0;
+}
+
+/* Of any array, from a node on. */
+khoc_noinline u64 get_below(const struct khoc_array *array, kho_pa_t pa, unsigned int level,
+			    u64 index)
+{
+	unsigned int shift = khoc_pin_shift(array->shift);
 	array_node *node;
-	const u64 *word;
-	u64 off;
 	int at;
 
-	if (unlikely(!root || level > KHO_ABI_ARRAY_LEVEL_MAX))
-		return 0;
 	for (; level; level--) {
 		node = array_node_at(array->mem, pa, level, shift);
 		at = likely(node) ? array_route(node, index, shift) : -1;
 		if (unlikely(at < 0))
 			return 0;
 		pa = khoc_load_acquire(array_values(node) + at);
-		off = index - ((const u64 *)array_keys(node, ARRAY_WIDTH_INNER, shift))[at];
-		/* A leaf without keys mostly begins at its separator: do not wait for its head. */
-		if (level == 1 && off < array_cap(0, shift) && array->mem->linear)
-			khoc_prefetch((char *)array->mem->linear + pa + sizeof(*node) + 8 * off);
 	}
 	node = array_node_at(array->mem, pa, 0, shift);
-	if (unlikely(!node))
+	return node ? get_in_leaf(node, index, shift) : 0;
+}
+
+/* As array_route(), of a node of @level that has no tail. -1 as well: it is no such node. */
+khoc_inline int route_sorted(const array_node *node, u64 index, unsigned int level,
+			     unsigned int shift)
+{
+	const u64 *keys = array_keys(node, ARRAY_WIDTH_INNER, shift);
+	u64 nr = node->nr_sorted, at;
+
+	if (unlikely(node->level != level || node->width != ARRAY_WIDTH_INNER ||
+		     node->nr_used != nr || nr - 1 >= array_cap(ARRAY_WIDTH_INNER, shift)))
+		return -1;
+	at = array_guess(node, keys, nr, index);
+	if (array_guess_ok(keys, nr, at, index) && likely(array_values(node)[at]))
+		return (int)at;
+	return array_route_any_(node, index, shift);
+}
+
+khoc_inline bool is_keyless(const array_node *node)
+{
+	return !(node->width | node->level | node->nr_sorted | node->nr_used);
+}
+
+/*
+ * Of an array in linear memory, as long as inner nodes have no tails. Mostly no call, and few instructions: the
+ * processor is at the next lookup while this one waits for memory. As much is checked as in get_below().
+ */
+khoc_inline u64 get_at(const struct khoc_array *array, u64 index, unsigned int shift)
+{
+	const struct khoc_mem *mem = array->mem;
+	u64 root = khoc_load_acquire(&array->desc->root), pages = khoc_load(&mem->size) >> shift;
+	unsigned int level = array_root_level(root);
+	kho_pa_t pa = array_root_pa(root);
+	array_node *node;
+	u64 off;
+	int at;
+
+	if (unlikely(level > KHO_ABI_ARRAY_LEVEL_MAX))
 		return 0;
-	word = array_leaf_word(node, index, shift);
-	return word ? khoc_load_acquire(word) : 0;
+	if (unlikely(!mem->linear || !pages))
+		return get_below(array, pa, level, index);
+	/* An address that is not aligned has a large number, and so has page 0. */
+	while (likely(khoc_ror64(pa, shift) - 1 < pages - 1)) {
+		node = (array_node *)((char *)mem->linear + pa);
+		if (!level) {
+			off = index - node->base;
+			return is_keyless(node) && off < array_cap(0, shift)
+				       ? khoc_load_acquire(array_values(node) + off)
+				       : get_in_leaf(node, index, shift);
+		}
+		at = route_sorted(node, index, level, shift);
+		if (unlikely(at < 0))
+			break;
+		pa = khoc_load_acquire(array_values(node) + at);
+		off = index - ((const u64 *)array_keys(node, ARRAY_WIDTH_INNER, shift))[at];
+		/* A leaf without keys mostly begins at its separator: do not wait for its head. */
+		if (!--level && off < array_cap(0, shift))
+			khoc_prefetch((const char *)mem->linear + pa + sizeof(*node) + 8 * off);
+	}
+	return get_below(array, pa, level, index);
+}
+
+khoc_noinline u64 get_of_pages(const struct khoc_array *array, u64 index, unsigned int shift)
+{
+	return get_at(array, index, shift);
 }
 
 u64 khoc_array_get(const struct khoc_array *array, u64 index)
 {
 	unsigned int shift = khoc_pin_shift(array->shift);
 
-	return likely(shift == 12) ? get_at(array, index, 12) : get_at(array, index, shift);
+	return likely(shift == 12) ? get_at(array, index, 12) : get_of_pages(array, index, shift);
 }
 
 /* The word of an address, if the image has one there. */

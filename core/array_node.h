@@ -128,15 +128,15 @@ khoc_inline unsigned int array_rank(const void *keys, unsigned int nr, u64 delta
  * Of leaves that are alike they are evenly spaced, so node->base says where to look first: at
  * (key - first) >> high 32 bits, times low 32 bits, >> 32. It may say anything: what is found is looked at.
  */
-khoc_inline unsigned int array_guess(const array_node *node, const u64 *keys, u64 key)
+khoc_inline u64 array_guess(const array_node *node, const u64 *keys, u64 nr, u64 key)
 {
-	u64 hint = node->base, last = node->nr_sorted - 1U;
+	u64 hint = node->base, last = nr - 1;
 	u64 at = ((key - keys[0]) >> (hint >> 32 & 63)) * (hint & 0xffffffff) >> 32;
 
-	return (unsigned int)(at < last ? at : last);
+	return at < last ? at : last;
 }
 
-khoc_inline bool array_guess_ok(const u64 *keys, unsigned int nr, unsigned int at, u64 key)
+khoc_inline bool array_guess_ok(const u64 *keys, u64 nr, u64 at, u64 key)
 {
 	return keys[at] <= key && (at + 1 == nr || key < keys[at + 1]);
 }
@@ -212,10 +212,10 @@ int array_route_any_(const array_node *node, u64 key, unsigned int shift);
 khoc_inline int array_route(const array_node *node, u64 key, unsigned int shift)
 {
 	const u64 *keys = array_keys(node, ARRAY_WIDTH_INNER, shift);
-	unsigned int nr = node->nr_sorted, at;
+	u64 nr = node->nr_sorted, at;
 
 	if (likely(nr && nr == node->nr_used)) {
-		at = array_guess(node, keys, key);
+		at = array_guess(node, keys, nr, key);
 		if (likely(array_guess_ok(keys, nr, at, key) && array_values(node)[at]))
 			return (int)at;
 	}

@@ -6,13 +6,14 @@
  */
 #include "array_node.h"
 
-/* The rank of a key in an inner node. */
+/* The rank of a key in an inner node. Of one without a tail the guess was tried, and was wrong. */
 static unsigned int rank_inner(const array_node *node, const u64 *keys, u64 key)
 {
-	unsigned int nr = node->nr_sorted, at = nr ? array_guess(node, keys, key) : 0;
+	unsigned int nr = node->nr_sorted;
+	u64 at = nr && nr != node->nr_used ? array_guess(node, keys, nr, key) : nr;
 
-	if (nr && array_guess_ok(keys, nr, at, key))
-		return at + 1;
+	if (at != nr && array_guess_ok(keys, nr, at, key))
+		return (unsigned int)at + 1;
 	return array_rank_of(keys, nr, key, ARRAY_WIDTH_INNER);
 }
 
