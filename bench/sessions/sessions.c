@@ -64,7 +64,7 @@ static void stop(void)
 	}
 }
 
-static void fail(const char *what)
+static void __attribute__((noreturn)) fail(const char *what)
 {
 	fprintf(stderr, "bench-sessions: %s: %s (more in %s)\n", what, strerror(errno), log_path);
 	stop();
@@ -119,7 +119,6 @@ static pid_t server_pid(const struct group *g)
 		usleep(10000);
 	}
 	fail("status: the server does not get running");
-	return 0;
 }
 
 static unsigned int room_of_a_process(void)
