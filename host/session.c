@@ -715,20 +715,29 @@ int kho_sessions_freeze_(void)
 	return rc;
 }
 
+static void unfreeze_file(struct luo_file *file)
+{
+	struct liveupdate_file_op_args args;
+
+	if (!file->frozen)
+		return;
+	file->frozen = false;
+	args = args_of(file);
+	if (args.handler && args.handler->ops->unfreeze)
+		args.handler->ops->unfreeze(&args);
+}
+
 void kho_sessions_unfreeze_(void)
 {
-	kho_luo_lock_();
-	for (struct luo_session *s = kho_handlers_freeze_() ? kho_luo_.list : NULL; s; s = s->next)
-		for (unsigned int i = 0; i < s->nr_order; i++) {
-			struct luo_file *file = s->order[i];
-			struct liveupdate_file_op_args args;
+	struct luo_session *s = NULL;
 
-			if (!file || !file->frozen)
-				continue;
-			file->frozen = false;
-			args = args_of(file);
-			if (args.handler && args.handler->ops->unfreeze)
-				args.handler->ops->unfreeze(&args);
-		}
+	kho_luo_lock_();
+	/* After a roll-back some may be gone: the successor closed them. */
+	if (kho_handlers_freeze_() && !kho_luo_load_(false))
+		s = kho_luo_.list;
+	for (; s; s = s->next)
+		for (unsigned int i = 0; i < s->nr_order; i++)
+			if (s->order[i])
+				unfreeze_file(s->order[i]);
 	kho_luo_unlock_();
 }
