@@ -288,12 +288,7 @@ int main(int argc, char **argv)
 	sizes = strdup(options.sizes);
 	for (size = strtok_r(sizes, " ,", &save); size; size = strtok_r(NULL, " ,", &save))
 		size_run(size);
-	if (isatty(2))
-		fputs("\r\033[K", stderr);
-	load_report_print(report);
-	if (load_report_write(report, options.json))
-		perror(options.json);
-	load_report_free(report);
+	load_report_finish(report, options.json);
 	free(sizes);
 	return 0;
 }
