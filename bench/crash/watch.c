@@ -81,7 +81,6 @@ static void note_answer(struct watch *w)
 
 static void *watch_thread(void *ctx)
 {
-	struct load_shape shape = {64, 64};
 	struct load_op op = {.index = 0, .version = 1, .kind = LOAD_GET};
 	struct watch *w = ctx;
 	char request[128], answer[512], got[512];
@@ -89,8 +88,8 @@ static void *watch_thread(void *ctx)
 	int fd = -1;
 
 	prctl(PR_SET_TIMERSLACK, 1);
-	nr = load_request(request, sizeof(request), w->proto, &op, &shape);
-	len = load_answer(answer, sizeof(answer), w->proto, &op, &shape);
+	nr = load_request(request, sizeof(request), w->proto, &op, &sized_shape0);
+	len = load_answer(answer, sizeof(answer), w->proto, &op, &sized_shape0);
 	while (!atomic_load(&w->stop)) {
 		uint64_t began = load_now();
 
