@@ -20,13 +20,8 @@
 
 void *list_add(struct list *list, const void *item, size_t size)
 {
-	if (!(list->nr & (list->nr - 1))) {
-		void *more = reallocarray(list->at, list->nr ? list->nr * 2 : 1, size);
-
-		if (!more)
-			return NULL;
-		list->at = more;
-	}
+	if (array_grow(&list->at, list->nr, size))
+		return NULL;
 	return memcpy((char *)list->at + list->nr++ * size, item, size);
 }
 
