@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <kho/abi/format.h>
 #include <kho/core/arena.h>
+#include <kho/core/compat.h>
 
 #include "model.h"
 #include "tool.h"
@@ -378,6 +380,34 @@ static void make_root(struct model *m)
 	m->have_root = true;
 }
 
+/* The parts that a handover says it is made of: are they those that are decoded here? */
+static void check_parts(struct model *m)
+{
+#define FORMAT(name, min, max, writes, flags) {name, min, max, false},
+	static const struct khoc_compat_reads reads[] = {
+		{"kho", 4, 4, true},
+		KHO_ABI_LIBRARY_FORMATS(FORMAT)
+		/* of kernels alone */
+		{"luo", 5, 5, false},
+		{"memblock", 1, 1, false},
+		{"memfd", 2, 2, false},
+		{"sparsefd", 1, 1, false},
+		{"types", 1, 1, false},
+	};
+#undef FORMAT
+	const char *parts = m->have_root ? khoc_root_composite(m->root) : NULL;
+	struct khoc_compat_why why;
+	struct khoc_report report;
+	char text[256];
+
+	if (!parts || !khoc_compat_match(parts, strlen(parts) + 1, reads,
+					 sizeof(reads) / sizeof(reads[0]), &why))
+		return;
+	report = (struct khoc_report){KHO_E_INCOMPATIBLE, KHOC_S_ROOT_FDT, -1,		m->root_pa,
+				      why.version,	  why.max,	   "compatible"};
+	faults_add(&m->faults, &report, "root: %s", khoc_compat_text(&why, text, sizeof(text)));
+}
+
 static void say_cut(struct model *m)
 {
 	struct khoc_report report = {.fault = KHO_E_TRUNCATED,
@@ -433,6 +463,7 @@ int model_make(struct model *m, struct source *s, const char *fdt)
 	check_own_page(m);
 	if (!r && m->have_root) {
 		decode_subtrees(m);
+		check_parts(m);
 		decode_linux(m);
 	}
 	if (!r && s->kind == SOURCE_ARENA)
