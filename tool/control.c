@@ -611,7 +611,7 @@ int cmd_status(int argc, char **argv)
 		}
 	}
 	if (target)
-		return status_one(&v, target);
+		return output_done(status_one(&v, target), 1);
 	v.list = true;
 	if (v.json && !v.prometheus)
 		printf("[");
@@ -625,5 +625,5 @@ int cmd_status(int argc, char **argv)
 		printf("]\n");
 	else if (!v.nr)
 		printf("no server runs under kho run\n");
-	return 0;
+	return output_done(0, 1);
 }

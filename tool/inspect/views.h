@@ -11,7 +11,7 @@
 
 /* @blocks: every run of blocks, too. */
 void view_text(FILE *out, const struct model *m, bool blocks);
-/* Each fault: whose, what, what to do. */
+/* How many faults; of each: whose, what, what to do. */
 void view_faults(FILE *out, const struct model *m);
 
 const char *machine_name(unsigned int machine);
