@@ -102,12 +102,7 @@ static void take_memfd(struct model *m, struct file *f, __u32 owner)
 		return;
 	claim(m, owner, f->data, sizeof(struct kho_abi_memfd), false);
 	if (m->have_tree && !is_preserved(m, f->data, sizeof(struct kho_abi_memfd))) {
-		report = (struct khoc_report){.fault = KHO_E_NOT_PRESERVED,
-					      .structure = KHOC_S_MEMFD,
-					      .level = -1,
-					      .addr = f->data,
-					      .value = f->data,
-					      .field = "header"};
+		report = report_unpreserved(KHOC_S_MEMFD, f->data, f->data, "header");
 		faults_add(&m->faults, &report, "%s", owner_name(m, owner));
 	}
 	if (!f->memfd.nr_folios)
@@ -320,12 +315,8 @@ static void decode_reserve_mem(struct model *m, const struct subtree *t)
 		      region.start, region.size, true);
 		if (!m->have_tree || is_preserved(m, region.start, region.size))
 			continue;
-		report = (struct khoc_report){.fault = KHO_E_NOT_PRESERVED,
-					      .structure = KHOC_S_RESERVE_MEM,
-					      .level = -1,
-					      .addr = region.start,
-					      .value = region.size,
-					      .field = "region"};
+		report =
+			report_unpreserved(KHOC_S_RESERVE_MEM, region.start, region.size, "region");
 		faults_add(&m->faults, &report, "reserve_mem: region %s", region.name);
 	}
 }
@@ -441,12 +432,8 @@ static void claim_blob(struct model *m, const struct khoc_subtree *s)
 
 static void take_subtree(struct model *m, const struct khoc_subtree *s)
 {
-	struct khoc_report report = {.fault = KHO_E_NOT_PRESERVED,
-				     .structure = KHOC_S_SUBTREE,
-				     .level = -1,
-				     .addr = s->data,
-				     .value = s->size,
-				     .field = KHO_ABI_ROOT_PROP_DATA};
+	struct khoc_report report =
+		report_unpreserved(KHOC_S_SUBTREE, s->data, s->size, KHO_ABI_ROOT_PROP_DATA);
 	struct subtree t = {.data = s->data, .size = s->size, .type_version = s->type_version};
 	const struct known *known = s->type ? NULL : known_as(s->name);
 

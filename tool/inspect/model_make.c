@@ -421,12 +421,8 @@ static void say_cut(struct model *m)
 
 static void check_own_page(struct model *m)
 {
-	struct khoc_report report = {.fault = KHO_E_NOT_PRESERVED,
-				     .structure = KHOC_S_ROOT_FDT,
-				     .level = -1,
-				     .addr = m->root_pa,
-				     .value = m->root_pa,
-				     .field = "page"};
+	struct khoc_report report =
+		report_unpreserved(KHOC_S_ROOT_FDT, m->root_pa, m->root_pa, "page");
 	__u32 owner;
 
 	if (m->source->kind != SOURCE_DUMP || !m->root_pa)
