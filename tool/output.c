@@ -41,6 +41,14 @@ void complain(const char *format, ...)
 	put_line(line, len);
 }
 
+int output_done(int status, int lost)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	complain("the output could not be written");
+	return lost;
+}
+
 /* Bytes of a well-formed UTF-8 sequence at @s, 0 if it is none. */
 static int utf8_len(const unsigned char *s)
 {
