@@ -11,6 +11,7 @@ import random
 import re
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -112,6 +113,13 @@ def check_round_trip():
     expect_all(a, 2000)
     if "is there already" not in run("save", "a", "plain", status=1):
         fail("a file is replaced without --force")
+    os.mkfifo("pipe")
+    os.symlink("pipe", "link")
+    for file in ("pipe", "link", "."):
+        if "not an ordinary file" not in run("save", "--force", "a", file, status=1):
+            fail(f"{file} is replaced")
+    if not os.path.islink("link") or not stat.S_ISFIFO(os.stat("link").st_mode):
+        fail("what is no file is replaced")
     run("save", "--force", "--zstd", a.status("pid"), "squeezed")
     expect_all(a, 2000)
     a.stop()
