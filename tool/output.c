@@ -41,8 +41,7 @@ void complain(const char *format, ...)
 	put_line(line, len);
 }
 
-/* Bytes of a well-formed UTF-8 sequence at @s, 0 if it is none. */
-static int utf8_len(const unsigned char *s)
+int utf8_len(const unsigned char *s)
 {
 	int len = s[0] < 0x80			? 1
 		  : s[0] >= 0xc2 && s[0] < 0xe0 ? 2

@@ -6,6 +6,7 @@
 # killed leaves a server that goes on.
 #
 # usage: test_save.py KHO CACHED; KHO_SEED=N repeats
+import json
 import os
 import random
 import re
@@ -32,7 +33,7 @@ def fail(text):
 
 
 def run(*args, status=0):
-    done = subprocess.run([kho, *args], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([kho, *args], capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=60)
     if done.returncode != status:
         fail(f"kho {args}: status {done.returncode}, expected {status}: {done.stdout}{done.stderr}")
     return done.stdout + done.stderr
@@ -341,6 +342,34 @@ def check_clear():
         fail("a save that failed leaves a file")
 
 
+def check_odd_names():
+    """Lines of a status are those of its keys, whatever a program is called."""
+    odd = b'odd "\\\n' + b"state held\nrestarts 77 \xff\xe2\x82 \xe2\x82\xac"
+    os.mkdir(odd)
+    program = odd + b"/cached"
+    os.symlink(cached, program)
+    path = os.path.abspath("odd.sock")
+    server = subprocess.Popen([kho, "run", "--name", "odd", "--listen", f"unix:{path}", "--", program, "-m", "64"])
+    try:
+        for _ in range(500):
+            if os.path.exists("run/odd.sock") and '"state": "running"' in run("status", "--json", "odd"):
+                break
+            time.sleep(0.02)
+        if not re.search(r"^state running$.*^restarts 0$", run("status", "odd"), re.M | re.S):
+            fail("a program's name says how the server is")
+        found = json.loads(run("status", "--json", "odd"))
+        if (found["state"], found["restarts"]) != ("running", 0) or not found["program"].endswith("€/cached"):
+            fail(f"status of an odd program: {found}")
+        text = run("status", "--prometheus", "odd")
+        check_prometheus(text)
+        text.encode("utf-8")
+        if 'state="running",program="odd \\"\\\\?state held?restarts 77 ??? €/cached"' not in text:
+            fail(f"Prometheus' text of an odd program: {text}")
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
 def check_prometheus(text):
     """Each metric: HELP, TYPE, samples; nothing else."""
     name, seen = None, set()
@@ -375,6 +404,7 @@ with tempfile.TemporaryDirectory() as d:
         check_hostile(*check_reader())
         check_under_load()
         check_clear()
+        check_odd_names()
     finally:
         for s in started:
             if s.process.poll() is None:
