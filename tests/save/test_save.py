@@ -334,7 +334,7 @@ def check_clear():
         fail("what a dead server left was not saved")
     b.stop()
     for args in (("run", "--load", "dead", "--fresh", "--", cached), ("run", "--load", "dead", "--adopt", "--", cached),
-                 ("save", "dead"), ("load",), ("clear",), ("save", "--nothing", "a", "b")):
+                 ("run", "--name", "123", "--", cached), ("save", "dead"), ("load",), ("clear",), ("save", "--nothing", "a", "b")):
         run(*args, status=2)
     for args in (("save", "nobody", "file"), ("save", str(os.getpid()), "file"), ("load", "/dev/null"), ("load", "none")):
         run(*args, status=1)
