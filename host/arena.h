@@ -148,8 +148,8 @@ void kho_arena_prefault_(const volatile bool *stop);
 int kho_fail_(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Record a report. Return: -report->fault. */
 int kho_fail_report_(const struct khoc_report *report);
-/* The same in words, for the tool: structure, field, address, level, value, limit. */
-int kho_report_format_(const struct khoc_report *report, char *text, size_t size);
+/* The same in words, for the tool: structure, if it names one, field, address, level, value, limit. Return: @text. */
+const char *kho_report_text_(const struct khoc_report *report, char *text, size_t size);
 
 /* ---- owner.c ---- */
 

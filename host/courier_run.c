@@ -9,28 +9,14 @@
 #include "life.h"
 #include "message.h"
 
-static int send_tokens(unsigned int type, const __u64 *tokens, const int *fds, unsigned int nr)
-{
-	struct kho_abi_msg_fds head = {nr, 0};
-	struct kho_msg_out out = {.type = type,
-				  .head = &head,
-				  .head_len = sizeof(head),
-				  .text = tokens,
-				  .text_len = nr * sizeof(*tokens),
-				  .fds = fds,
-				  .nr_fds = fds ? nr : 0};
-
-	return kho_msg_send_(kho_life_.server, &out, 0);
-}
-
 static int hold(const __u64 *tokens, const int *fds, unsigned int nr)
 {
-	return send_tokens(KHO_MSG_HOLD, tokens, fds, nr);
+	return kho_msg_send_tokens_(kho_life_.server, KHO_MSG_HOLD, tokens, fds, nr, 0);
 }
 
 static int drop(const __u64 *tokens, unsigned int nr)
 {
-	return send_tokens(KHO_MSG_DROP, tokens, NULL, nr);
+	return kho_msg_send_tokens_(kho_life_.server, KHO_MSG_DROP, tokens, NULL, nr, 0);
 }
 
 static int sync_all(bool end)

@@ -21,7 +21,7 @@ int kho_fail_(int error, const char *format, ...)
 	return error;
 }
 
-int kho_report_format_(const struct khoc_report *report, char *text, size_t size)
+const char *kho_report_text_(const struct khoc_report *report, char *text, size_t size)
 {
 	char level[24] = "", limit[48] = "";
 
@@ -30,15 +30,16 @@ int kho_report_format_(const struct khoc_report *report, char *text, size_t size
 	if (report->limit)
 		snprintf(limit, sizeof(limit), ", held against %#llx",
 			 (unsigned long long)report->limit);
-	return snprintf(text, size, "%s: %s at %#llx%s: %s (found %#llx%s)",
-			khoc_structure_text(report->structure), report->field,
-			(unsigned long long)report->addr, level, khoc_fault_text(report->fault),
-			(unsigned long long)report->value, limit);
+	snprintf(text, size, "%s%s%s at %#llx%s: %s (found %#llx%s)",
+		 report->structure ? khoc_structure_text(report->structure) : "",
+		 report->structure ? ": " : "", report->field, (unsigned long long)report->addr,
+		 level, khoc_fault_text(report->fault), (unsigned long long)report->value, limit);
+	return text;
 }
 
 int kho_fail_report_(const struct khoc_report *report)
 {
-	kho_report_format_(report, last_error, sizeof(last_error));
+	kho_report_text_(report, last_error, sizeof(last_error));
 	return -report->fault;
 }
 

@@ -369,6 +369,21 @@ int kho_msg_send_(int sock, const struct kho_msg_out *out, unsigned int timeout_
 	return 0;
 }
 
+int kho_msg_send_tokens_(int sock, unsigned int type, const __u64 *tokens, const int *fds,
+			 unsigned int nr, unsigned int timeout_ms)
+{
+	struct kho_abi_msg_fds head = {nr, 0};
+	struct kho_msg_out out = {.type = type,
+				  .head = &head,
+				  .head_len = sizeof(head),
+				  .text = tokens,
+				  .text_len = nr * sizeof(*tokens),
+				  .fds = fds,
+				  .nr_fds = fds ? nr : 0};
+
+	return kho_msg_send_(sock, &out, timeout_ms);
+}
+
 void kho_msg_say_(int sock, unsigned int type, const char *text)
 {
 	struct kho_msg_out out = {.type = type, .text = text, .text_len = text ? strlen(text) : 0};

@@ -60,6 +60,9 @@ void kho_msg_drop_(struct kho_msg *msg);
 
 /* Return: 0; -ETIMEDOUT (@timeout_ms 0: -EAGAIN); -EPIPE; another errno. */
 int kho_msg_send_(int sock, const struct kho_msg_out *out, unsigned int timeout_ms);
+/* Tokens; their fds too, unless @fds is NULL. At most KHO_ABI_MSG_FDS_MAX. Return: as above. */
+int kho_msg_send_tokens_(int sock, unsigned int type, const __u64 *tokens, const int *fds,
+			 unsigned int nr, unsigned int timeout_ms);
 /* Type and text; an error is nobody's business: the peer may be gone. */
 void kho_msg_say_(int sock, unsigned int type, const char *text);
 /* PROGRESS, UPGRADED or CTL_REPLY. */

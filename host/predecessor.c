@@ -176,16 +176,9 @@ static int meet(struct kho_handover *h, __u64 deadline)
 static int send_batch(void *ctx, const __u64 *tokens, const int *fds, unsigned int nr)
 {
 	struct kho_handover *h = ctx;
-	struct kho_abi_msg_fds head = {nr, 0};
-	struct kho_msg_out out = {.type = fds ? KHO_MSG_FD : KHO_MSG_FD_GONE,
-				  .head = &head,
-				  .head_len = sizeof(head),
-				  .text = tokens,
-				  .text_len = nr * sizeof(*tokens),
-				  .fds = fds,
-				  .nr_fds = fds ? nr : 0};
 
-	return kho_msg_send_(h->channel, &out, 0);
+	return kho_msg_send_tokens_(h->channel, fds ? KHO_MSG_FD : KHO_MSG_FD_GONE, tokens, fds, nr,
+				    0);
 }
 
 /* Everything that the successor does not have yet. */

@@ -31,25 +31,13 @@
 #define DISMISS_MS 1000
 #define SEND_MS 1000
 
-static int send_tokens(struct sup *s, unsigned int type, const __u64 *tokens, const int *fds,
-		       unsigned int nr, unsigned int timeout_ms)
-{
-	struct kho_abi_msg_fds head = {nr, 0};
-	struct kho_msg_out out = {.type = type,
-				  .head = &head,
-				  .head_len = sizeof(head),
-				  .text = tokens,
-				  .text_len = nr * sizeof(*tokens),
-				  .fds = fds,
-				  .nr_fds = fds ? nr : 0};
-
-	return kho_msg_send_(s->standby_channel, &out, timeout_ms);
-}
-
 /* With the table locked: never blocks. */
 static int send_batch(void *ctx, const __u64 *tokens, const int *fds, unsigned int nr)
 {
-	return send_tokens(ctx, fds ? KHO_MSG_FD : KHO_MSG_FD_GONE, tokens, fds, nr, 0);
+	const struct sup *s = ctx;
+
+	return kho_msg_send_tokens_(s->standby_channel, fds ? KHO_MSG_FD : KHO_MSG_FD_GONE, tokens,
+				    fds, nr, 0);
 }
 
 static int send_listeners(struct sup *s)
@@ -60,7 +48,8 @@ static int send_listeners(struct sup *s)
 		tokens[i] = KHO_FD_LISTEN + i;
 	if (!s->nr_listen)
 		return 0;
-	return send_tokens(s, KHO_MSG_FD, tokens, s->listen, s->nr_listen, SEND_MS);
+	return kho_msg_send_tokens_(s->standby_channel, KHO_MSG_FD, tokens, s->listen, s->nr_listen,
+				    SEND_MS);
 }
 
 /* The session of the table ends with the standby. */

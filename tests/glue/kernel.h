@@ -242,6 +242,8 @@ static_assert(sizeof(struct folio) == sizeof(struct page));
 extern struct page *glue_pages;
 extern char *glue_ram;
 extern unsigned long glue_counted;
+/* Calls of alloc_pages() until it finds none; negative: it always does, if there are any. */
+extern long glue_pages_left;
 #define GLUE_PAGES (1UL << 16)
 /* Map a file as all the memory that there is. */
 void glue_memory(int fd);

@@ -7,6 +7,7 @@
 #include "kernel.h"
 
 int glue_no_sleep;
+long glue_pages_left = -1;
 struct work_struct *glue_queued;
 struct page *glue_pages;
 char *glue_ram;
@@ -60,6 +61,10 @@ struct page *alloc_pages(gfp_t gfp, unsigned int order)
 	u64 nr = 1ULL << order;
 
 	may_sleep(gfp);
+	if (!glue_pages_left)
+		return NULL;
+	if (glue_pages_left > 0)
+		glue_pages_left--;
 	for (u64 pfn = 0; pfn + nr <= GLUE_PAGES; pfn += nr) {
 		if (!is_free(pfn, order))
 			continue;

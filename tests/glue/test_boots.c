@@ -154,6 +154,46 @@ static int revive(bool typed)
 	return 0;
 }
 
+/* ---- no memory ---------------------------------------------------------------- */
+
+#define NOMEM_ORDER 5
+/* The nodes of an order that nobody preserved yet: in the tree of its type, and in that of all. */
+#define NOMEM_ENOUGH 10
+
+/* A folio that could not be preserved as bare pages, for want of memory, and then is as what it is. */
+static int nomem_make(long left)
+{
+	struct folio *folio = folio_alloc(GFP_KERNEL, NOMEM_ORDER);
+	u64 *blob = kho_alloc_preserve(sizeof(*blob));
+	phys_addr_t pa = PFN_PHYS(folio_pfn(folio));
+	int err;
+
+	*blob = pa;
+	err = kho_add_subtree("nomem", blob, sizeof(*blob));
+	if (err)
+		return err;
+	glue_pages_left = left;
+	err = kho_mark(pa, NOMEM_ORDER, KHO_ABI_TYPE_PAGES, NULL);
+	glue_pages_left = -1;
+	/* Some are too few, and some are enough. */
+	if (err != (left < NOMEM_ENOUGH ? -ENOMEM : 0))
+		return err ?: -EBADMSG;
+	if (!err)
+		kho_unmark(pa, NOMEM_ORDER, KHO_ABI_TYPE_PAGES);
+	return kho_preserve_folio(folio);
+}
+
+static int nomem_restore(void)
+{
+	phys_addr_t pa;
+	size_t size;
+	int err = kho_retrieve_subtree("nomem", &pa, &size);
+
+	if (err)
+		return err;
+	return kho_restore_folio(*(u64 *)phys_to_virt(pa)) ? 0 : -EBADMSG;
+}
+
 /* ---- boots ---------------------------------------------------------------------- */
 
 static int run_test(const char *test, const struct kho_vm_request *request)
@@ -161,6 +201,8 @@ static int run_test(const char *test, const struct kho_vm_request *request)
 	struct kho_vm_tally tally = {};
 	int err;
 
+	if (!strncmp(test, "nomem", 5))
+		return request->hop ? nomem_restore() : nomem_make(atoi(test + 5));
 	if (!strcmp(test, "memfd"))
 		return kho_vm_memfd(request, &tally) ?: tally.faults ? -EBADMSG : 0;
 	err = kho_vm_ours(test, request);
@@ -234,10 +276,13 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *test, *last, *typed;
 	} runs[] = {
-		{"array", "3", "1"},  {"array", "1", "0"}, {"blocks", "1", "1"},
-		{"blocks", "1", "0"}, {"memfd", "3", "1"}, {"slab", "3", "1"},
-		{"slab", "1", "0"},   {"types", "1", "1"}, {"folios", "1", "1"},
-		{"folios", "1", "0"},
+		{"array", "3", "1"},  {"array", "1", "0"},  {"blocks", "1", "1"},
+		{"blocks", "1", "0"}, {"memfd", "3", "1"},  {"slab", "3", "1"},
+		{"slab", "1", "0"},   {"types", "1", "1"},  {"folios", "1", "1"},
+		{"folios", "1", "0"}, {"nomem0", "1", "1"}, {"nomem1", "1", "1"},
+		{"nomem2", "1", "1"}, {"nomem3", "1", "1"}, {"nomem4", "1", "1"},
+		{"nomem5", "1", "1"}, {"nomem6", "1", "1"}, {"nomem7", "1", "1"},
+		{"nomem8", "1", "1"}, {"nomem9", "1", "1"}, {"nomem10", "1", "1"},
 	};
 	int failed = 0;
 

@@ -456,6 +456,7 @@ static void closed_standard_fds(void **state)
 	snprintf(listen, sizeof(listen), "unix:%s/listen", test_dir);
 	run_closed(run);
 	assert_true(try_ask(&a, 5000));
+	await_status(NAME, "state", "running");
 	assert_int_equal(await_child(run_closed(next)), 0);
 	a = ask(-1);
 	assert_string_equal(a.release, "2");

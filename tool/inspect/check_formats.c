@@ -17,6 +17,7 @@
 #include <kho/core/root.h>
 #include <kho/host.h>
 
+#include "arena.h"
 #include "find.h"
 #include "json_out.h"
 #include "model.h"
@@ -183,7 +184,7 @@ static int take_image(struct party *p, int fd)
 			 "list of formats",
 			 p->name);
 	else
-		complain("%s: %s", p->name, report_text(&report, text, sizeof(text)));
+		complain("%s: %s", p->name, kho_report_text_(&report, text, sizeof(text)));
 	free(image);
 	return r == -ENOENT ? 0 : r;
 }

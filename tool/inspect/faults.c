@@ -41,22 +41,6 @@ void faults_free(struct faults *f)
 	*f = (struct faults){0};
 }
 
-const char *report_text(const struct khoc_report *report, char *text, size_t size)
-{
-	char level[24] = "", limit[48] = "";
-
-	if (report->level >= 0)
-		snprintf(level, sizeof(level), ", level %d", report->level);
-	if (report->limit)
-		snprintf(limit, sizeof(limit), ", held against %#llx",
-			 (unsigned long long)report->limit);
-	snprintf(text, size, "%s%s%s at %#llx%s: %s (found %#llx%s)",
-		 report->structure ? khoc_structure_text(report->structure) : "",
-		 report->structure ? ": " : "", report->field, (unsigned long long)report->addr,
-		 level, khoc_fault_text(report->fault), (unsigned long long)report->value, limit);
-	return text;
-}
-
 /* What follows from where the fault is; else from what it is. */
 static const char *const by_structure[KHOC_S_MAX] = {
 	[KHOC_S_ARENA_HEADER] = "nothing else can be trusted: start afresh (kho run --fresh)",

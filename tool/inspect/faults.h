@@ -27,9 +27,6 @@ void faults_add(struct faults *f, const struct khoc_report *report, const char *
 	__attribute__((format(printf, 3, 4)));
 void faults_free(struct faults *f);
 
-/* One line of what @report says. Return: @text. */
-const char *report_text(const struct khoc_report *report, char *text, size_t size);
-
 /* What to do about it, as a sentence without a full stop; never NULL. */
 const char *report_remedy(const struct khoc_report *report);
 

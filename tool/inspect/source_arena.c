@@ -8,6 +8,7 @@
 
 #include <kho/core/arena.h>
 
+#include "arena.h"
 #include "faults.h"
 #include "source.h"
 #include "tool.h"
@@ -27,7 +28,7 @@ int source_arena_open(struct source *s)
 		return -errno;
 	}
 	if (khoc_arena_check((const void *)page, (size_t)n, s->file_size, &report)) {
-		complain("%s: %s", s->name, report_text(&report, why, sizeof(why)));
+		complain("%s: %s", s->name, kho_report_text_(&report, why, sizeof(why)));
 		return -report.fault;
 	}
 	memcpy(&s->header, page, sizeof(s->header));

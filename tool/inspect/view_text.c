@@ -9,6 +9,7 @@
 #include <kho/abi/reserve_mem.h>
 #include <kho/core/block_types.h>
 
+#include "arena.h"
 #include "views.h"
 
 typedef unsigned long long ull;
@@ -134,7 +135,8 @@ static void say_candidates(FILE *out, const struct model *m)
 			continue;
 		fprintf(out, "  another root FDT at %#llx: ", (ull)c->pa);
 		if (!c->sound)
-			fprintf(out, "damaged: %s\n", report_text(&c->report, why, sizeof(why)));
+			fprintf(out, "damaged: %s\n",
+				kho_report_text_(&c->report, why, sizeof(why)));
 		else
 			fprintf(out, "%u subtrees, %s\n", c->nr_subtrees,
 				c->marks_itself ? "older by its count of handovers"
@@ -406,7 +408,8 @@ void view_faults(FILE *out, const struct model *m)
 
 		fputs("  ", out);
 		say_name(out, f->what);
-		fprintf(out, "\n    %s\n    -> %s\n", report_text(&f->report, text, sizeof(text)),
+		fprintf(out, "\n    %s\n    -> %s\n",
+			kho_report_text_(&f->report, text, sizeof(text)),
 			report_remedy(&f->report));
 	}
 	if (m->faults.lost)

@@ -203,7 +203,7 @@ static int check_arena(struct reader *r)
 	char why[256];
 
 	if (khoc_arena_check(header, sizeof(r->first), r->sum.head.arena_size, &report)) {
-		kho_report_format_(&report, why, sizeof(why));
+		kho_report_text_(&report, why, sizeof(why));
 		complain("%s: the arena in it: %s", r->name, why);
 		return -EINVAL;
 	}

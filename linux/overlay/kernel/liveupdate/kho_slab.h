@@ -22,14 +22,14 @@
 
 /**
  * struct kho_cache - a named cache, or a size class of kho_kmalloc()
- * @list: in kho_slab.caches
+ * @list: in kho_slabs.caches
  * @record: of a named cache; NULL: a size class
  * @object_size: from one object to the next
  * @lock: for all below, and its slabs
  * @partial: slabs with free places
  * @full: the others
  * @nr_empty: slabs in @partial without an object
- * @open: somebody has it from kho_cache_create(); under kho_slab.lock
+ * @open: somebody has it from kho_cache_create()
  */
 struct kho_cache {
 	struct list_head list;
@@ -65,7 +65,9 @@ struct kho_slab {
  * struct kho_slabs - all of them
  * @lock: for slabs and caches that come and go
  * @blob: what is handed over
- * @slabs: by number of unit, struct kho_slab
+ * @slab_array, @cache_array: the arrays in it
+ * @caches: the named ones, and the size classes
+ * @heap: the size classes
  */
 struct kho_slabs {
 	struct mutex lock; /* taken before a cache's lock */

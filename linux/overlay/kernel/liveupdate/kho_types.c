@@ -23,9 +23,17 @@ static struct khoc_radix *tree_of(unsigned int type)
 	return trees[type].root ? &trees[type] : NULL;
 }
 
+static int mark_in(struct khoc_radix *tree, phys_addr_t phys, unsigned int order,
+		   struct khoc_radix_reserve *reserve)
+{
+	return reserve ? khoc_radix_add_reserved(tree, phys, order, reserve)
+		       : khoc_radix_add(tree, phys, order);
+}
+
 /*
  * Preserve a block. @reserve: for its mark and for its type's, NULL to allocate. Return: as
- * khoc_radix_add(); -EOPNOTSUPP: there is no KHO.
+ * khoc_radix_add(); -EOPNOTSUPP: there is no KHO. On an error nothing is left of it: a type
+ * that a block does not have would keep the next kernel from restoring it as what it is.
  */
 int kho_mark(phys_addr_t phys, unsigned int order, unsigned int type,
 	     struct khoc_radix_reserve *reserve)
@@ -37,14 +45,14 @@ int kho_mark(phys_addr_t phys, unsigned int order, unsigned int type,
 		return -EOPNOTSUPP;
 	if (WARN_ON_ONCE(kho_scratch_overlap(phys, PAGE_SIZE << order)))
 		return -EINVAL;
-	if (!reserve) {
-		if (tree)
-			err = khoc_radix_add(tree, phys, order);
-		return err ?: khoc_radix_add(&kho_tree, phys, order);
-	}
 	if (tree)
-		err = khoc_radix_add_reserved(tree, phys, order, &reserve[1]);
-	return err ?: khoc_radix_add_reserved(&kho_tree, phys, order, &reserve[0]);
+		err = mark_in(tree, phys, order, reserve ? &reserve[1] : NULL);
+	if (err)
+		return err;
+	err = mark_in(&kho_tree, phys, order, reserve);
+	if (err && tree)
+		khoc_radix_del(tree, phys, order);
+	return err;
 }
 
 /* Take back kho_mark(). */
