@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-# make bench-crash   SIZES="16MiB 12GiB" N=200 RATE=2000 SUBJECTS="libkho-standby/libkho"
+# make bench-crash   SIZES="16MiB 12GiB" N=200 RATE=2000 SUBJECTS=standby,redis
 CRASH_OBJS := $(addprefix $(O)/bench/crash/,crash.o subjects.o watch.o)
 
 $(O)/bench/crash-bench: $(CRASH_OBJS) $(O)/bench/libload.a

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # The client library of the demo and the benchmarks, and the test of its model.
-LOAD_SRCS := value.c client.c fill.c model.c verify.c prober.c figures.c proc.c
+LOAD_SRCS := value.c client.c fill.c model.c verify.c prober.c figures.c proc.c sized.c launch.c
 LOAD_OBJS := $(LOAD_SRCS:%.c=$(O)/bench/load/%.o)
 LOAD_LIB := $(O)/bench/libload.a
 

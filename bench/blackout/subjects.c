@@ -11,8 +11,6 @@
 
 #include "blackout.h"
 
-#define MIB (1ULL << 20)
-#define START_TIMEOUT (60 * LOAD_NS)
 #define EVENT_TIMEOUT (180 * LOAD_NS)
 /*
  * memcached's warm restart throws the cache away when it takes less than a second of
@@ -20,136 +18,76 @@
  */
 #define MEMCACHED_GAP (1100 * LOAD_MS)
 
-static uint64_t need_once(uint64_t state)
-{
-	return state + state / 4 + 512 * MIB;
-}
-
 /* In memory, and once more in the file that it saves to. */
 static uint64_t need_twice(uint64_t state)
 {
-	return 5 * state / 2 + 512 * MIB;
-}
-
-static int wait_answer(struct run *run)
-{
-	int err = load_wait_port(run->port, run->pid, START_TIMEOUT);
-
-	if (err) {
-		fprintf(stderr, "\nblackout: no answer: %s\n", strerror(-err));
-		load_show_tail(run->log, "");
-	}
-	return err;
-}
-
-static int start(struct run *run, char *const argv[])
-{
-	run->pid = load_spawn(argv, run->log, run->dir);
-	if (run->pid < 0) {
-		fprintf(stderr, "\nblackout: %s: %s\n", argv[0], strerror(-run->pid));
-		return run->pid;
-	}
-	run->server = run->pid;
-	return wait_answer(run);
-}
-
-static void stop_child(struct run *run)
-{
-	load_end(run->pid, 30 * LOAD_NS);
-	run->pid = 0;
+	return 5 * state / 2 + 512 * SIZED_MIB;
 }
 
 /* ---- libkho ---------------------------------------------------------------------- */
 
+static char *const healthy_args[] = {"--healthy-after=50", NULL};
+
+static bool wait_gone(pid_t pid, uint64_t timeout)
+{
+	uint64_t end = load_now() + timeout;
+
+	while (!load_is_gone(pid)) {
+		if (load_now() > end)
+			return false;
+		load_sleep(LOAD_MS);
+	}
+	return true;
+}
+
 static int kho_pid(struct run *run)
 {
-	char kho[4096], out[8192];
-	char *argv[] = {kho, "status", "bench", "--json", NULL};
-	long long pid;
+	char out[8192] = "";
+	int err = launch_kho_status(run, out, sizeof(out));
 
-	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
-	pid = load_run(argv, out, sizeof(out), START_TIMEOUT) ? -1 : load_json_number(out, "pid");
-	if (pid <= 0) {
-		fprintf(stderr, "\nblackout: kho status: %s\n", out);
-		return -EPROTO;
-	}
-	run->server = (pid_t)pid;
-	return 0;
-}
-
-/* The limit of the cache must not be what decides. */
-static char *const *server_args(struct run *run)
-{
-	static char limit[32];
-	static char *const args[] = {"-t", "2", "--healthy-after=50", "-m", limit, NULL};
-
-	snprintf(limit, sizeof(limit), "%llu",
-		 (unsigned long long)(need_once(run->state) * 3 / 2 / MIB));
-	return args;
-}
-
-static int start_kho(struct run *run, bool realtime)
-{
-	char kho[4096], server[4096], listen[32], max[32];
-	char *argv[20] = {kho, "run", "--name", "bench", "--listen", listen};
-	unsigned int n = 6;
-	char *const *arg;
-	int err;
-
-	if (realtime) {
-		argv[n++] = "--realtime";
-		argv[n++] = "1";
-	}
-	argv[n++] = "--";
-	argv[n++] = server;
-
-	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
-	snprintf(server, sizeof(server), "%s/cached-v1", run->bin);
-	snprintf(listen, sizeof(listen), "127.0.0.1:%u", run->port);
-	for (arg = server_args(run); *arg; arg++)
-		argv[n++] = *arg;
-	setenv("KHO_RUNDIR", run->dir, 1);
-	snprintf(max, sizeof(max), "%llu", (unsigned long long)(2 * need_once(run->state)));
-	setenv("KHO_ARENA_MAX", max, 1);
-	err = start(run, argv);
-	return err ? err : kho_pid(run);
+	if (err)
+		sized_say("kho status: %s", out);
+	return err;
 }
 
 static int kho_start_server(struct run *run)
 {
-	return start_kho(run, false);
+	char *const options[] = {NULL};
+
+	return launch_kho(run, "cached-v1", options, healthy_args) ?: kho_pid(run);
 }
 
 static int kho_start_realtime(struct run *run)
 {
-	return start_kho(run, true);
+	char *const options[] = {"--realtime", "1", NULL};
+
+	return launch_kho(run, "cached-v1", options, healthy_args) ?: kho_pid(run);
 }
 
 static int kho_upgrade(struct run *run, bool in_place)
 {
 	char kho[4096], server[4096], out[8192];
 	char *argv[20] = {kho, "upgrade", "--exec", server};
+	char *const names[] = {"bench", "--", NULL};
 	pid_t old = run->server;
 	unsigned int n = 4;
-	char *const *arg;
 	int status;
 
 	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
 	snprintf(server, sizeof(server), "%s/cached-v%d", run->bin, run->events % 2 ? 1 : 2);
 	if (in_place)
 		argv[n++] = "--in-place";
-	argv[n++] = "bench";
-	argv[n++] = "--";
-	for (arg = server_args(run); *arg; arg++)
-		argv[n++] = *arg;
+	n = launch_append(argv, n, names);
+	n = launch_append(argv, n, launch_cached_args(run));
+	launch_append(argv, n, healthy_args);
 	status = load_run(argv, out, sizeof(out), EVENT_TIMEOUT);
 	if (status) {
-		fprintf(stderr, "\nblackout: kho upgrade: %d: %s\n", status, out);
+		sized_say("kho upgrade: %d: %s", status, out);
 		load_show_tail(run->log, "");
 		return -EPROTO;
 	}
-	if (!in_place && !blackout_wait_gone(old, EVENT_TIMEOUT)) {
-		fprintf(stderr, "\nblackout: the predecessor stays\n");
+	if (!in_place && !wait_gone(old, EVENT_TIMEOUT)) {
+		sized_say("the predecessor stays");
 		return -ETIMEDOUT;
 	}
 	return 0;
@@ -175,66 +113,72 @@ static void kho_stop_server(struct run *run)
 	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
 	if (run->pid <= 0)
 		return;
-	load_run(argv, out, sizeof(out), START_TIMEOUT);
+	load_run(argv, out, sizeof(out), LAUNCH_TIMEOUT);
 	if (load_wait(run->pid, 30 * LOAD_NS) == -ETIMEDOUT) {
-		stop_child(run);
+		launch_stop(run);
 		kill(run->server, SIGKILL);
 	}
-	blackout_wait_gone(run->server, 30 * LOAD_NS);
+	wait_gone(run->server, 30 * LOAD_NS);
 	run->pid = 0;
+}
+
+/* The median of the upgrades that were measured last; until then a guess. */
+static uint64_t upgrade_ns = 60 * LOAD_MS;
+
+static void kho_stop_upgraded(struct run *run)
+{
+	if (run->samples[BLACKOUT_WHOLE_MS].nr)
+		upgrade_ns =
+			(uint64_t)(load_quantile(&run->samples[BLACKOUT_WHOLE_MS], 0.5) * LOAD_MS);
+	kho_stop_server(run);
 }
 
 /* Nothing happens, for as long as an upgrade takes. */
 static int noise_event(struct run *run)
 {
-	load_sleep(run->event_ns);
+	load_sleep(upgrade_ns);
 	return 0;
 }
 
-const struct subject subject_kho = {.name = "libkho",
-				    .versions = true,
-				    .need = need_once,
-				    .start = kho_start_server,
-				    .event = kho_spawn_event,
-				    .stop = kho_stop_server};
-const struct subject subject_kho_exec = {.name = "libkho-exec",
-					 .versions = true,
-					 .need = need_once,
-					 .start = kho_start_server,
-					 .event = kho_exec_event,
-					 .stop = kho_stop_server};
+static const struct subject kho = {.name = "libkho",
+				   .versions = true,
+				   .need = launch_need_once,
+				   .start = kho_start_server,
+				   .replace = kho_spawn_event,
+				   .stop = kho_stop_upgraded};
+static const struct subject kho_exec = {.name = "libkho-exec",
+					.versions = true,
+					.need = launch_need_once,
+					.start = kho_start_server,
+					.replace = kho_exec_event,
+					.stop = kho_stop_server};
 /* Its threads at the prober's own priority, so that what else runs does not come before an answer. */
-const struct subject subject_kho_realtime = {.name = "libkho-realtime",
-					     .versions = true,
-					     .need = need_once,
-					     .start = kho_start_realtime,
-					     .event = kho_spawn_event,
-					     .stop = kho_stop_server};
-const struct subject subject_noise = {.name = "noise-floor",
-				      .need = need_once,
-				      .start = kho_start_server,
-				      .event = noise_event,
-				      .stop = kho_stop_server};
-const struct subject subject_noise_realtime = {.name = "noise-realtime",
-					       .need = need_once,
-					       .start = kho_start_realtime,
-					       .event = noise_event,
-					       .stop = kho_stop_server};
+static const struct subject kho_realtime = {.name = "libkho-realtime",
+					    .versions = true,
+					    .need = launch_need_once,
+					    .start = kho_start_realtime,
+					    .replace = kho_spawn_event,
+					    .stop = kho_stop_upgraded};
+static const struct subject noise = {.name = "noise-floor",
+				     .need = launch_need_once,
+				     .start = kho_start_server,
+				     .replace = noise_event,
+				     .stop = kho_stop_server};
+static const struct subject noise_realtime = {.name = "noise-realtime",
+					      .need = launch_need_once,
+					      .start = kho_start_realtime,
+					      .replace = noise_event,
+					      .stop = kho_stop_server};
 
 /* ---- memcached -e: the cache in a file on tmpfs, and its index rebuilt ------------- */
 
 static int memcached_start(struct run *run)
 {
-	char port[16], limit[32], file[300];
-	char *argv[] = {"memcached", "-l",  "127.0.0.1", "-p", port, "-t",   "2",
-			"-m",	     limit, "-e",	 file, "-u", "root", NULL};
+	char file[300];
+	char *const args[] = {"-e", file, NULL};
 
-	if (getuid())
-		argv[11] = NULL;
-	snprintf(port, sizeof(port), "%u", run->port);
-	snprintf(limit, sizeof(limit), "%llu", (unsigned long long)(need_once(run->state) / MIB));
 	snprintf(file, sizeof(file), "%s/cache", run->dir);
-	return start(run, argv);
+	return launch_memcached(run, args) ?: launch_answer(run);
 }
 
 static int memcached_event(struct run *run)
@@ -245,61 +189,60 @@ static int memcached_event(struct run *run)
 	status = load_wait(run->pid, EVENT_TIMEOUT);
 	run->pid = 0;
 	if (status) {
-		fprintf(stderr, "\nblackout: memcached ended with %d\n", status);
+		sized_say("memcached ended with %d", status);
 		return -EPROTO;
 	}
 	load_sleep(MEMCACHED_GAP);
 	return memcached_start(run);
 }
 
-const struct subject subject_memcached = {.name = "memcached -e",
-					  .slow = true,
-					  .need = need_once,
-					  .start = memcached_start,
-					  .event = memcached_event,
-					  .stop = stop_child};
+static const struct subject memcached = {.name = "memcached -e",
+					 .slow = true,
+					 .need = launch_need_once,
+					 .start = memcached_start,
+					 .replace = memcached_event,
+					 .stop = launch_stop};
 
 /* ---- Redis: save, load ----------------------------------------------------------------- */
 
 static int redis_start(struct run *run)
 {
-	char port[16];
-	char *argv[] = {"redis-server", "--port",	    port,     "--bind", "127.0.0.1",
-			"--dir",	run->dir,	    "--save", "",	"--appendonly",
-			"no",		"--rdbcompression", "no",     NULL};
+	char *const args[] = {"--appendonly", "no", "--rdbcompression", "no", NULL};
 
-	snprintf(port, sizeof(port), "%u", run->port);
-	return start(run, argv);
+	return launch_redis(run, args) ?: launch_answer(run);
 }
 
 static int redis_event(struct run *run)
 {
 	static const char command[] = "SHUTDOWN SAVE\r\n";
 	struct sockaddr_in addr = load_addr(run->port);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), status;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), err = 0, status;
 
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) ||
 	    send(fd, command, sizeof(command) - 1, MSG_NOSIGNAL) < 0) {
-		fprintf(stderr, "\nblackout: redis: %s\n", strerror(errno));
-		return -errno;
+		err = -errno;
+		sized_say("redis: %s", strerror(-err));
 	}
-	status = load_wait(run->pid, EVENT_TIMEOUT);
-	close(fd);
+	status = err ? 0 : load_wait(run->pid, EVENT_TIMEOUT);
+	if (fd >= 0)
+		close(fd);
+	if (err)
+		return err;
 	run->pid = 0;
 	if (status) {
-		fprintf(stderr, "\nblackout: redis ended with %d\n", status);
+		sized_say("redis ended with %d", status);
 		return -EPROTO;
 	}
 	return redis_start(run);
 }
 
-const struct subject subject_redis = {.name = "redis",
-				      .proto = LOAD_REDIS,
-				      .slow = true,
-				      .need = need_twice,
-				      .start = redis_start,
-				      .event = redis_event,
-				      .stop = stop_child};
+static const struct subject redis = {.name = "redis",
+				     .proto = LOAD_REDIS,
+				     .slow = true,
+				     .need = need_twice,
+				     .start = redis_start,
+				     .replace = redis_event,
+				     .stop = launch_stop};
 
 /* ---- floors: a program that maps the memory and answers, and nothing else ---------------- */
 
@@ -329,7 +272,7 @@ static int floor_start(struct run *run, char *how)
 	snprintf(program, sizeof(program), "%s/bench/blackout-floor", run->bin);
 	snprintf(port, sizeof(port), "%u", run->port);
 	snprintf(state, sizeof(state), "%llu", (unsigned long long)run->state);
-	return start(run, argv);
+	return launch(run, argv) ?: launch_answer(run);
 }
 
 static int floor_spawn_start(struct run *run)
@@ -363,7 +306,7 @@ static int floor_event(struct run *run)
 	kill(old, SIGUSR1);
 	while (floor_read(run, "floor") == before || !run->server) {
 		if (load_now() > end) {
-			fprintf(stderr, "\nblackout: the floor's successor does not come\n");
+			sized_say("the floor's successor does not come");
 			return -ETIMEDOUT;
 		}
 		load_sleep(LOAD_MS);
@@ -376,17 +319,23 @@ static int floor_event(struct run *run)
 	return 0;
 }
 
-const struct subject subject_spawn = {.name = "plain-spawn",
-				      .fills_itself = true,
-				      .need = need_once,
-				      .start = floor_spawn_start,
-				      .rest = floor_rest,
-				      .event = floor_event,
-				      .stop = stop_child};
-const struct subject subject_exec = {.name = "plain-exec",
+static const struct subject spawn = {.name = "plain-spawn",
 				     .fills_itself = true,
-				     .need = need_once,
-				     .start = floor_exec_start,
+				     .need = launch_need_once,
+				     .start = floor_spawn_start,
 				     .rest = floor_rest,
-				     .event = floor_event,
-				     .stop = stop_child};
+				     .replace = floor_event,
+				     .stop = launch_stop};
+static const struct subject exec = {.name = "plain-exec",
+				    .fills_itself = true,
+				    .need = launch_need_once,
+				    .start = floor_exec_start,
+				    .rest = floor_rest,
+				    .replace = floor_event,
+				    .stop = launch_stop};
+
+const struct subject *const blackout_subjects[] = {
+	/* The noise floor after libkho: it needs to know how long an upgrade takes. */
+	&kho,	&noise, &kho_realtime, &noise_realtime, &kho_exec,
+	&spawn, &exec,	&memcached,    &redis,		NULL,
+};

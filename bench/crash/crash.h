@@ -9,35 +9,9 @@
 #ifndef KHO_BENCH_CRASH_H
 #define KHO_BENCH_CRASH_H
 
-#include "load.h"
+#include "sized.h"
 
-struct run {
-	const char *bin; /* absolute */
-	uint64_t state; /* bytes of keys and values */
-	char dir[256]; /* of this run, on tmpfs */
-	char log[300];
-	unsigned int port;
-	pid_t pid; /* child: supervisor, or the server itself */
-	pid_t server;
-};
-
-struct subject {
-	const char *name;
-	enum load_proto proto;
-	bool cold; /* the next process has nothing: a miss is an answer */
-	bool slow; /* seconds each: few of them */
-	uint64_t (*need)(uint64_t state);
-	/* Each returns 0, or negative errno after a message. */
-	int (*start)(struct run *run);
-	/* Before each event: all is well again, @run->server is who answers. */
-	int (*rest)(struct run *run);
-	/* After the signal: start it again, if nobody else does. */
-	int (*again)(struct run *run);
-	void (*stop)(struct run *run);
-};
-
-extern const struct subject crash_subjects[];
-extern const unsigned int nr_crash_subjects;
+extern const struct subject *const crash_subjects[];
 
 /* ---- watch.c: who asks, and when it was answered ---- */
 

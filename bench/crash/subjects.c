@@ -5,130 +5,55 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "crash.h"
 
-#define MIB (1ULL << 20)
-#define START_TIMEOUT (60 * LOAD_NS)
 #define REST_TIMEOUT (120 * LOAD_NS)
-
-static uint64_t need_once(uint64_t state)
-{
-	return state + state / 4 + 512 * MIB;
-}
 
 /* In memory, in the file, and in the file that it is rewritten to. */
 static uint64_t need_thrice(uint64_t state)
 {
-	return 7 * state / 2 + 512 * MIB;
-}
-
-static int wait_answer(struct run *run)
-{
-	int err = load_wait_port(run->port, run->pid, START_TIMEOUT);
-
-	if (err) {
-		fprintf(stderr, "\ncrash: no answer: %s\n", strerror(-err));
-		load_show_tail(run->log, "");
-	}
-	return err;
-}
-
-static int start(struct run *run, char *const argv[])
-{
-	run->pid = load_spawn(argv, run->log, run->dir);
-	if (run->pid < 0) {
-		fprintf(stderr, "\ncrash: %s: %s\n", argv[0], strerror(-run->pid));
-		return run->pid;
-	}
-	run->server = run->pid;
-	return 0;
-}
-
-static void stop_child(struct run *run)
-{
-	load_end(run->pid, 30 * LOAD_NS);
-	run->pid = 0;
-}
-
-static int reap(struct run *run)
-{
-	int status = load_wait(run->pid, REST_TIMEOUT);
-
-	return status == 128 + SIGKILL ? 0 : -EPROTO;
+	return 7 * state / 2 + 512 * SIZED_MIB;
 }
 
 /* ---- libkho ---- */
-
-static int kho_status(struct run *run, char *out, size_t size)
-{
-	char kho[4096];
-	char *argv[] = {kho, "status", "bench", "--json", NULL};
-
-	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
-	return load_run(argv, out, size, START_TIMEOUT);
-}
 
 /* A server that runs, and, if there is to be one, a standby that is ready. */
 static int kho_wait(struct run *run, bool standby)
 {
 	uint64_t end = load_now() + REST_TIMEOUT;
-	char out[8192];
+	char out[8192] = "";
 
 	do {
-		if (!kho_status(run, out, sizeof(out)) && strstr(out, "\"state\": \"running\"") &&
-		    (!standby || strstr(out, "\"standby_state\": \"ready\""))) {
-			run->server = (pid_t)load_json_number(out, "pid");
-			return run->server > 0 ? 0 : -EPROTO;
-		}
+		if (!launch_kho_status(run, out, sizeof(out)) &&
+		    strstr(out, "\"state\": \"running\"") &&
+		    (!standby || strstr(out, "\"standby_state\": \"ready\"")))
+			return 0;
 		load_sleep(20 * LOAD_MS);
 	} while (load_now() < end);
-	fprintf(stderr, "\ncrash: kho status: %s\n", out);
+	sized_say("kho status: %s", out);
 	load_show_tail(run->log, "");
 	return -ETIMEDOUT;
 }
 
-static int kho_start(struct run *run, bool standby)
-{
-	char kho[4096], server[4096], listen[32], max[32], limit[32];
-	char *argv[20] = {kho, "run", "--name", "bench", "--restarts", "0/1", "--listen", listen};
-	unsigned int n = 8;
-	int err;
+static char *const no_args[] = {NULL};
 
-	if (standby)
-		argv[n++] = "--standby";
-	argv[n++] = server;
-	argv[n++] = "-t";
-	argv[n++] = "2";
-	argv[n++] = "-m";
-	argv[n++] = limit;
-	snprintf(kho, sizeof(kho), "%s/kho", run->bin);
-	snprintf(server, sizeof(server), "%s/cached", run->bin);
-	snprintf(listen, sizeof(listen), "127.0.0.1:%u", run->port);
-	snprintf(limit, sizeof(limit), "%llu",
-		 (unsigned long long)(need_once(run->state) * 3 / 2 / MIB));
-	snprintf(max, sizeof(max), "%llu", (unsigned long long)(2 * need_once(run->state)));
-	setenv("KHO_RUNDIR", run->dir, 1);
-	setenv("KHO_ARENA_MAX", max, 1);
-	err = start(run, argv);
-	return err ? err : wait_answer(run);
-}
-
-static int kho_plain_start(struct run *run)
+static int kho_restart_start(struct run *run)
 {
-	return kho_start(run, false);
+	char *const options[] = {"--restarts", "0/1", NULL};
+
+	return launch_kho(run, "cached", options, no_args);
 }
 
 static int kho_standby_start(struct run *run)
 {
-	return kho_start(run, true);
+	char *const options[] = {"--restarts", "0/1", "--standby", NULL};
+
+	return launch_kho(run, "cached", options, no_args);
 }
 
-static int kho_plain_rest(struct run *run)
+static int kho_restart_rest(struct run *run)
 {
 	return kho_wait(run, false);
 }
@@ -138,76 +63,66 @@ static int kho_standby_rest(struct run *run)
 	return kho_wait(run, true);
 }
 
+static const struct subject kho_standby = {.name = "libkho",
+					   .way = "standby",
+					   .need = launch_need_once,
+					   .start = kho_standby_start,
+					   .rest = kho_standby_rest,
+					   .stop = launch_stop};
+static const struct subject kho_restart = {.name = "libkho",
+					   .way = "restart",
+					   .need = launch_need_once,
+					   .start = kho_restart_start,
+					   .rest = kho_restart_rest,
+					   .stop = launch_stop};
+
 /* ---- peers ---- */
 
-static int memcached_spawn(struct run *run)
+static int reap(struct run *run)
 {
-	char port[16], limit[32];
-	char *argv[] = {"memcached", "-l", "127.0.0.1", "-p", port,   "-t",
-			"2",	     "-m", limit,	"-u", "root", NULL};
+	int status = load_wait(run->pid, REST_TIMEOUT);
 
-	if (getuid())
-		argv[9] = NULL;
-	snprintf(port, sizeof(port), "%u", run->port);
-	snprintf(limit, sizeof(limit), "%llu", (unsigned long long)(need_once(run->state) / MIB));
-	return start(run, argv);
+	return status == 128 + SIGKILL ? 0 : -EPROTO;
 }
 
 static int memcached_start(struct run *run)
 {
-	return memcached_spawn(run) ?: wait_answer(run);
+	return launch_memcached(run, no_args) ?: launch_answer(run);
 }
 
 static int memcached_again(struct run *run)
 {
-	return reap(run) ?: memcached_spawn(run);
+	return reap(run) ?: launch_memcached(run, no_args);
 }
 
-static int redis_spawn(struct run *run)
-{
-	char port[16];
-	char *argv[] = {"redis-server", "--port",	 port,	     "--bind", "127.0.0.1",
-			"--dir",	run->dir,	 "--save",   "",       "--appendonly",
-			"yes",		"--appendfsync", "everysec", NULL};
+static const struct subject memcached = {.name = "memcached",
+					 .way = "cold",
+					 .cold = true,
+					 .need = launch_need_once,
+					 .start = memcached_start,
+					 .replace = memcached_again,
+					 .stop = launch_stop};
 
-	snprintf(port, sizeof(port), "%u", run->port);
-	return start(run, argv);
-}
+static char *const redis_args[] = {"--appendonly", "yes", "--appendfsync", "everysec", NULL};
 
 static int redis_start(struct run *run)
 {
-	return redis_spawn(run) ?: wait_answer(run);
+	return launch_redis(run, redis_args) ?: launch_answer(run);
 }
 
 static int redis_again(struct run *run)
 {
-	return reap(run) ?: redis_spawn(run);
+	return reap(run) ?: launch_redis(run, redis_args);
 }
 
-const struct subject crash_subjects[] = {
-	{.name = "libkho-standby",
-	 .need = need_once,
-	 .start = kho_standby_start,
-	 .rest = kho_standby_rest,
-	 .stop = stop_child},
-	{.name = "libkho",
-	 .need = need_once,
-	 .start = kho_plain_start,
-	 .rest = kho_plain_rest,
-	 .stop = stop_child},
-	{.name = "memcached, cold",
-	 .cold = true,
-	 .need = need_once,
-	 .start = memcached_start,
-	 .again = memcached_again,
-	 .stop = stop_child},
-	{.name = "redis, AOF",
-	 .proto = LOAD_REDIS,
-	 .slow = true,
-	 .need = need_thrice,
-	 .start = redis_start,
-	 .again = redis_again,
-	 .stop = stop_child},
-};
+static const struct subject redis = {.name = "redis",
+				     .way = "aof",
+				     .proto = LOAD_REDIS,
+				     .slow = true,
+				     .need = need_thrice,
+				     .start = redis_start,
+				     .replace = redis_again,
+				     .stop = launch_stop};
 
-const unsigned int nr_crash_subjects = sizeof(crash_subjects) / sizeof(crash_subjects[0]);
+const struct subject *const crash_subjects[] = {&kho_standby, &kho_restart, &memcached, &redis,
+						NULL};

@@ -4,13 +4,14 @@
  * between. The pace: another thread that asks and stores, as clients do.
  *
  * Which answer is the next process's? The first after all threads of the old one were seen to be exiting:
- * until then that one may answer for some microseconds.
+ * until then that one may answer for some microseconds. What lies in our socket at that moment is its last.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -31,6 +32,8 @@ struct watch {
 	_Atomic uint64_t mark;
 	_Atomic uint64_t last; /* answer */
 	_Atomic uint64_t first; /* since the mark */
+	atomic_int fd; /* -1: none */
+	atomic_bool skip; /* the next answer is the old process's */
 };
 
 static int open_connection(unsigned int port)
@@ -74,14 +77,13 @@ static void note_answer(struct watch *w)
 {
 	uint64_t now = load_now(), mark = atomic_load(&w->mark);
 
-	if (mark && now >= mark && !atomic_load(&w->first))
+	if (mark && now >= mark && !atomic_load(&w->first) && !atomic_exchange(&w->skip, false))
 		atomic_store(&w->first, now);
 	atomic_store(&w->last, now);
 }
 
 static void *watch_thread(void *ctx)
 {
-	struct load_shape shape = {64, 64};
 	struct load_op op = {.index = 0, .version = 1, .kind = LOAD_GET};
 	struct watch *w = ctx;
 	char request[128], answer[512], got[512];
@@ -89,19 +91,22 @@ static void *watch_thread(void *ctx)
 	int fd = -1;
 
 	prctl(PR_SET_TIMERSLACK, 1);
-	nr = load_request(request, sizeof(request), w->proto, &op, &shape);
-	len = load_answer(answer, sizeof(answer), w->proto, &op, &shape);
+	nr = load_request(request, sizeof(request), w->proto, &op, &sized_shape0);
+	len = load_answer(answer, sizeof(answer), w->proto, &op, &sized_shape0);
 	while (!atomic_load(&w->stop)) {
 		uint64_t began = load_now();
 
 		if (fd < 0)
 			fd = open_connection(w->port);
+		atomic_store(&w->fd, fd);
 		if (fd >= 0 && send(fd, request, nr, MSG_NOSIGNAL) == (ssize_t)nr &&
 		    read_answer(fd, got, sizeof(got), len, w->any ? NULL : answer, &w->stop)) {
 			note_answer(w);
 			load_sleep_until(began + INTERVAL);
 			continue;
 		}
+		atomic_store(&w->fd, -1);
+		atomic_store(&w->skip, false);
 		/* Broken, or a server that has not its data yet: an answer all the same, but no good one. */
 		if (fd >= 0)
 			close(fd);
@@ -122,6 +127,7 @@ struct watch *watch_start(unsigned int port, enum load_proto proto, bool any)
 	w->port = port;
 	w->proto = proto;
 	w->any = any;
+	atomic_store(&w->fd, -1);
 	if (!pthread_create(&w->thread, NULL, watch_thread, w))
 		return w;
 	free(w);
@@ -151,8 +157,11 @@ bool watch_answered(struct watch *w, uint64_t timeout)
 
 void watch_mark(struct watch *w)
 {
+	int fd = atomic_load(&w->fd), left = 0;
+
 	atomic_store(&w->mark, 0);
 	atomic_store(&w->first, 0);
+	atomic_store(&w->skip, fd >= 0 && !ioctl(fd, FIONREAD, &left) && left);
 	atomic_store(&w->mark, load_now());
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "load.h"
 
@@ -127,20 +128,28 @@ static const char *figure(double v)
 	return buf;
 }
 
-void load_report_print(struct load_report *report)
+/* Cases that differ after the '/' alone stand together. */
+static bool is_beside(const char *a, const char *b)
+{
+	size_t len = strcspn(a, "/");
+
+	return len == strcspn(b, "/") && !memcmp(a, b, len);
+}
+
+static void print(const struct load_report *report)
 {
 	const char *last = "";
 	size_t i;
 
-	printf("\n%s\n\n  %-10s %-18s %-14s %6s %12s %12s %12s %12s  %s\n", report->title, "case",
+	printf("\n%s\n\n  %-14s %-18s %-14s %6s %12s %12s %12s %12s  %s\n", report->title, "case",
 	       "subject", "metric", "n", "min", "median", "p99", "max", "unit");
 	for (i = 0; i < report->nr; i++) {
 		const struct row *row = &report->rows[i];
 
-		if (*last && strcmp(last, row->which))
+		if (*last && !is_beside(last, row->which))
 			putchar('\n');
 		last = row->which;
-		printf("  %-10s %-18s %-14s ", row->which, row->subject, row->metric);
+		printf("  %-14s %-18s %-14s ", row->which, row->subject, row->metric);
 		if (*row->why)
 			printf("%6s %s\n", "-", row->why);
 		else
@@ -168,7 +177,7 @@ static void write_row(FILE *f, const struct row *row)
 			row->n, row->min, row->median, row->p99, row->max);
 }
 
-int load_report_write(struct load_report *report, const char *path)
+static int write_rows(const struct load_report *report, const char *path)
 {
 	char dir[4096];
 	char *slash;
@@ -193,8 +202,14 @@ int load_report_write(struct load_report *report, const char *path)
 	return fclose(f) ? -errno : 0;
 }
 
-void load_report_free(struct load_report *report)
+void load_report_finish(struct load_report *report, const char *path)
 {
+	/* What went on before is a line without an end. */
+	if (isatty(2))
+		fputs("\r\033[K", stderr);
+	print(report);
+	if (write_rows(report, path))
+		perror(path);
 	free(report->rows);
 	free(report);
 }

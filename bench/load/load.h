@@ -307,10 +307,8 @@ void load_report_add(struct load_report *report, const char *which, const char *
 /* A row without figures, and why. */
 void load_report_skip(struct load_report *report, const char *which, const char *subject,
 		      const char *metric, const char *unit, const char *why);
-void load_report_print(struct load_report *report);
-/* Directories of @path are made. Return: 0 or negative errno. */
-int load_report_write(struct load_report *report, const char *path);
-void load_report_free(struct load_report *report);
+/* Print, write to @path, whose directories are made, and free it. */
+void load_report_finish(struct load_report *report, const char *path);
 
 /* "1,234,567"; one of eight static buffers. */
 const char *load_commas(uint64_t v);

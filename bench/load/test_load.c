@@ -2,9 +2,10 @@
 /*
  * Does the load see what it is there to see? A small server in this process lies in every
  * way that matters, and must be found out; an honest one must not be accused, however often
- * it breaks connections.
+ * it breaks connections. And are the benchmarks by size those that were asked for?
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "load.h"
+#include "sized.h"
 
 #define KEYS 800
 #define CONNS 128
@@ -491,6 +492,174 @@ static void quantiles_are_samples(void **state)
 	load_samples_free(&samples);
 }
 
+static void sizes_are_bytes(void **state)
+{
+	assert_int_equal(sized_bytes("16MiB"), 16ULL << 20);
+	assert_int_equal(sized_bytes("12GiB"), 12ULL << 30);
+	assert_int_equal(sized_bytes("0GiB"), 0);
+	assert_int_equal(sized_bytes("16"), 0);
+	assert_int_equal(sized_bytes("MiB"), 0);
+	assert_int_equal(sized_bytes("16MiB "), 0);
+	assert_int_equal(sized_bytes("-1MiB"), 0);
+	/* 2^61 bytes, and one GiB less. */
+	assert_int_equal(sized_bytes("2147483648GiB"), 0);
+	assert_int_equal(sized_bytes("2147483647GiB"), 2147483647ULL << 30);
+}
+
+static void subjects_are_chosen_by_name_or_way(void **state)
+{
+	const struct subject kho = {.name = "libkho", .way = "standby"}, plain = {.name = "exec"};
+
+	assert_true(sized_wanted(&kho, NULL));
+	assert_true(sized_wanted(&kho, ""));
+	assert_true(sized_wanted(&kho, "libkho"));
+	assert_true(sized_wanted(&kho, "redis/standby"));
+	assert_true(sized_wanted(&kho, "standby,redis"));
+	assert_true(sized_wanted(&plain, "libkho,exec"));
+	assert_false(sized_wanted(&kho, "libkho-exec,redis"));
+	assert_false(sized_wanted(&plain, "libkho-exec"));
+	assert_false(sized_wanted(&plain, "exec2"));
+	assert_false(sized_wanted(&plain, "exe"));
+	/* Who has no way is not chosen by an empty one. */
+	assert_false(sized_wanted(&plain, ",libkho,"));
+}
+
+/* ---- subjects that are nobody: one of each fate ---- */
+
+static uint64_t need_nothing(uint64_t state)
+{
+	return 0;
+}
+
+static uint64_t need_all(uint64_t state)
+{
+	return UINT64_MAX;
+}
+
+static int start_well(struct run *run)
+{
+	return 0;
+}
+
+static int start_badly(struct run *run)
+{
+	return -ENOEXEC;
+}
+
+static char fake_dir[256];
+
+static void stop_fake(struct run *run)
+{
+	assert_int_equal(access(run->dir, F_OK), 0);
+	strcpy(fake_dir, run->dir);
+}
+
+/* Two metrics of three; who is cold fails after them. */
+static int measure_fake(struct run *run)
+{
+	for (; run->events < run->n; run->events++)
+		load_samples_add(&run->samples[0], 2);
+	load_samples_add(&run->samples[1], (double)run->state / SIZED_MIB);
+	return run->subject->cold ? -EIO : 0;
+}
+
+static const struct subject
+	quick = {.name = "quick",
+		 .fills_itself = true,
+		 .need = need_nothing,
+		 .start = start_well,
+		 .stop = stop_fake},
+	slow = {.name = "slow",
+		.way = "late",
+		.slow = true,
+		.cold = true,
+		.fills_itself = true,
+		.need = need_nothing,
+		.start = start_well,
+		.stop = stop_fake},
+	big = {.name = "big", .need = need_all, .start = start_well, .stop = stop_fake},
+	bad = {.name = "bad", .need = need_nothing, .start = start_badly, .stop = stop_fake};
+
+/* Its tables and messages are not this test's output. */
+static int run_quietly(const struct sized *bench, char **argv, int argc)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), out = dup(1), err = dup(2), status;
+
+	optind = 0; /* getopt starts again */
+	fflush(stdout);
+	dup2(null, 1);
+	dup2(null, 2);
+	status = sized_main(bench, argc, argv);
+	fflush(stdout);
+	dup2(out, 1);
+	dup2(err, 2);
+	close(null);
+	close(out);
+	close(err);
+	return status;
+}
+
+static void each_subject_has_its_row(void **state)
+{
+	static const struct subject *const subjects[] = {&quick, &slow, &big, &bad, NULL};
+	static const struct sized bench = {.title = "test",
+					   .sizes = "1MiB",
+					   .n_slow = 3,
+					   .subjects = subjects,
+					   .metrics = {{"a_us", "us"}, {"b", "MiB"}, {"c", "ms"}},
+					   .measure = measure_fake};
+	static const char *const rows[] = {
+		"\"case\": \"2MiB\", \"subject\": \"quick\", \"metric\": \"a_us\", \"unit\": "
+		"\"us\", "
+		"\"n\": 200, \"min\": 2.000,",
+		"\"case\": \"2MiB\", \"subject\": \"quick\", \"metric\": \"b\", \"unit\": \"MiB\", "
+		"\"n\": 1, \"min\": 2.000,",
+		"\"case\": \"2MiB/late\", \"subject\": \"slow\", \"metric\": \"a_us\", \"unit\": "
+		"\"us\", "
+		"\"n\": 3,",
+		"\"case\": \"2MiB\", \"subject\": \"big\", \"metric\": \"a_us\", \"unit\": \"us\", "
+		"\"n\": 0,",
+		"does not fit",
+		"\"case\": \"2MiB\", \"subject\": \"bad\", \"metric\": \"a_us\", \"unit\": \"us\", "
+		"\"n\": 0,",
+		"failed: Exec format error",
+		"\"case\": \"12GiB\", \"subject\": \"quick\", \"metric\": \"a_us\", \"unit\": "
+		"\"us\", "
+		"\"n\": 50,",
+	};
+	char dir[200], json[256], text[8192];
+	char *argv[] = {"test", "--bin", dir, "--json", json, "--sizes", "2MiB 12GiB", NULL};
+	const char *at = text;
+	ssize_t n;
+	int fd;
+
+	assert_int_equal(load_tmpdir(dir, sizeof(dir)), 0);
+	snprintf(json, sizeof(json), "%s/deep/rows.json", dir);
+	assert_int_equal(run_quietly(&bench, argv, 7), 0);
+	fd = open(json, O_RDONLY | O_CLOEXEC);
+	n = read(fd, text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n] = '\0';
+	close(fd);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		at = strstr(at, rows[i]);
+		if (!at)
+			fail_msg("no \"%s\" (or not in its place) in %s", rows[i], text);
+	}
+	assert_null(strstr(text, "\"c\""));
+	assert_int_equal(access(fake_dir, F_OK), -1);
+	load_rmtree(dir);
+}
+
+static void nobodys_name_is_refused(void **state)
+{
+	static const struct subject *const subjects[] = {&quick, NULL};
+	static const struct sized bench = {.sizes = "1MiB", .subjects = subjects};
+	char *argv[] = {"test", "--bin", "/", "--subjects", "quicker", NULL};
+
+	assert_int_equal(run_quietly(&bench, argv, 5), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +667,10 @@ int main(void)
 		cmocka_unit_test(what_is_owed_is_decided_exactly),
 		cmocka_unit_test(still_keys_are_nobodys),
 		cmocka_unit_test(quantiles_are_samples),
+		cmocka_unit_test(sizes_are_bytes),
+		cmocka_unit_test(subjects_are_chosen_by_name_or_way),
+		cmocka_unit_test(each_subject_has_its_row),
+		cmocka_unit_test(nobodys_name_is_refused),
 		cmocka_unit_test(an_honest_server_is_not_accused),
 		cmocka_unit_test(broken_connections_are_no_losses),
 		cmocka_unit_test(lost_writes_are_found),

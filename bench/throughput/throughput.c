@@ -183,8 +183,6 @@ int main(int argc, char **argv)
 	for (i = 0; i < options.rounds; i++)
 		for (s = 0; s < NR_SUBJECTS; s++)
 			err |= round_of(s, results[s]);
-	if (isatty(2))
-		fputs("\r\033[K", stderr);
 	for (l = 0; l < NR_LOADS; l++) {
 		for (s = 0; s < NR_SUBJECTS; s++)
 			load_report_add(report, loads[l], names[s], "ops_per_s", "1/s",
@@ -193,9 +191,6 @@ int main(int argc, char **argv)
 			load_report_add(report, loads[l], names[s], "cpu_ns_per_op", "ns",
 					&results[s][l].cpu);
 	}
-	load_report_print(report);
-	if (load_report_write(report, options.json))
-		perror(options.json);
-	load_report_free(report);
+	load_report_finish(report, options.json);
 	return err ? 1 : 0;
 }
