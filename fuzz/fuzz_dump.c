@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "arena.h"
 #include "sparse.h"
 #include "views.h"
 
@@ -139,7 +140,8 @@ static void check_faults(const struct model *m)
 
 		FACT(f->report.fault >= KHO_E_TRUNCATED && f->report.fault < KHO_E_MAX);
 		FACT(f->report.structure >= 0 && f->report.structure < KHOC_S_MAX);
-		FACT(*report_text(&f->report, text, sizeof(text)) && *report_remedy(&f->report));
+		FACT(*kho_report_text_(&f->report, text, sizeof(text)) &&
+		     *report_remedy(&f->report));
 		FACT(*f->what);
 	}
 }

@@ -43,9 +43,7 @@ struct stored {
 
 static struct {
 	pthread_mutex_t lock; /* of @table */
-	int fd; /* the socket; -1: there is no manager */
-	struct sockaddr_un to;
-	socklen_t to_len;
+	struct kho_manager manager;
 	unsigned int nr_fds; /* from FIRST_FD on */
 	char *names; /* of them, with colons between */
 	bool syncing;
@@ -53,20 +51,38 @@ static struct {
 	unsigned int max;
 	__u64 watchdog_us; /* how often it wants to hear of us; 0: never */
 	_Atomic __u64 told_us;
-} m = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+} m = {.lock = PTHREAD_MUTEX_INITIALIZER, .manager.fd = -1};
 
 /* ---- datagrams --------------------------------------------------------------- */
 
-/* @fd: goes along, or -1. Return: 0, -EAGAIN, -EBADF (@fd), -EPIPE: there is nobody. */
-static int send_text(const char *text, int fd, int flags)
+/* A path, or with @ in front a name of Linux's own (a NUL instead of the @). */
+int kho_manager_open_(struct kho_manager *manager, const char *path)
+{
+	size_t len = strlen(path);
+
+	if ((*path != '/' && *path != '@') || !path[1] || len >= sizeof(manager->to.sun_path))
+		return -EINVAL;
+	manager->to = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(manager->to.sun_path, path, len);
+	if (*path == '@')
+		manager->to.sun_path[0] = '\0';
+	manager->to_len =
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (*path == '/'));
+	manager->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return manager->fd < 0 ? -errno : 0;
+}
+
+int kho_manager_send_(const struct kho_manager *manager, const char *text, int fd, int flags)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = {.bytes = {0}};
 	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
-	struct msghdr msg = {
-		.msg_name = &m.to, .msg_namelen = m.to_len, .msg_iov = &iov, .msg_iovlen = 1};
+	struct msghdr msg = {.msg_name = (void *)(uintptr_t)&manager->to,
+			     .msg_namelen = manager->to_len,
+			     .msg_iov = &iov,
+			     .msg_iovlen = 1};
 	struct cmsghdr *head;
 
 	if (fd >= 0) {
@@ -78,7 +94,7 @@ static int send_text(const char *text, int fd, int flags)
 		head->cmsg_len = CMSG_LEN(sizeof(fd));
 		memcpy(CMSG_DATA(head), &fd, sizeof(fd));
 	}
-	if (sendmsg(m.fd, &msg, MSG_NOSIGNAL | flags) >= 0)
+	if (sendmsg(manager->fd, &msg, MSG_NOSIGNAL | flags) >= 0)
 		return 0;
 	switch (errno) {
 	case EAGAIN:
@@ -98,14 +114,15 @@ static int send_patiently(const char *text, int fd)
 	__u64 deadline = kho_now_ms_() + SEND_MS;
 	int r;
 
-	while ((r = send_text(text, fd, MSG_DONTWAIT)) == -EAGAIN && kho_left_ms_(deadline))
+	while ((r = kho_manager_send_(&m.manager, text, fd, MSG_DONTWAIT)) == -EAGAIN &&
+	       kho_left_ms_(deadline))
 		usleep(1000);
 	return r;
 }
 
 void kho_systemd_tell_(const char *text)
 {
-	if (m.fd >= 0)
+	if (m.manager.fd >= 0)
 		send_patiently(text, -1);
 }
 
@@ -113,12 +130,12 @@ void kho_systemd_alive_(void)
 {
 	__u64 now;
 
-	if (m.fd < 0 || !m.watchdog_us)
+	if (m.manager.fd < 0 || !m.watchdog_us)
 		return;
 	now = kho_now_us_();
 	if (now - m.told_us < m.watchdog_us / 4)
 		return;
-	if (!send_text("WATCHDOG=1", -1, MSG_DONTWAIT))
+	if (!kho_manager_send_(&m.manager, "WATCHDOG=1", -1, MSG_DONTWAIT))
 		m.told_us = now;
 }
 
@@ -154,7 +171,7 @@ static int remove_one(__u64 token)
 		return 0;
 	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=kho-%016llx",
 		 (unsigned long long)token);
-	r = send_text(text, -1, MSG_DONTWAIT);
+	r = kho_manager_send_(&m.manager, text, -1, MSG_DONTWAIT);
 	if (r)
 		return r;
 	kho_hash_del_(&m.table, &stored->token);
@@ -180,7 +197,7 @@ static int hold_one(__u64 token, int fd)
 	if (r)
 		return r;
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=kho-%016llx", (unsigned long long)token);
-	r = send_text(text, fd, MSG_DONTWAIT);
+	r = kho_manager_send_(&m.manager, text, fd, MSG_DONTWAIT);
 	if (r)
 		return r;
 	stored = note(token, &st);
@@ -244,7 +261,7 @@ const struct kho_courier kho_courier_systemd_ = {
 
 void kho_systemd_attach_(void)
 {
-	if (m.fd < 0)
+	if (m.manager.fd < 0)
 		return;
 	if (send_patiently("FDSTORE=1\nFDNAME=kho-arena", kho_arena_.fd))
 		fprintf(stderr,
@@ -259,7 +276,7 @@ void kho_systemd_forget_(void)
 	struct kho_hnode *node;
 	__u64 from = 0;
 
-	if (m.fd < 0)
+	if (m.manager.fd < 0)
 		return;
 	kho_courier_detach_();
 	while ((node = kho_hash_any_(&m.table, &from))) {
@@ -270,8 +287,8 @@ void kho_systemd_forget_(void)
 	free(m.names);
 	m.names = NULL;
 	m.nr_fds = 0;
-	close(m.fd);
-	m.fd = -1;
+	close(m.manager.fd);
+	m.manager.fd = -1;
 }
 
 /* ---- what it says in the environment ------------------------------------------------ */
@@ -305,18 +322,11 @@ static bool for_us(const char *name)
 
 static int open_socket(const char *path)
 {
-	size_t len = strlen(path);
+	int r = kho_manager_open_(&m.manager, path);
 
-	if ((*path != '/' && *path != '@') || !path[1] || len >= sizeof(m.to.sun_path))
+	if (r == -EINVAL)
 		return wrong("NOTIFY_SOCKET");
-	memset(&m.to, 0, sizeof(m.to));
-	m.to.sun_family = AF_UNIX;
-	memcpy(m.to.sun_path, path, len);
-	if (*path == '@')
-		m.to.sun_path[0] = '\0';
-	m.to_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (*path == '/'));
-	m.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return m.fd < 0 ? kho_fail_(-errno, "service manager: socket: %s", strerror(errno)) : 0;
+	return r ? kho_fail_(r, "service manager: socket: %s", strerror(-r)) : 0;
 }
 
 static bool is_arena(const char *name, size_t len)

@@ -6,8 +6,23 @@
 #ifndef KHO_HOST_SYSTEMD_H
 #define KHO_HOST_SYSTEMD_H
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include "courier.h"
 #include "life.h"
+
+/* Where a manager listens. @fd: a socket of ours to say things from; -1: there is none. */
+struct kho_manager {
+	int fd;
+	struct sockaddr_un to;
+	socklen_t to_len;
+};
+
+/* @path: what NOTIFY_SOCKET says. Return: 0; -EINVAL: that is no address; -errno of the socket. */
+int kho_manager_open_(struct kho_manager *manager, const char *path);
+/* @fd: goes along, or -1. @flags: of sendmsg(2). Return: 0, -EAGAIN, -EBADF (@fd), -EPIPE: there is nobody. */
+int kho_manager_send_(const struct kho_manager *manager, const char *text, int fd, int flags);
 
 /*
  * Is there one, and what did it keep for us? Puts the arena into @env, and takes the variables of one

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 # make install, and the checks of what it installs and of the programming and binary interface.
-# A distribution sets what it has elsewhere: LIBDIR for multiarch, DOCDIR, ZSHCOMPDIR.
+# A distribution sets what it has elsewhere: LIBDIR for multiarch, DOCDIR, EXAMPLEDIR, ZSHCOMPDIR.
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/libkho
+EXAMPLEDIR ?= $(DOCDIR)/examples
+# systemd looks there below /usr and /usr/local.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
 
@@ -16,7 +19,7 @@ MAN_PAGES := $(filter-out docs/man/cached.1,$(wildcard docs/man/*.[1-8]))
 package-build: $(LIB) $(SHLIB) $(O)/kho
 
 install: package-build
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(DOCDIR) $(BASHCOMPDIR) $(ZSHCOMPDIR)) \
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(DOCDIR) $(BASHCOMPDIR) $(ZSHCOMPDIR) $(UNITDIR)) \
 		$(addprefix $(DESTDIR)$(INCLUDEDIR)/,kho kho/abi kho/core)
 	install -m 644 include/kho/*.h include/kho/*.hpp $(DESTDIR)$(INCLUDEDIR)/kho
 	install -m 644 include/kho/abi/*.h $(DESTDIR)$(INCLUDEDIR)/kho/abi
@@ -32,6 +35,11 @@ install: package-build
 	install -m 644 packaging/completion/kho.bash $(DESTDIR)$(BASHCOMPDIR)/kho
 	install -m 644 packaging/completion/_kho $(DESTDIR)$(ZSHCOMPDIR)
 	install -m 644 README.md $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)
+	sed 's|/usr/bin/kho |$(BINDIR)/kho |' systemd/kho@.service > $(DESTDIR)$(UNITDIR)/kho@.service
+	install -D -m 644 -t $(DESTDIR)$(EXAMPLEDIR)/systemd systemd/README
+	for d in $(notdir $(patsubst %/kho@.service.d,%,$(wildcard systemd/*/kho@.service.d))); do \
+		install -D -m 644 -t $(DESTDIR)$(EXAMPLEDIR)/systemd/$$d/kho@.service.d systemd/$$d/kho@.service.d/kho.conf || exit 1; \
+	done
 
 # The record of the binary interface is made anew at a release, or when something is added on purpose.
 ABI_RECORD := packaging/libkho.abi

@@ -64,6 +64,8 @@ static int refused(int error)
 {
 	if (error == -EPERM)
 		complain("%s", status_text());
+	else if (error)
+		complain("the supervisor does not listen: %s", strerror(-error));
 	return error;
 }
 
@@ -373,7 +375,45 @@ int cmd_upgrade(int argc, char **argv)
 	return await_reply(fd, u.quiet);
 }
 
-/* ---- kho preserve ---- */
+/* ---- kho preserve, stop, clear: a request about one server ---- */
+
+/* Send it to whom @target means. Return: the connection; negative, having complained. */
+static int ask(const char *target, const struct kho_msg_out *out)
+{
+	char path[512];
+	int fd = connect_target(target, path, sizeof(path));
+
+	return fd < 0 ? fd : refused(request(fd, out)) ?: fd;
+}
+
+/* The one answer to it. @done: what was not done, if it was not. Return: the exit status. */
+static int await_answer(int fd, unsigned int timeout_ms, const char *done)
+{
+	const struct kho_abi_msg_result *res = (const void *)reply.body;
+
+	if (kho_msg_recv_(fd, &reply, timeout_ms) || reply.type != KHO_MSG_CTL_REPLY) {
+		complain("the supervisor did not answer: kho status shows what there is");
+		return 1;
+	}
+	if (res->error)
+		complain("not %s: %s", done, status_text());
+	else if (*status_text())
+		printf("%s\n", status_text());
+	return res->error ? 1 : 0;
+}
+
+/* Is all that is there the one name of a server? Return: -1; the exit status, having said what. */
+static int only_target(int argc, char **argv, const char *help)
+{
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		fputs(help, stdout);
+		return 0;
+	}
+	if (argc == 2 && argv[1][0] != '-')
+		return -1;
+	complain("%s: one PID or NAME is expected: kho status lists them", argv[0]);
+	return 2;
+}
 
 static const char preserve_help[] =
 	"usage: kho preserve [--cancel] PID|NAME\n"
@@ -384,38 +424,23 @@ static const char preserve_help[] =
 
 int cmd_preserve(int argc, char **argv)
 {
-	const struct kho_abi_msg_result *res = (const void *)reply.body;
 	bool cancel = argc > 1 && !strcmp(argv[1], "--cancel");
 	struct kho_abi_msg_preserve head = {.flags = cancel ? KHO_PRESERVE_CANCEL : 0};
 	struct kho_msg_out out = {
 		.type = KHO_MSG_CTL_PRESERVE, .head = &head, .head_len = sizeof(head)};
-	char path[512];
-	int fd;
+	int fd, status;
 
-	if (argc == 2 && !strcmp(argv[1], "--help")) {
-		fputs(preserve_help, stdout);
-		return 0;
+	if (cancel) {
+		argv[1] = argv[0];
+		argv++;
+		argc--;
 	}
-	if (argc != 2 + cancel || argv[1 + cancel][0] == '-') {
-		complain("preserve: [--cancel] and one PID or NAME are expected: kho status lists "
-			 "them");
-		return 2;
-	}
-	fd = connect_target(argv[1 + cancel], path, sizeof(path));
-	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
-		return 1;
-	if (kho_msg_recv_(fd, &reply, LONG_MS) || reply.type != KHO_MSG_CTL_REPLY) {
-		complain("the supervisor went away without an answer: is it an older one?");
-		return 1;
-	}
-	if (res->error)
-		complain("not preserved: %s", status_text());
-	else if (*status_text())
-		printf("%s\n", status_text());
-	return res->error ? 1 : 0;
+	status = only_target(argc, argv, preserve_help);
+	if (status >= 0)
+		return status;
+	fd = ask(argv[1], &out);
+	return fd < 0 ? 1 : await_answer(fd, LONG_MS, "preserved");
 }
-
-/* ---- kho stop ---- */
 
 static const char stop_help[] =
 	"usage: kho stop PID|NAME\n"
@@ -425,24 +450,13 @@ static const char stop_help[] =
 int cmd_stop(int argc, char **argv)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_CTL_STOP};
-	char path[512];
-	int fd;
+	int fd, status = only_target(argc, argv, stop_help);
 
-	if (argc == 2 && !strcmp(argv[1], "--help")) {
-		fputs(stop_help, stdout);
-		return 0;
-	}
-	if (argc != 2 || argv[1][0] == '-') {
-		complain("stop: one PID or NAME is expected: kho status lists them");
-		return 2;
-	}
-	fd = connect_target(argv[1], path, sizeof(path));
-	if (fd < 0 || refused(request(fd, &out)))
-		return 1;
-	return await_reply(fd, false);
+	if (status >= 0)
+		return status;
+	fd = ask(argv[1], &out);
+	return fd < 0 ? 1 : await_reply(fd, false);
 }
-
-/* ---- kho clear ---- */
 
 static const char clear_help[] =
 	"usage: kho clear PID|NAME\n"
@@ -454,29 +468,12 @@ static const char clear_help[] =
 int cmd_clear(int argc, char **argv)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_CTL_CLEAR};
-	char path[512];
-	int fd;
+	int fd, status = only_target(argc, argv, clear_help);
 
-	if (argc == 2 && !strcmp(argv[1], "--help")) {
-		fputs(clear_help, stdout);
-		return 0;
-	}
-	if (argc != 2 || argv[1][0] == '-') {
-		complain("clear: one PID or NAME is expected: kho status lists them");
-		return 2;
-	}
-	fd = connect_target(argv[1], path, sizeof(path));
-	if (fd < 0 || kho_msg_send_(fd, &out, STATUS_MS))
-		return 1;
-	if (kho_msg_recv_(fd, &reply, STATUS_MS) || reply.type != KHO_MSG_CTL_REPLY) {
-		complain("the supervisor did not answer: kho status shows what there is");
-		return 1;
-	}
-	if (((const struct kho_abi_msg_result *)(const void *)reply.body)->error) {
-		complain("not cleared: %s", status_text());
-		return 1;
-	}
-	return 0;
+	if (status >= 0)
+		return status;
+	fd = ask(argv[1], &out);
+	return fd < 0 ? 1 : await_answer(fd, STATUS_MS, "cleared");
 }
 
 /* ---- kho status ---- */
@@ -611,7 +608,7 @@ int cmd_status(int argc, char **argv)
 		}
 	}
 	if (target)
-		return status_one(&v, target);
+		return output_done(status_one(&v, target), 1);
 	v.list = true;
 	if (v.json && !v.prometheus)
 		printf("[");
@@ -625,5 +622,5 @@ int cmd_status(int argc, char **argv)
 		printf("]\n");
 	else if (!v.nr)
 		printf("no server runs under kho run\n");
-	return 0;
+	return output_done(0, 1);
 }

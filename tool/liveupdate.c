@@ -121,7 +121,7 @@ void liveupdate_take_back(struct sup *s)
 
 /* ---- out ---- */
 
-static __u64 available(void)
+__u64 memory_available(void)
 {
 	char text[4096], *at;
 
@@ -137,7 +137,7 @@ static void compact(struct sup *s, struct kho_extent *extent)
 	int fd;
 
 	if ((!kho_extent_worth_copying_(extent) && !extent->sealed) ||
-	    available() < extent->allocated)
+	    memory_available() < extent->allocated)
 		return;
 	fd = high_fd(kho_compact_(s->arena, extent, s->name));
 	if (fd < 0) {
@@ -166,7 +166,7 @@ static int measure(struct sup *s, struct kho_extent *extent)
 			"back sealed against writing: it can be copied when its server has "
 			"stopped, if vm.memfd_noexec is not 2");
 	need = kho_extent_filled_(extent) + (extent->size >> 12) * PER_PAGE;
-	have = available();
+	have = memory_available();
 	if (need <= have)
 		return 0;
 	return kho_fail_(-ENOMEM,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * kho run as a service of systemd, without its library: what it says (sd_notify(3)), what it
+ * kho run as a service of systemd: what it says (sd_notify(3)), what it
  * stores (FDSTORE, FDNAME), and what it was started with (sd_listen_fds(3)).
  *
  * The arena is in the manager's store under the name ARENA_NAME, so it outlives kho run
@@ -8,24 +8,22 @@
  */
 #include <errno.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "arena.h"
 #include "owner.h"
 #include "proc.h"
 #include "supervisor.h"
+#include "systemd.h"
 
 #define ARENA_NAME "kho-arena"
 #define FIRST_LISTEN_FD 3
 
-static struct sockaddr_un manager;
-static socklen_t manager_len;
+static struct kho_manager manager = {.fd = -1};
 static unsigned int watchdog_ms;
 static __u64 watchdog_at;
 
@@ -40,26 +38,19 @@ static bool number_of(const char *name, unsigned long long *value)
 	return !*end;
 }
 
-/* A path, or with @ in front a name of Linux's own (a NUL instead of the @). */
 static void find_manager(void)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
-	size_t len = path ? strlen(path) : 0;
 
-	if (len < 2 || len >= sizeof(manager.sun_path) || (*path != '/' && *path != '@'))
-		return;
-	manager.sun_family = AF_UNIX;
-	memcpy(manager.sun_path, path, len);
-	if (*path == '@')
-		manager.sun_path[0] = '\0';
-	manager_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+	if (path && !kho_manager_open_(&manager, path))
+		manager.fd = high_fd(manager.fd);
 }
 
 static void find_watchdog(void)
 {
 	unsigned long long pid = (unsigned long long)getpid(), us;
 
-	if (!manager_len || !number_of("WATCHDOG_USEC", &us))
+	if (!notify_manager() || !number_of("WATCHDOG_USEC", &us))
 		return;
 	if (getenv("WATCHDOG_PID") && (!number_of("WATCHDOG_PID", &pid) || pid != (__u64)getpid()))
 		return;
@@ -69,40 +60,14 @@ static void find_watchdog(void)
 
 bool notify_manager(void)
 {
-	return manager_len;
+	return manager.fd >= 0;
 }
 
-static bool send_words(const char *words, size_t len, int fd)
+/* What goes with an fd must arrive; other words are lost rather than waited for. */
+static bool say(const char *words, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec iov = {(void *)words, len};
-	struct msghdr mh = {
-		.msg_name = &manager, .msg_namelen = manager_len, .msg_iov = &iov, .msg_iovlen = 1};
-	int sock;
-	bool sent;
-
-	if (!manager_len)
-		return false;
-	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0)
-		return false;
-	if (fd >= 0) {
-		struct cmsghdr *c = &control.align;
-
-		mh.msg_control = &control;
-		mh.msg_controllen = sizeof(control.space);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	/* What is stored must arrive; other words are lost rather than waited for. */
-	sent = sendmsg(sock, &mh, MSG_NOSIGNAL | (fd < 0 ? MSG_DONTWAIT : 0)) >= 0;
-	close(sock);
-	return sent;
+	return notify_manager() &&
+	       !kho_manager_send_(&manager, words, fd, fd < 0 ? MSG_DONTWAIT : 0);
 }
 
 void notify(const char *format, ...)
@@ -115,18 +80,15 @@ void notify(const char *format, ...)
 	len = vsnprintf(words, sizeof(words), format, args);
 	va_end(args);
 	if (len > 0 && (size_t)len < sizeof(words))
-		send_words(words, (size_t)len, -1);
+		say(words, -1);
 }
 
 void notify_store_arena(struct sup *s)
 {
-	static const char take[] = "FDSTOREREMOVE=1\nFDNAME=" ARENA_NAME;
-	static const char put[] = "FDSTORE=1\nFDNAME=" ARENA_NAME;
-
-	if (s->stored || s->arena < 0 || !manager_len)
+	if (s->stored || s->arena < 0 || !notify_manager())
 		return;
-	send_words(take, sizeof(take) - 1, -1);
-	s->stored = send_words(put, sizeof(put) - 1, s->arena);
+	say("FDSTOREREMOVE=1\nFDNAME=" ARENA_NAME, -1);
+	s->stored = say("FDSTORE=1\nFDNAME=" ARENA_NAME, s->arena);
 }
 
 __u64 notify_deadline(void)

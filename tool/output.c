@@ -41,6 +41,14 @@ void complain(const char *format, ...)
 	put_line(line, len);
 }
 
+int output_done(int status, int lost)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	complain("the output could not be written");
+	return lost;
+}
+
 int utf8_len(const unsigned char *s)
 {
 	int len = s[0] < 0x80			? 1

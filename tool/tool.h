@@ -75,11 +75,18 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void json_string(FILE *out, const char *text);
 /* Bytes of a well-formed UTF-8 sequence at @s, 0 if it is none. */
 int utf8_len(const unsigned char *s);
+/* Return: @status; @lost, having complained, if stdout did not take all that was written to it. */
+int output_done(int status, int lost);
 
 /* ---- control.c ---- */
 
 /* Value of @key in "key value" lines; "" if it is not there. */
 void status_value(const char *text, const char *key, char *value, size_t size);
+
+/* ---- liveupdate.c ---- */
+
+/* Bytes of memory that may be had without others being pushed out; ~0: not known. */
+__u64 memory_available(void);
 
 /* ---- prometheus.c ---- */
 

@@ -3,7 +3,8 @@
 #
 # Installs into a temporary directory and uses what is there as a user would: pkg-config,
 # headers each on their own, the consumer with the static and with the shared library, the
-# server of README.md (run, killed, upgraded), the steps of docs/guide.md, the manual pages.
+# server of README.md (run, killed, upgraded), the steps of docs/guide.md, the manual pages, the
+# unit files.
 #
 # usage: check_install.sh TOP MAKE-ARGUMENTS...; CC and SAN_FLAGS come from the environment
 set -eu
@@ -72,4 +73,16 @@ for page in kho.1 libkho.7 kho_publish.3 kho_start.3 kho_kmem_cache_create.3 kho
 done
 if command -v mandoc >/dev/null; then
 	mandoc -Tlint -W warning "$prefix"/share/man/man*/* || fail "manual pages"
+fi
+
+# The unit starts what was installed with it; each drop-in is beside its README.
+unit=$prefix/lib/systemd/system/kho@.service
+grep -q "^ExecStart=$prefix/bin/kho run " "$unit" || fail "kho@.service does not start the kho that was installed"
+grep -q "^ExecReload=$prefix/bin/kho upgrade " "$unit" || fail "kho@.service does not reload by the kho that was installed"
+for drop_in in $(sed -n 's/^\t\([^ \t]*kho.conf\)\t.*/\1/p' "$top/systemd/README"); do
+	cmp -s "$top/systemd/$drop_in" "$prefix/share/doc/libkho/examples/systemd/$drop_in" || fail "$drop_in is not installed"
+done
+if command -v systemd-analyze >/dev/null; then
+	systemd-analyze verify --man=no "$unit" >"$dir/log" 2>&1 || fail "kho@.service: $(cat "$dir/log")"
+	! grep -q 'kho@' "$dir/log" || fail "kho@.service: $(cat "$dir/log")"
 fi

@@ -10,4 +10,5 @@ check-docs: $(O)/tests/docs/abi_examples all
 	@tests/docs/check_abi.py . $(O)/tests/docs/abi_examples
 	@CC="$(CC)" SAN_FLAGS="$(if $(SAN),-fsanitize=$(SAN))" \
 		tests/docs/check_install.sh . O=$(O) SAN=$(SAN) CC="$(CC)"
-	@echo "run-tests: 2 passed, 0 failed"
+	@tests/docs/kernel_engineers.py docs/kernel-engineers.md $(O)
+	@echo "run-tests: 3 passed, 0 failed"

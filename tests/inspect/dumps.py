@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 """Sources for kho inspect: memory dumps as QEMU and kdump write them, made from the golden images; kernels and
 programs for kho check. From docs/abi.md, the ELF format and the boot protocol."""
@@ -224,3 +225,22 @@ def program(records, kind=1):
     head = struct.pack("<IIQQQQQQ", 4, 0, 120, 0, 0, len(body), len(body), 4)
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
     return ident + struct.pack("<HHIQQQIHHHHHH", 2, X86_64, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0) + head + body
+
+
+def write_samples(directory):
+    """What docs/kernel-engineers.md looks at."""
+    before, after, damaged = sound(12), sound(12), sound(12)
+    after.preserve(0x500 << 12, 3)
+    damaged.put(damaged.data.index(b"vm-1".ljust(64, b"\0")) + 72, 77)
+    formats = [record(name, v, v, v) for name, v in LINUX]
+    newer = [record("radix", 2, 2, 2) if r.startswith(b"radix") else r for r in formats]
+    for name, data in (("before.core", before.dump(info="OSRELEASE=7.2.13\nPAGESIZE=4096\n")),
+                       ("after.core", after.dump(info="OSRELEASE=7.2.13\nPAGESIZE=4096\n")),
+                       ("damaged.core", damaged.dump()),
+                       ("bzImage-old", kernel(formats)), ("bzImage-new", kernel(newer))):
+        with open(os.path.join(directory, name), "wb") as file:
+            file.write(data)
+
+
+if __name__ == "__main__":
+    write_samples(sys.argv[1])

@@ -133,6 +133,9 @@ def running_server():
                 break
             time.sleep(0.1)
         must(pid, "the server does not start", status)
+        shown = kho_json("status", "--json", "shown", env=env)
+        must(shown["name"] == "shown" and shown["pid"] == int(pid), shown)
+        must([s["name"] for s in kho_json("status", "--json", env=env)] == ["shown"], "status of all")
         before = blocks_of(pid)
         by_name = kho_json("inspect", "--json", "shown", env=env)
         by_pid = kho_json("inspect", "--json", pid, env=env)

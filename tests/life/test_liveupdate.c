@@ -50,6 +50,14 @@ static void log_has(const char *words)
 		fail_msg("the log has no \"%s\": %s", words, text);
 }
 
+static void forget_log(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/log", test_dir);
+	assert_int_equal(truncate(path, 0), 0);
+}
+
 /* SIGTERM, as when a machine goes down. */
 static void shut_down(pid_t run)
 {
@@ -150,6 +158,39 @@ static void cancelled(void **state)
 	assert_int_equal(kho("preserve", "--cancel", NAME, NULL), 0);
 	shut_down(run);
 	assert_int_equal(kho("status", NAME, NULL), 1); /* nobody is left */
+}
+
+/* What came over in memory is newer than a file; without it, the file is what there is. */
+static void a_file_is_older(void **state)
+{
+	char file[128];
+	const char *const loads[] = {"--liveupdate", "--load", file, NULL};
+	pid_t run = start_run(NAME, live, plain);
+	struct answer saved = ask(-1), a;
+
+	snprintf(file, sizeof(file), "%s/saved", test_dir);
+	assert_int_equal(kho("save", NAME, file, NULL), 0);
+	for (int i = 0; i < 10; i++)
+		a = ask(-1);
+	fake_set(true, 0, 0);
+	shut_down(run);
+	jump();
+	run = start_run(NAME, loads, plain);
+	assert_int_equal(ask(-1).count, a.count + 2);
+	log_has("not loaded, the arena itself is there");
+	/* The process that held it before a jump that did not come. */
+	fake_set(true, 0, 0);
+	shut_down(run);
+	forget_log();
+	run = start_run(NAME, loads, plain);
+	assert_int_equal(ask(-1).count, a.count + 4);
+	log_has("not loaded, the arena itself is there");
+	assert_int_equal(kho("stop", NAME, NULL), 0);
+	assert_int_equal(await_child(run), 0);
+	run = start_run(NAME, loads, plain);
+	assert_int_equal(ask(-1).count, saved.count + 2);
+	shut_down(run);
+	unlink(file);
 }
 
 /* ---- who does not go over ---- */
@@ -380,6 +421,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(while_it_serves, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(preserved_and_stopped, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(cancelled, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_file_is_older, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(no_kernel_is_loaded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(told_to_stop, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_holder_gives_it_back, set_up, tear_down),

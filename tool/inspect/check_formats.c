@@ -435,7 +435,7 @@ static const struct option check_options[] = {{"json", no_argument, NULL, 'j'},
 int cmd_check(int argc, char **argv)
 {
 	static struct party old, new;
-	bool json = false, quiet = false, refused;
+	bool json = false, quiet = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", check_options, NULL)) >= 0) {
@@ -457,10 +457,5 @@ int cmd_check(int argc, char **argv)
 			"one is a kernel and the other a program: neither hands over to the other");
 		return 2;
 	}
-	refused = compare(&old, &new, json, quiet);
-	if (fflush(stdout) || ferror(stdout)) {
-		complain("the output could not be written");
-		return 2;
-	}
-	return refused;
+	return output_done(compare(&old, &new, json, quiet), 2);
 }

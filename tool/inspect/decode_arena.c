@@ -169,7 +169,6 @@ static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *wh
 	struct block_set set = {.first = head};
 	struct khoc_block_counts counts = {0};
 	struct khoc_report report;
-	kho_pa_t pa = head;
 
 	/* Else a word that only looks like it. */
 	for (size_t i = 0; i < m->sets.nr; i++)
@@ -178,18 +177,8 @@ static void take_set(struct model *m, kho_pa_t head, kho_pa_t at, const char *wh
 	if (khoc_block_check(&chain, &m->tree, &counts, &report) || !spend(m, counts.blocks))
 		return;
 	set.owner = owner_add(m, OWNER_BLOCKS, "block set in %s", whose);
-	set.nr_blocks = counts.blocks;
-	set.nr_records = counts.entries;
 	set.sound = true;
-	for (__u64 i = 0; i < counts.blocks; i++) {
-		const struct kho_abi_block *block = source_map(m->source, pa, sizeof(*block));
-
-		if (!block)
-			break;
-		claim(m, set.owner, pa, PAGE, false);
-		pa = block->next;
-	}
-	list_add(&m->sets, &set, sizeof(set));
+	take_blocks_of(m, &set, &counts, false);
 }
 
 static bool has_area(const struct model *m, kho_pa_t first)

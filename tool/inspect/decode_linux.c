@@ -12,88 +12,12 @@
 #include <kho/abi/slab.h>
 #include <kho/abi/sparse_memfd.h>
 #include <kho/core/block.h>
-#include <kho/core/compat.h>
 #include <libfdt.h>
 
 #include "model.h"
 
 #define BLOB_MAX (1U << 20) /* of a blob that is decoded */
 #define TEST_NODE "kho_test" /* lib/test_kho.c of Linux */
-
-/* ---- subtrees ---- */
-
-static const char *const known[] = {KHO_ABI_METADATA_NODE, KHO_ABI_LUO_NODE,
-				    KHO_ABI_MEMBLOCK_NODE, TEST_NODE,
-				    KHO_ABI_TYPES_NODE,	   KHO_ABI_SLABS_NODE,
-				    KHO_ABI_KERNEL_NODE};
-static const char *const formats[] = {"kexec-metadata version 1",  KHO_ABI_LUO_COMPATIBLE,
-				      KHO_ABI_MEMBLOCK_COMPATIBLE, "kho-test-v1",
-				      KHO_ABI_TYPES_COMPATIBLE,	   "slab-v1, between kernels",
-				      "a kernel's list of formats"};
-
-static void name_format(struct model *m, struct subtree *t, const struct khoc_subtree *s)
-{
-	for (unsigned int i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (!s->type && !strcmp(t->name, known[i]))
-			t->format = formats[i];
-	if (t->format || s->type)
-		return;
-	t->nr_hex = s->size < HEX_MAX ? (unsigned int)s->size : HEX_MAX;
-	if (t->nr_hex && source_read(m->source, s->data, t->hex, t->nr_hex))
-		t->nr_hex = 0;
-}
-
-/* In an arena, cells of named roots and the metadata lie before what is handed out. */
-static bool is_fixed(const struct model *m, kho_pa_t pa)
-{
-	return m->source->kind == SOURCE_ARENA && pa < m->source->header.data_pa;
-}
-
-/* A folio that begins with the blob is the blob's to its end. */
-static void claim_blob(struct model *m, const struct khoc_subtree *s)
-{
-	__u32 owner = owner_add(m, OWNER_SUBTREE, "subtree %s", s->name);
-	struct khoc_block block;
-
-	if (is_heap(m, s->data))
-		return; /* an object among others */
-	if (m->have_tree && khoc_radix_lookup(&m->tree, s->data, &block) &&
-	    block.pa == (s->data & ~(page_size(m) - 1)) && s->size < page_size(m) << block.order)
-		claim(m, owner, block.pa, page_size(m) << block.order, false);
-	else
-		claim(m, owner, s->data, s->size, false);
-}
-
-static void take_subtree(struct model *m, const struct khoc_subtree *s)
-{
-	struct khoc_report report = {.fault = KHO_E_NOT_PRESERVED,
-				     .structure = KHOC_S_SUBTREE,
-				     .level = -1,
-				     .addr = s->data,
-				     .value = s->size,
-				     .field = KHO_ABI_ROOT_PROP_DATA};
-	struct subtree t = {.data = s->data, .size = s->size, .type_version = s->type_version};
-
-	snprintf(t.name, sizeof(t.name), "%s", s->name);
-	if (s->type)
-		snprintf(t.type, sizeof(t.type), "%s", s->type);
-	t.preserved = is_fixed(m, s->data) || is_preserved(m, s->data, s->size);
-	name_format(m, &t, s);
-	if (!s->type)
-		claim_blob(m, s);
-	if (!t.preserved && m->have_tree && s->size)
-		faults_add(&m->faults, &report, "subtree %s", t.name);
-	list_add(&m->subtrees, &t, sizeof(t));
-}
-
-void decode_subtrees(struct model *m)
-{
-	struct khoc_subtree s;
-	int pos = 0;
-
-	while (!khoc_root_next(m->root, &pos, &s))
-		take_subtree(m, &s);
-}
 
 /* ---- scattered memory ---- */
 
@@ -103,10 +27,8 @@ void decode_vmalloc(struct model *m, __u32 owner, const struct kho_abi_vmalloc *
 						 .data_hi = m->source->mem.size,
 						 .tree = m->have_tree ? &m->tree : NULL};
 	struct area area = {.first = desc->first,
-			    .at = at,
 			    .pages = desc->total_pages,
 			    .order = desc->order,
-			    .flags = desc->flags,
 			    .owner = owner};
 	struct khoc_vmalloc_iter iter;
 	struct khoc_vmalloc_part part;
@@ -114,7 +36,7 @@ void decode_vmalloc(struct model *m, __u32 owner, const struct kho_abi_vmalloc *
 
 	while (!err && khoc_vmalloc_iter_next(&iter, &part)) {
 		claim(m, owner, part.pa, page_size(m) << part.order, true);
-		*(part.chunk ? &area.nr_chunks : &area.nr_blocks) += 1;
+		area.nr_blocks += !part.chunk;
 		if (!spend(m, 1))
 			break;
 	}
@@ -180,12 +102,7 @@ static void take_memfd(struct model *m, struct file *f, __u32 owner)
 		return;
 	claim(m, owner, f->data, sizeof(struct kho_abi_memfd), false);
 	if (m->have_tree && !is_preserved(m, f->data, sizeof(struct kho_abi_memfd))) {
-		report = (struct khoc_report){.fault = KHO_E_NOT_PRESERVED,
-					      .structure = KHOC_S_MEMFD,
-					      .level = -1,
-					      .addr = f->data,
-					      .value = f->data,
-					      .field = "header"};
+		report = report_unpreserved(KHOC_S_MEMFD, f->data, f->data, "header");
 		faults_add(&m->faults, &report, "%s", owner_name(m, owner));
 	}
 	if (!f->memfd.nr_folios)
@@ -212,8 +129,7 @@ static void take_memfd(struct model *m, struct file *f, __u32 owner)
 static void take_file(struct model *m, const struct khoc_luo_file *from, __u32 session,
 		      const char *name)
 {
-	struct file f = {
-		.session = session, .token = from->token, .data = from->data, .pa = from->pa};
+	struct file f = {.session = session, .token = from->token, .data = from->data};
 	__u32 owner;
 
 	snprintf(f.handler, sizeof(f.handler), "%s", from->compatible);
@@ -229,13 +145,30 @@ static void take_file(struct model *m, const struct khoc_luo_file *from, __u32 s
 	list_add(&m->files, &f, sizeof(f));
 }
 
+void take_blocks_of(struct model *m, struct block_set *set, const struct khoc_block_counts *counts,
+		    bool alone)
+{
+	kho_pa_t pa = set->first;
+
+	set->nr_blocks = counts->blocks;
+	set->nr_records = counts->entries;
+	for (__u64 i = 0; i < counts->blocks; i++) {
+		const struct kho_abi_block *block = source_map(m->source, pa, sizeof(*block));
+
+		if (!block)
+			break;
+		claim(m, set->owner, pa, page_size(m), alone);
+		pa = block->next;
+	}
+	list_add(&m->sets, set, sizeof(*set));
+}
+
 /* Pages of a chain of blocks, as far as it is sound. */
 static void claim_chain(struct model *m, __u32 owner, kho_pa_t head, __u64 record_size)
 {
-	struct block_set set = {.first = head, .record_size = record_size, .owner = owner};
+	struct block_set set = {.first = head, .owner = owner};
 	struct khoc_block_chain chain = {&m->source->mem, m->source->shift, record_size, head, 0};
 	struct khoc_block_counts counts = {0};
-	kho_pa_t pa = head;
 	int err;
 
 	if (!head)
@@ -244,17 +177,7 @@ static void claim_chain(struct model *m, __u32 owner, kho_pa_t head, __u64 recor
 	set.sound = !err;
 	if (!spend(m, err == -KHO_E_CYCLE ? KHO_ABI_BLOCKS_MAX : counts.blocks))
 		return;
-	set.nr_blocks = counts.blocks;
-	set.nr_records = counts.entries;
-	for (__u64 i = 0; i < counts.blocks; i++) {
-		const struct kho_abi_block *block = source_map(m->source, pa, sizeof(*block));
-
-		if (!block)
-			break;
-		claim(m, owner, pa, page_size(m), true);
-		pa = block->next;
-	}
-	list_add(&m->sets, &set, sizeof(set));
+	take_blocks_of(m, &set, &counts, true);
 }
 
 static void check_unique(struct model *m, const struct khoc_luo_session *session, __u64 nr)
@@ -279,7 +202,7 @@ static void check_unique(struct model *m, const struct khoc_luo_session *session
 
 static void take_session(struct model *m, const struct khoc_luo_session *from)
 {
-	struct session session = {.pa = from->pa, .nr_files = from->nr_files};
+	struct session session = {.nr_files = from->nr_files};
 	__u32 index = (__u32)m->sessions.nr, owner;
 	struct khoc_luo_records walk;
 	struct khoc_luo_file file;
@@ -392,12 +315,8 @@ static void decode_reserve_mem(struct model *m, const struct subtree *t)
 		      region.start, region.size, true);
 		if (!m->have_tree || is_preserved(m, region.start, region.size))
 			continue;
-		report = (struct khoc_report){.fault = KHO_E_NOT_PRESERVED,
-					      .structure = KHOC_S_RESERVE_MEM,
-					      .level = -1,
-					      .addr = region.start,
-					      .value = region.size,
-					      .field = "region"};
+		report =
+			report_unpreserved(KHOC_S_RESERVE_MEM, region.start, region.size, "region");
 		faults_add(&m->faults, &report, "reserve_mem: region %s", region.name);
 	}
 }
@@ -457,43 +376,100 @@ static void decode_test(struct model *m, const struct subtree *t)
 	claim_test_folios(m, owner, &desc);
 }
 
-/* The parts that a handover says it is made of: are they those that are decoded here? */
-static void check_parts(struct model *m)
-{
-	static const struct khoc_compat_reads reads[] = {
-		{"kho", 4, 4, true},	  {"arena", 1, 1, false},    {"array", 1, 1, false},
-		{"block", 1, 1, false},	  {"luo", 5, 5, false},	     {"memblock", 1, 1, false},
-		{"memfd", 2, 2, false},	  {"radix", 1, 1, false},    {"session", 1, 1, false},
-		{"slab", 1, 1, false},	  {"sparsefd", 1, 1, false}, {"types", 1, 1, false},
-		{"vmalloc", 1, 1, false},
-	};
-	const char *parts = m->have_root ? khoc_root_composite(m->root) : NULL;
-	struct khoc_compat_why why;
-	struct khoc_report report;
-	char text[256];
+/* ---- subtrees ---- */
 
-	if (!parts || !khoc_compat_match(parts, strlen(parts) + 1, reads,
-					 sizeof(reads) / sizeof(reads[0]), &why))
-		return;
-	report = (struct khoc_report){KHO_E_INCOMPATIBLE, KHOC_S_ROOT_FDT, -1,		m->root_pa,
-				      why.version,	  why.max,	   "compatible"};
-	faults_add(&m->faults, &report, "root: %s", khoc_compat_text(&why, text, sizeof(text)));
+/* Formats that are known, by the name of their subtree. @max: of blobs that are decoded. */
+static const struct known {
+	const char *node, *format;
+	void (*decode)(struct model *m, const struct subtree *t);
+	__u64 max;
+} formats[] = {
+	{KHO_ABI_METADATA_NODE, "kexec-metadata version 1", decode_metadata, ~0ULL},
+	{KHO_ABI_LUO_NODE, KHO_ABI_LUO_COMPATIBLE, decode_luo, BLOB_MAX},
+	{KHO_ABI_MEMBLOCK_NODE, KHO_ABI_MEMBLOCK_COMPATIBLE, decode_reserve_mem, BLOB_MAX},
+	{TEST_NODE, "kho-test-v1", decode_test, BLOB_MAX},
+	{KHO_ABI_TYPES_NODE, KHO_ABI_TYPES_COMPATIBLE, decode_types, BLOB_MAX},
+	{KHO_ABI_SLABS_NODE, "slab-v1, between kernels", decode_slabs, BLOB_MAX},
+	{KHO_ABI_KERNEL_NODE, "a kernel's list of formats", decode_formats, BLOB_MAX},
+};
+
+/* NULL: none that is known. */
+static const struct known *known_as(const char *name)
+{
+	for (unsigned int i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
+		if (!strcmp(name, formats[i].node))
+			return &formats[i];
+	return NULL;
+}
+
+static void take_start(struct model *m, struct subtree *t, const struct khoc_subtree *s)
+{
+	t->nr_hex = s->size < HEX_MAX ? (unsigned int)s->size : HEX_MAX;
+	if (t->nr_hex && source_read(m->source, s->data, t->hex, t->nr_hex))
+		t->nr_hex = 0;
+}
+
+/* In an arena, cells of named roots and the metadata lie before what is handed out. */
+static bool is_fixed(const struct model *m, kho_pa_t pa)
+{
+	return m->source->kind == SOURCE_ARENA && pa < m->source->header.data_pa;
+}
+
+/* A folio that begins with the blob is the blob's to its end. */
+static void claim_blob(struct model *m, const struct khoc_subtree *s)
+{
+	__u32 owner = owner_add(m, OWNER_SUBTREE, "subtree %s", s->name);
+	struct khoc_block block;
+
+	if (is_heap(m, s->data))
+		return; /* an object among others */
+	if (m->have_tree && khoc_radix_lookup(&m->tree, s->data, &block) &&
+	    block.pa == (s->data & ~(page_size(m) - 1)) && s->size < page_size(m) << block.order)
+		claim(m, owner, block.pa, page_size(m) << block.order, false);
+	else
+		claim(m, owner, s->data, s->size, false);
+}
+
+static void take_subtree(struct model *m, const struct khoc_subtree *s)
+{
+	struct khoc_report report =
+		report_unpreserved(KHOC_S_SUBTREE, s->data, s->size, KHO_ABI_ROOT_PROP_DATA);
+	struct subtree t = {.data = s->data, .size = s->size, .type_version = s->type_version};
+	const struct known *known = s->type ? NULL : known_as(s->name);
+
+	snprintf(t.name, sizeof(t.name), "%s", s->name);
+	if (s->type)
+		snprintf(t.type, sizeof(t.type), "%s", s->type);
+	t.preserved = is_fixed(m, s->data) || is_preserved(m, s->data, s->size);
+	if (known)
+		t.format = known->format;
+	else if (!s->type)
+		take_start(m, &t, s);
+	if (!s->type)
+		claim_blob(m, s);
+	if (!t.preserved && m->have_tree && s->size)
+		faults_add(&m->faults, &report, "subtree %s", t.name);
+	list_add(&m->subtrees, &t, sizeof(t));
+}
+
+void decode_subtrees(struct model *m)
+{
+	struct khoc_subtree s;
+	int pos = 0;
+
+	while (!khoc_root_next(m->root, &pos, &s))
+		take_subtree(m, &s);
 }
 
 void decode_linux(struct model *m)
 {
-	static void (*const decoders[])(struct model * m, const struct subtree *t) = {
-		decode_metadata, decode_luo,   decode_reserve_mem, decode_test,
-		decode_types,	 decode_slabs, decode_formats};
 	size_t nr = m->subtrees.nr;
 
-	check_parts(m);
 	for (size_t i = 0; i < nr; i++) {
 		const struct subtree *t = (const struct subtree *)m->subtrees.at + i;
+		const struct known *known = t->format ? known_as(t->name) : NULL;
 
-		for (unsigned int j = 0; j < sizeof(known) / sizeof(known[0]); j++)
-			if (t->format == formats[j] &&
-			    (t->size < BLOB_MAX || decoders[j] == decode_metadata))
-				decoders[j](m, t);
+		if (known && t->size < known->max)
+			known->decode(m, t);
 	}
 }

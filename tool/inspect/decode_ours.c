@@ -82,10 +82,8 @@ bool decode_array(struct model *m, __u32 owner, kho_pa_t pa)
 
 static struct slabs *slabs_of(struct model *m, const struct kho_abi_slab *slab)
 {
-	struct slabs s = {.object_size = slab->object_size,
-			  .flags = slab->flags,
-			  .cache = slab->cache,
-			  .owner = NO_OWNER};
+	struct slabs s = {
+		.object_size = slab->object_size, .cache = slab->cache, .owner = NO_OWNER};
 	struct slabs *all = m->slabs.at;
 
 	for (size_t i = 0; i < m->slabs.nr; i++)

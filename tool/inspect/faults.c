@@ -7,24 +7,16 @@
 #include <stdlib.h>
 
 #include "faults.h"
+#include "spans.h"
 
 void faults_add(struct faults *f, const struct khoc_report *report, const char *what, ...)
 {
 	struct fault *fault;
 	va_list args;
 
-	if (f->nr == FAULTS_MAX) {
+	if (f->nr == FAULTS_MAX || array_grow(&f->list, f->nr, sizeof(*f->list))) {
 		f->lost++;
 		return;
-	}
-	if (!(f->nr & (f->nr - 1))) {
-		struct fault *more = reallocarray(f->list, f->nr ? f->nr * 2 : 1, sizeof(*f->list));
-
-		if (!more) {
-			f->lost++;
-			return;
-		}
-		f->list = more;
 	}
 	fault = &f->list[f->nr++];
 	fault->report = *report;

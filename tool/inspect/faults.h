@@ -22,6 +22,18 @@ struct faults {
 	size_t lost;
 };
 
+/* Of @structure, @field of which is at @addr: what the report of something that is not preserved says. */
+static inline struct khoc_report report_unpreserved(int structure, __u64 addr, __u64 value,
+						    const char *field)
+{
+	return (struct khoc_report){.fault = KHO_E_NOT_PRESERVED,
+				    .structure = structure,
+				    .level = -1,
+				    .addr = addr,
+				    .value = value,
+				    .field = field};
+}
+
 /* Keep @report. @what is a format. */
 void faults_add(struct faults *f, const struct khoc_report *report, const char *what, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -78,7 +78,7 @@ static bool is_arena(int fd)
 	       pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == KHO_ABI_ARENA_MAGIC;
 }
 
-int find_arena(pid_t pid)
+static int look_for_arena(pid_t pid)
 {
 	char path[300];
 	struct dirent *d;
@@ -108,12 +108,12 @@ int find_arena(pid_t pid)
 	return found;
 }
 
-static int open_process(struct source *s, const char *what, pid_t pid)
+int find_arena(const char *what, pid_t pid)
 {
-	int fd = find_arena(pid);
+	int fd = look_for_arena(pid);
 
 	if (fd >= 0)
-		return source_open_fd(s, what, fd, true, pid);
+		return fd;
 	complain("%s: process %d %s", what, (int)pid,
 		 fd == -ENOENT ? "is none, or has no arena open"
 			       : "may not be looked into: be its user, or root");
@@ -135,8 +135,10 @@ int source_open(struct source *s, const char *what)
 	pid_t pid = strchr(what, '/') ? 0 : find_pid(what);
 	int fd, r;
 
-	if (pid > 0)
-		return open_process(s, what, pid);
+	if (pid > 0) {
+		fd = find_arena(what, pid);
+		return fd < 0 ? fd : source_open_fd(s, what, fd, true, pid);
+	}
 	fd = open(what, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd >= 0 && is_saved_arena(fd))
 		return open_saved(s, what, fd);

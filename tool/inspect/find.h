@@ -9,7 +9,10 @@
 pid_t find_pid(const char *what);
 /* The kho run of a name. Return: its pid, or 0. */
 pid_t find_supervisor(const char *name);
-/* The arena that a process has open. Return: an fd for reading, or -errno: -ENOENT: it has none. */
-int find_arena(pid_t pid);
+/*
+ * The arena that process @pid, which the user calls @what, has open. Return: an fd for reading; negative, having
+ * complained.
+ */
+int find_arena(const char *what, pid_t pid);
 
 #endif

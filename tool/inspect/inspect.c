@@ -206,15 +206,6 @@ static int open_model(struct source *s, struct model *m, const char *what, const
 	return r;
 }
 
-static int finish(int status)
-{
-	if (fflush(stdout) || ferror(stdout)) {
-		complain("the output could not be written");
-		return 2;
-	}
-	return status;
-}
-
 int cmd_inspect(int argc, char **argv)
 {
 	struct options o;
@@ -233,7 +224,7 @@ int cmd_inspect(int argc, char **argv)
 	r = m.faults.nr != 0;
 	model_free(&m);
 	source_close(&s);
-	return finish(r);
+	return output_done(r, 2);
 }
 
 #define ATTEMPTS 5
@@ -261,8 +252,6 @@ int cmd_verify(int argc, char **argv)
 	if (o.json) {
 		view_json_faults(stdout, &m);
 	} else if (!o.quiet && r) {
-		printf("%zu fault%s\n", m.faults.nr + m.faults.lost,
-		       plural(m.faults.nr + m.faults.lost));
 		view_faults(stdout, &m);
 	} else if (!o.quiet) {
 		printf("sound: %llu page%s preserved, %zu subtree%s\n", (unsigned long long)m.pages,
@@ -270,7 +259,7 @@ int cmd_verify(int argc, char **argv)
 	}
 	model_free(&m);
 	source_close(&s);
-	return finish(r);
+	return output_done(r, 2);
 }
 
 static unsigned int columns(void)
@@ -294,7 +283,7 @@ static int write_svg(const struct model *m, const char *path)
 	}
 	view_svg(out, m);
 	if (out == stdout)
-		return finish(0);
+		return output_done(0, 2);
 	if (fclose(out)) {
 		complain("%s: cannot be written: %m", path);
 		return 2;
@@ -318,7 +307,7 @@ int cmd_map(int argc, char **argv)
 	} else {
 		view_map(stdout, &m, o.width ?: columns(),
 			 o.colour < 0 ? isatty(STDOUT_FILENO) && !getenv("NO_COLOR") : o.colour);
-		r = finish(0);
+		r = output_done(0, 2);
 	}
 	model_free(&m);
 	source_close(&s);
@@ -337,7 +326,7 @@ int cmd_diff(int argc, char **argv)
 	if (open_model(&a, &x, argv[optind], &o))
 		return 2;
 	if (!open_model(&b, &y, argv[optind + 1], &o)) {
-		r = finish(view_diff(stdout, &x, &y, o.json, o.contents));
+		r = output_done(view_diff(stdout, &x, &y, o.json, o.contents), 2);
 		model_free(&y);
 		source_close(&b);
 	} else {

@@ -18,6 +18,7 @@
 
 #include <kho/abi/block_types.h>
 #include <kho/abi/compat.h>
+#include <kho/core/block.h>
 #include <kho/core/luo.h>
 #include <kho/core/memfd.h>
 #include <kho/core/metadata.h>
@@ -102,7 +103,6 @@ struct file {
 	char handler[KHO_ABI_LUO_HANDLER_LEN + 1];
 	__u64 token;
 	__u64 data;
-	kho_pa_t pa; /* of its record */
 	bool is_memfd;
 	struct khoc_memfd memfd;
 	__u64 nr_folios; /* that were sound */
@@ -110,16 +110,14 @@ struct file {
 
 struct session {
 	char name[KHO_ABI_LUO_SESSION_NAME_LEN + 1];
-	kho_pa_t pa;
 	__u64 nr_files;
 };
 
 struct area {
 	kho_pa_t first;
-	kho_pa_t at; /* of the descriptor; 0: not known */
 	__u64 pages;
-	unsigned int order, flags;
-	__u64 nr_blocks, nr_chunks;
+	unsigned int order;
+	__u64 nr_blocks;
 	__u32 owner;
 	bool sound;
 };
@@ -127,7 +125,6 @@ struct area {
 struct block_set {
 	kho_pa_t first;
 	__u64 nr_blocks, nr_records;
-	__u64 record_size; /* 0: not known */
 	__u32 owner;
 	bool sound;
 };
@@ -149,7 +146,6 @@ struct doubt {
 /* Slabs of one object size and cache. */
 struct slabs {
 	__u32 object_size;
-	__u32 flags;
 	kho_pa_t cache;
 	char cache_name[KHO_ABI_ROOT_NAME_MAX + 1];
 	__u64 nr_slabs, nr_bad;
@@ -251,6 +247,9 @@ static inline __u64 page_size(const struct model *m)
 void decode_subtrees(struct model *m);
 void decode_linux(struct model *m);
 void decode_arena(struct model *m);
+/* Claim the pages of @set, which @counts has counted, and keep it in m->sets. @alone: as for claim(). */
+void take_blocks_of(struct model *m, struct block_set *set, const struct khoc_block_counts *counts,
+		    bool alone);
 
 /* ---- decode_ours.c ---- */
 

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <kho/abi/format.h>
 #include <kho/core/arena.h>
+#include <kho/core/compat.h>
 
 #include "model.h"
 #include "tool.h"
@@ -20,13 +22,8 @@
 
 void *list_add(struct list *list, const void *item, size_t size)
 {
-	if (!(list->nr & (list->nr - 1))) {
-		void *more = reallocarray(list->at, list->nr ? list->nr * 2 : 1, size);
-
-		if (!more)
-			return NULL;
-		list->at = more;
-	}
+	if (array_grow(&list->at, list->nr, size))
+		return NULL;
 	return memcpy((char *)list->at + list->nr++ * size, item, size);
 }
 
@@ -383,6 +380,34 @@ static void make_root(struct model *m)
 	m->have_root = true;
 }
 
+/* The parts that a handover says it is made of: are they those that are decoded here? */
+static void check_parts(struct model *m)
+{
+#define FORMAT(name, min, max, writes, flags) {name, min, max, false},
+	static const struct khoc_compat_reads reads[] = {
+		{"kho", 4, 4, true},
+		KHO_ABI_LIBRARY_FORMATS(FORMAT)
+		/* of kernels alone */
+		{"luo", 5, 5, false},
+		{"memblock", 1, 1, false},
+		{"memfd", 2, 2, false},
+		{"sparsefd", 1, 1, false},
+		{"types", 1, 1, false},
+	};
+#undef FORMAT
+	const char *parts = m->have_root ? khoc_root_composite(m->root) : NULL;
+	struct khoc_compat_why why;
+	struct khoc_report report;
+	char text[256];
+
+	if (!parts || !khoc_compat_match(parts, strlen(parts) + 1, reads,
+					 sizeof(reads) / sizeof(reads[0]), &why))
+		return;
+	report = (struct khoc_report){KHO_E_INCOMPATIBLE, KHOC_S_ROOT_FDT, -1,		m->root_pa,
+				      why.version,	  why.max,	   "compatible"};
+	faults_add(&m->faults, &report, "root: %s", khoc_compat_text(&why, text, sizeof(text)));
+}
+
 static void say_cut(struct model *m)
 {
 	struct khoc_report report = {.fault = KHO_E_TRUNCATED,
@@ -396,12 +421,8 @@ static void say_cut(struct model *m)
 
 static void check_own_page(struct model *m)
 {
-	struct khoc_report report = {.fault = KHO_E_NOT_PRESERVED,
-				     .structure = KHOC_S_ROOT_FDT,
-				     .level = -1,
-				     .addr = m->root_pa,
-				     .value = m->root_pa,
-				     .field = "page"};
+	struct khoc_report report =
+		report_unpreserved(KHOC_S_ROOT_FDT, m->root_pa, m->root_pa, "page");
 	__u32 owner;
 
 	if (m->source->kind != SOURCE_DUMP || !m->root_pa)
@@ -438,6 +459,7 @@ int model_make(struct model *m, struct source *s, const char *fdt)
 	check_own_page(m);
 	if (!r && m->have_root) {
 		decode_subtrees(m);
+		check_parts(m);
 		decode_linux(m);
 	}
 	if (!r && s->kind == SOURCE_ARENA)

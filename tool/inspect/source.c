@@ -26,24 +26,11 @@ static const struct khoc_mem_ops ops = {.map = map_for_core};
 
 /* ---- arranging ---- */
 
-static int grow(void **array, size_t nr, size_t size)
-{
-	void *more;
-
-	if (nr & (nr - 1))
-		return 0;
-	more = reallocarray(*array, nr ? nr * 2 : 1, size);
-	if (!more)
-		return -ENOMEM;
-	*array = more;
-	return 0;
-}
-
 int source_add_piece(struct source *s, kho_pa_t pa, __u64 len, __u64 at)
 {
 	if (!len)
 		return 0;
-	if (grow((void **)&s->pieces, s->nr_pieces, sizeof(*s->pieces)))
+	if (array_grow(&s->pieces, s->nr_pieces, sizeof(*s->pieces)))
 		return -ENOMEM;
 	s->pieces[s->nr_pieces++] = (struct piece){pa, len, at};
 	return 0;
@@ -53,7 +40,7 @@ int source_add_ram(struct source *s, kho_pa_t pa, __u64 len)
 {
 	if (!len)
 		return 0;
-	if (grow((void **)&s->ram, s->nr_ram, sizeof(*s->ram)))
+	if (array_grow(&s->ram, s->nr_ram, sizeof(*s->ram)))
 		return -ENOMEM;
 	s->ram[s->nr_ram++] = (struct span){pa, len};
 	return 0;
@@ -116,7 +103,7 @@ int source_arrange(struct source *s)
 			last->len += p->len;
 			continue;
 		}
-		if (grow((void **)&s->regions, s->nr_regions, sizeof(*s->regions)))
+		if (array_grow(&s->regions, s->nr_regions, sizeof(*s->regions)))
 			return -ENOMEM;
 		s->regions[s->nr_regions++] = (struct region){.pa = p->pa, .len = p->len};
 	}
@@ -127,33 +114,9 @@ int source_arrange(struct source *s)
 
 static struct region *region_of(const struct source *s, kho_pa_t pa)
 {
-	size_t lo = 0, hi = s->nr_regions;
+	size_t i = span_behind(s->regions, s->nr_regions, sizeof(*s->regions), pa);
 
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (s->regions[mid].pa + s->regions[mid].len <= pa)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < s->nr_regions && s->regions[lo].pa <= pa ? &s->regions[lo] : NULL;
-}
-
-/* The first piece that ends behind @pa. */
-static size_t piece_of(const struct source *s, kho_pa_t pa)
-{
-	size_t lo = 0, hi = s->nr_pieces;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (s->pieces[mid].pa + s->pieces[mid].len <= pa)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return i < s->nr_regions && s->regions[i].pa <= pa ? &s->regions[i] : NULL;
 }
 
 static int read_file(const struct source *s, __u64 at, char *to, __u64 len)
@@ -186,7 +149,7 @@ int source_read(struct source *s, kho_pa_t pa, void *to, size_t len)
 
 	if (source_has(s, pa, len) < len)
 		return -KHO_E_RANGE;
-	for (size_t i = piece_of(s, pa); len; i++) {
+	for (size_t i = span_behind(s->pieces, s->nr_pieces, sizeof(*s->pieces), pa); len; i++) {
 		const struct piece *p = &s->pieces[i];
 		__u64 left = p->len - (pa - p->pa), n = left < len ? left : len;
 		int r = read_file(s, p->at + (pa - p->pa), at, n);
@@ -296,17 +259,7 @@ void source_renew(struct source *s)
 
 size_t source_ram_at(const struct source *s, kho_pa_t pa)
 {
-	size_t lo = 0, hi = s->nr_ram;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (s->ram[mid].pa + s->ram[mid].len <= pa)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return span_behind(s->ram, s->nr_ram, sizeof(*s->ram), pa);
 }
 
 bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len)

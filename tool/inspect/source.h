@@ -26,6 +26,8 @@
 #include <kho/abi/arena.h>
 #include <kho/core/image.h>
 
+#include "spans.h"
+
 enum source_kind { SOURCE_ARENA, SOURCE_DUMP };
 
 /* @len bytes of the image at @pa are those of the file at @at. */
@@ -33,11 +35,6 @@ struct piece {
 	kho_pa_t pa;
 	__u64 len;
 	__u64 at;
-};
-
-struct span {
-	kho_pa_t pa;
-	__u64 len;
 };
 
 /**

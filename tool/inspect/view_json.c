@@ -24,6 +24,29 @@ static const char *const owner_kinds[] = {
 	[OWNER_LARGE] = "large-object",
 };
 
+/* The members of the @i-th of a list. */
+typedef void (*put_fn)(struct json *j, const struct model *m, size_t i);
+
+/* @nr objects, each on a line of its own. */
+static void put_list(struct json *j, const char *key, const struct model *m, size_t nr, put_fn put)
+{
+	json_open(j, key, '[');
+	for (size_t i = 0; i < nr; i++) {
+		json_open_flat(j, NULL, '{');
+		put(j, m, i);
+		json_close(j, '}');
+	}
+	json_close(j, ']');
+}
+
+static void put_ram(struct json *j, const struct model *m, size_t i)
+{
+	const struct span *ram = &m->source->ram[i];
+
+	json_hex(j, "address", ram->pa);
+	json_u64(j, "bytes", ram->len);
+}
+
 static void put_source(struct json *j, const struct model *m)
 {
 	const struct source *s = m->source;
@@ -40,14 +63,7 @@ static void put_source(struct json *j, const struct model *m)
 		json_text(j, "release", s->release);
 	if (s->pid)
 		json_u64(j, "pid", (__u64)s->pid);
-	json_open(j, "memory", '[');
-	for (size_t i = 0; i < s->nr_ram; i++) {
-		json_open_flat(j, NULL, '{');
-		json_hex(j, "address", s->ram[i].pa);
-		json_u64(j, "bytes", s->ram[i].len);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	put_list(j, "memory", m, s->nr_ram, put_ram);
 	json_close(j, '}');
 }
 
@@ -71,6 +87,18 @@ static void put_arena(struct json *j, const struct model *m)
 	json_close(j, '}');
 }
 
+static void put_candidate(struct json *j, const struct model *m, size_t i)
+{
+	const struct candidate *c = &m->candidates[i];
+
+	json_hex(j, "address", c->pa);
+	json_bool(j, "chosen", c->pa == m->root_pa);
+	json_bool(j, "sound", c->sound);
+	json_bool(j, "marks_itself", c->marks_itself);
+	json_u64(j, "subtrees", c->nr_subtrees);
+	json_u64(j, "count", c->count);
+}
+
 static void put_root(struct json *j, const struct model *m)
 {
 	json_open(j, "root", '{');
@@ -81,20 +109,7 @@ static void put_root(struct json *j, const struct model *m)
 		json_hex(j, "tree", khoc_root_tree(m->root));
 	}
 	json_close(j, '}');
-	json_open(j, "candidates", '[');
-	for (unsigned int i = 0; i < m->nr_candidates; i++) {
-		const struct candidate *c = &m->candidates[i];
-
-		json_open_flat(j, NULL, '{');
-		json_hex(j, "address", c->pa);
-		json_bool(j, "chosen", c->pa == m->root_pa);
-		json_bool(j, "sound", c->sound);
-		json_bool(j, "marks_itself", c->marks_itself);
-		json_u64(j, "subtrees", c->nr_subtrees);
-		json_u64(j, "count", c->count);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	put_list(j, "candidates", m, m->nr_candidates, put_candidate);
 	if (!m->have_metadata)
 		return;
 	json_open_flat(j, "metadata", '{');
@@ -103,62 +118,43 @@ static void put_root(struct json *j, const struct model *m)
 	json_close(j, '}');
 }
 
-static void put_subtrees(struct json *j, const struct model *m)
+static void put_subtree(struct json *j, const struct model *m, size_t i)
 {
-	const struct subtree *t = m->subtrees.at;
-	char hex[HEX_MAX * 2 + 1];
+	const struct subtree *t = (const struct subtree *)m->subtrees.at + i;
+	char hex[HEX_MAX * 2 + 1] = "";
 
-	json_open(j, "subtrees", '[');
-	for (size_t i = 0; i < m->subtrees.nr; i++, t++) {
-		json_open_flat(j, NULL, '{');
-		json_text(j, "name", t->name);
-		json_hex(j, "address", t->data);
-		json_u64(j, "bytes", t->size);
-		json_bool(j, "preserved", t->preserved);
-		json_text(j, "format", t->format);
-		if (*t->type) {
-			json_text(j, "type", t->type);
-			json_u64(j, "type_version", t->type_version);
-		}
-		*hex = '\0';
-		for (unsigned int k = 0; k < t->nr_hex; k++)
-			snprintf(hex + k * 2, 3, "%02x", t->hex[k]);
-		if (t->nr_hex)
-			json_text(j, "hex", hex);
-		json_close(j, '}');
+	json_text(j, "name", t->name);
+	json_hex(j, "address", t->data);
+	json_u64(j, "bytes", t->size);
+	json_bool(j, "preserved", t->preserved);
+	json_text(j, "format", t->format);
+	if (*t->type) {
+		json_text(j, "type", t->type);
+		json_u64(j, "type_version", t->type_version);
 	}
-	json_close(j, ']');
+	for (unsigned int k = 0; k < t->nr_hex; k++)
+		snprintf(hex + k * 2, 3, "%02x", t->hex[k]);
+	if (t->nr_hex)
+		json_text(j, "hex", hex);
 }
 
-static void put_runs(struct json *j, const struct model *m)
+static void put_run(struct json *j, const struct model *m, size_t i)
 {
-	const struct khoc_run *r = m->runs.at;
+	const struct khoc_run *r = (const struct khoc_run *)m->runs.at + i;
 
-	json_open(j, "runs", '[');
-	for (size_t i = 0; i < m->runs.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_hex(j, "address", r[i].pa);
-		json_u64(j, "order", r[i].order);
-		json_u64(j, "blocks", r[i].nr);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	json_hex(j, "address", r->pa);
+	json_u64(j, "order", r->order);
+	json_u64(j, "blocks", r->nr);
 }
 
-static void put_extents(struct json *j, const struct model *m)
+static void put_extent(struct json *j, const struct model *m, size_t i)
 {
-	const struct extent *e = m->extents.at;
+	const struct extent *e = (const struct extent *)m->extents.at + i;
 
-	json_open(j, "extents", '[');
-	for (size_t i = 0; i < m->extents.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_hex(j, "address", e[i].pa);
-		json_u64(j, "pages", e[i].len >> m->source->shift);
-		json_u64(j, "order", e[i].order);
-		json_u64(j, "owner", e[i].owner);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	json_hex(j, "address", e->pa);
+	json_u64(j, "pages", e->len >> m->source->shift);
+	json_u64(j, "order", e->order);
+	json_u64(j, "owner", e->owner);
 }
 
 static void put_preserved(struct json *j, const struct model *m, bool blocks)
@@ -181,8 +177,8 @@ static void put_preserved(struct json *j, const struct model *m, bool blocks)
 	}
 	json_close(j, ']');
 	if (blocks) {
-		put_runs(j, m);
-		put_extents(j, m);
+		put_list(j, "runs", m, m->runs.nr, put_run);
+		put_list(j, "extents", m, m->extents.nr, put_extent);
 	}
 	json_close(j, '}');
 }
@@ -205,20 +201,14 @@ static void put_types(struct json *j, const struct model *m)
 	json_close(j, ']');
 }
 
-static void put_owners(struct json *j, const struct model *m)
+static void put_owner(struct json *j, const struct model *m, size_t i)
 {
-	const struct owner *o = m->owners.at;
+	const struct owner *o = (const struct owner *)m->owners.at + i;
 
-	json_open(j, "owners", '[');
-	for (size_t i = 0; i < m->owners.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_u64(j, "owner", i);
-		json_text(j, "kind", owner_kinds[o[i].kind]);
-		json_text(j, "name", o[i].name);
-		json_u64(j, "pages", o[i].pages);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	json_u64(j, "owner", i);
+	json_text(j, "kind", owner_kinds[o->kind]);
+	json_text(j, "name", o->name);
+	json_u64(j, "pages", o->pages);
 }
 
 static void put_memfd(struct json *j, const struct file *f)
@@ -247,10 +237,18 @@ static void put_files(struct json *j, const struct model *m, size_t session, siz
 	json_close(j, ']');
 }
 
+static void put_flb(struct json *j, const struct model *m, size_t i)
+{
+	const struct khoc_luo_flb *flb = (const struct khoc_luo_flb *)m->flbs.at + i;
+
+	json_text(j, "name", flb->name);
+	json_hex(j, "data", flb->data);
+	json_u64(j, "count", flb->count);
+}
+
 static void put_luo(struct json *j, const struct model *m)
 {
 	const struct session *s = m->sessions.at;
-	const struct khoc_luo_flb *flb = m->flbs.at;
 	size_t at = 0;
 
 	if (!m->have_luo)
@@ -267,88 +265,75 @@ static void put_luo(struct json *j, const struct model *m)
 		json_close(j, '}');
 	}
 	json_close(j, ']');
-	json_open(j, "flbs", '[');
-	for (size_t i = 0; i < m->flbs.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_text(j, "name", flb[i].name);
-		json_hex(j, "data", flb[i].data);
-		json_u64(j, "count", flb[i].count);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	put_list(j, "flbs", m, m->flbs.nr, put_flb);
 	json_close(j, '}');
 }
 
-static void put_lists(struct json *j, const struct model *m)
+static void put_region(struct json *j, const struct model *m, size_t i)
 {
-	const struct khoc_reserve_mem_region *r = m->reserved.at;
-	const struct area *a = m->areas.at;
-	const struct block_set *b = m->sets.at;
-	const struct array_info *y = m->arrays.at;
+	const struct khoc_reserve_mem_region *r =
+		(const struct khoc_reserve_mem_region *)m->reserved.at + i;
 
-	json_open(j, "reserve_mem", '[');
-	for (size_t i = 0; i < m->reserved.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_text(j, "name", r[i].name);
-		json_hex(j, "address", r[i].start);
-		json_u64(j, "bytes", r[i].size);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
-	json_open(j, "vmalloc", '[');
-	for (size_t i = 0; i < m->areas.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_hex(j, "address", a[i].first);
-		json_u64(j, "pages", a[i].pages);
-		json_u64(j, "order", a[i].order);
-		json_u64(j, "blocks", a[i].nr_blocks);
-		json_bool(j, "sound", a[i].sound);
-		json_u64(j, "owner", a[i].owner);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
-	json_open(j, "block_sets", '[');
-	for (size_t i = 0; i < m->sets.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_hex(j, "address", b[i].first);
-		json_u64(j, "blocks", b[i].nr_blocks);
-		json_u64(j, "records", b[i].nr_records);
-		json_bool(j, "sound", b[i].sound);
-		json_u64(j, "owner", b[i].owner);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
-	json_open(j, "arrays", '[');
-	for (size_t i = 0; i < m->arrays.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_hex(j, "address", y[i].at);
-		json_u64(j, "entries", y[i].entries);
-		json_u64(j, "pages", y[i].pages);
-		json_bool(j, "sound", y[i].sound);
-		json_u64(j, "owner", y[i].owner);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	json_text(j, "name", r->name);
+	json_hex(j, "address", r->start);
+	json_u64(j, "bytes", r->size);
 }
 
-static void put_heap(struct json *j, const struct model *m)
+static void put_area(struct json *j, const struct model *m, size_t i)
 {
-	const struct slabs *s = m->slabs.at;
+	const struct area *a = (const struct area *)m->areas.at + i;
 
-	json_open(j, "slabs", '[');
-	for (size_t i = 0; i < m->slabs.nr; i++) {
-		json_open_flat(j, NULL, '{');
-		json_u64(j, "object_bytes", s[i].object_size);
-		json_text(j, "cache", s[i].cache ? s[i].cache_name : NULL);
-		json_u64(j, "slabs", s[i].nr_slabs);
-		json_u64(j, "damaged", s[i].nr_bad);
-		json_u64(j, "live", s[i].live);
-		json_u64(j, "reserved", s[i].reserved);
-		json_u64(j, "free", s[i].free + s[i].freed);
-		json_u64(j, "owner", s[i].owner);
-		json_close(j, '}');
-	}
-	json_close(j, ']');
+	json_hex(j, "address", a->first);
+	json_u64(j, "pages", a->pages);
+	json_u64(j, "order", a->order);
+	json_u64(j, "blocks", a->nr_blocks);
+	json_bool(j, "sound", a->sound);
+	json_u64(j, "owner", a->owner);
+}
+
+static void put_block_set(struct json *j, const struct model *m, size_t i)
+{
+	const struct block_set *b = (const struct block_set *)m->sets.at + i;
+
+	json_hex(j, "address", b->first);
+	json_u64(j, "blocks", b->nr_blocks);
+	json_u64(j, "records", b->nr_records);
+	json_bool(j, "sound", b->sound);
+	json_u64(j, "owner", b->owner);
+}
+
+static void put_array(struct json *j, const struct model *m, size_t i)
+{
+	const struct array_info *y = (const struct array_info *)m->arrays.at + i;
+
+	json_hex(j, "address", y->at);
+	json_u64(j, "entries", y->entries);
+	json_u64(j, "pages", y->pages);
+	json_bool(j, "sound", y->sound);
+	json_u64(j, "owner", y->owner);
+}
+
+static void put_slabs(struct json *j, const struct model *m, size_t i)
+{
+	const struct slabs *s = (const struct slabs *)m->slabs.at + i;
+
+	json_u64(j, "object_bytes", s->object_size);
+	json_text(j, "cache", s->cache ? s->cache_name : NULL);
+	json_u64(j, "slabs", s->nr_slabs);
+	json_u64(j, "damaged", s->nr_bad);
+	json_u64(j, "live", s->live);
+	json_u64(j, "reserved", s->reserved);
+	json_u64(j, "free", s->free + s->freed);
+	json_u64(j, "owner", s->owner);
+}
+
+static void put_structures(struct json *j, const struct model *m)
+{
+	put_list(j, "reserve_mem", m, m->reserved.nr, put_region);
+	put_list(j, "vmalloc", m, m->areas.nr, put_area);
+	put_list(j, "block_sets", m, m->sets.nr, put_block_set);
+	put_list(j, "arrays", m, m->arrays.nr, put_array);
+	put_list(j, "slabs", m, m->slabs.nr, put_slabs);
 	json_open_flat(j, "large_objects", '{');
 	json_u64(j, "objects", m->nr_large);
 	json_u64(j, "bytes", m->large_bytes);
@@ -388,13 +373,12 @@ void view_json(FILE *out, const struct model *m, bool blocks)
 	put_source(&j, m);
 	put_arena(&j, m);
 	put_root(&j, m);
-	put_subtrees(&j, m);
+	put_list(&j, "subtrees", m, m->subtrees.nr, put_subtree);
 	put_preserved(&j, m, blocks);
 	put_types(&j, m);
-	put_owners(&j, m);
+	put_list(&j, "owners", m, m->owners.nr, put_owner);
 	put_luo(&j, m);
-	put_lists(&j, m);
-	put_heap(&j, m);
+	put_structures(&j, m);
 	put_faults(&j, m);
 	json_close(&j, '}');
 }

@@ -33,26 +33,20 @@ const char *class_name(unsigned int class)
 	return names[class];
 }
 
-static size_t first_extent(const struct model *m, kho_pa_t pa)
+kho_pa_t next_row(const struct model *m, kho_pa_t pa, __u64 row)
 {
-	const struct extent *e = m->extents.at;
-	size_t lo = 0, hi = m->extents.nr;
+	const struct source *s = m->source;
+	size_t i = source_ram_at(s, pa);
 
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (e[mid].pa + e[mid].len <= pa)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	if (i == s->nr_ram)
+		return NO_ROW;
+	return (s->ram[i].pa > pa ? s->ram[i].pa : pa) / row * row;
 }
 
 void cells_fill(const struct model *m, kho_pa_t pa, __u64 len, struct cell *cells, size_t nr)
 {
 	const struct extent *e = m->extents.at;
-	size_t at = first_extent(m, pa);
+	size_t at = span_behind(e, m->extents.nr, sizeof(*e), pa);
 
 	for (size_t i = 0; i < nr; i++, pa += len) {
 		struct cell *c = &cells[i];
@@ -124,17 +118,6 @@ static void put_legend(FILE *out, const struct model *m, __u64 cell, bool colour
 				human(text, sizeof(text), sums[i]));
 	fprintf(out, "%s preserved of ", human(text, sizeof(text), m->pages << m->source->shift));
 	fprintf(out, "%s\n", human(text, sizeof(text), source_bytes(m->source)));
-}
-
-/* The first row at @pa or above that has memory; the image's end behind the last. */
-static kho_pa_t next_row(const struct model *m, kho_pa_t pa, __u64 row)
-{
-	const struct source *s = m->source;
-	size_t i = source_ram_at(s, pa);
-
-	if (i == s->nr_ram)
-		return s->mem.size;
-	return (s->ram[i].pa > pa ? s->ram[i].pa : pa) / row * row;
 }
 
 void view_map(FILE *out, const struct model *m, unsigned int width, bool colour)

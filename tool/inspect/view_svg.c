@@ -130,17 +130,6 @@ static void put_head(FILE *out, const struct model *m, unsigned int rows_height)
 	fprintf(out, "pages of %s</text>\n", human(text, sizeof(text), page_size(m)));
 }
 
-/* The first row at @pa or above that has memory; ~0 behind the last. */
-static kho_pa_t row_at(const struct model *m, kho_pa_t pa, __u64 row)
-{
-	const struct source *s = m->source;
-	size_t i = source_ram_at(s, pa);
-
-	if (i == s->nr_ram)
-		return ~0ULL;
-	return (s->ram[i].pa > pa ? s->ram[i].pa : pa) / row * row;
-}
-
 void view_svg(FILE *out, const struct model *m)
 {
 	__u64 cell = page_size(m), bytes = source_bytes(m->source), row;
@@ -150,15 +139,15 @@ void view_svg(FILE *out, const struct model *m)
 	while (cell * PER_ROW * ROWS < bytes)
 		cell *= 2;
 	row = cell * PER_ROW;
-	for (pa = row_at(m, 0, row); pa != ~0ULL && rows < ROWS_MAX; pa = next, rows++) {
-		next = row_at(m, pa + row, row);
-		height += next == pa + row || next == ~0ULL ? HIGH : HIGH + GAP;
+	for (pa = next_row(m, 0, row); pa != NO_ROW && rows < ROWS_MAX; pa = next, rows++) {
+		next = next_row(m, pa + row, row);
+		height += next == pa + row || next == NO_ROW ? HIGH : HIGH + GAP;
 	}
 	put_head(out, m, height);
-	for (pa = row_at(m, 0, row); rows--; pa = next) {
+	for (pa = next_row(m, 0, row); rows--; pa = next) {
 		put_row(out, m, pa, cell, y);
-		next = row_at(m, pa + row, row);
-		y += next == pa + row || next == ~0ULL ? HIGH : HIGH + GAP;
+		next = next_row(m, pa + row, row);
+		y += next == pa + row || next == NO_ROW ? HIGH : HIGH + GAP;
 	}
 	put_legend(out, m, cell, y + 16);
 	fputs("</svg>\n", out);

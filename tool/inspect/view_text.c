@@ -33,6 +33,12 @@ const char *plural(__u64 nr)
 	return nr == 1 ? "" : "s";
 }
 
+/* The same, in columns. */
+static const char *pad(__u64 nr)
+{
+	return nr == 1 ? " " : "s";
+}
+
 const char *human(char *to, size_t size, __u64 bytes)
 {
 	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -73,16 +79,11 @@ const char *machine_name(unsigned int machine)
 				       : "unknown machine";
 }
 
-static const char *state_name(__u64 state)
+const char *arena_state(const struct model *m)
 {
 	static const char *const names[] = {"?", "running", "granted", "stopped", "exec"};
 
-	return state < sizeof(names) / sizeof(names[0]) ? names[state] : names[0];
-}
-
-const char *arena_state(const struct model *m)
-{
-	return state_name(m->state);
+	return names[m->state < sizeof(names) / sizeof(names[0]) ? m->state : 0];
 }
 
 __u64 source_bytes(const struct source *s)
@@ -225,7 +226,7 @@ static void say_preserved(FILE *out, const struct model *m)
 		if (!m->order_blocks[order])
 			continue;
 		fprintf(out, "  order %2d: %10llu block%s of ", order, (ull)m->order_blocks[order],
-			m->order_blocks[order] == 1 ? " " : "s");
+			pad(m->order_blocks[order]));
 		say_size(out, page_size(m) << order);
 		fputc('\n', out);
 	}
@@ -244,7 +245,13 @@ static void say_types(FILE *out, const struct model *m)
 	for (unsigned int i = 0; i < KHO_ABI_TYPES; i++)
 		if (m->type_blocks[i])
 			fprintf(out, "  %10llu block%s  %s\n", (ull)m->type_blocks[i],
-				m->type_blocks[i] == 1 ? " " : "s", khoc_type_text(i));
+				pad(m->type_blocks[i]), khoc_type_text(i));
+}
+
+static void say_owned(FILE *out, __u64 pages, const char *whose)
+{
+	if (pages)
+		fprintf(out, "  %10llu page%s  %s\n", (ull)pages, pad(pages), whose);
 }
 
 static void say_owners(FILE *out, const struct model *m)
@@ -252,17 +259,11 @@ static void say_owners(FILE *out, const struct model *m)
 	const struct owner *o = m->owners.at;
 
 	fputs("\nwhose it is\n", out);
-	for (size_t i = 1; i < m->owners.nr; i++) {
-		if (!o[i].pages)
-			continue;
-		fprintf(out, "  %10llu page%s ", (ull)o[i].pages, o[i].pages == 1 ? " " : "s");
-		fprintf(out, " %s\n", o[i].name);
-	}
-	if (o[NO_OWNER].pages)
-		fprintf(out, "  %10llu page%s  %s\n", (ull)o[NO_OWNER].pages,
-			o[NO_OWNER].pages == 1 ? " " : "s",
-			m->source->kind == SOURCE_ARENA ? "no name leads there: its program knows"
-							: "nobody's that is known");
+	for (size_t i = 1; i < m->owners.nr; i++)
+		say_owned(out, o[i].pages, o[i].name);
+	say_owned(out, o[NO_OWNER].pages,
+		  m->source->kind == SOURCE_ARENA ? "no name leads there: its program knows"
+						  : "nobody's that is known");
 }
 
 static void say_file(FILE *out, const struct file *f)
@@ -354,8 +355,8 @@ static void say_heap(FILE *out, const struct model *m)
 		fputs("\nheap\n", out);
 	for (size_t i = 0; i < m->slabs.nr; i++) {
 		fprintf(out, "  %6llu slab%s of %5u bytes: %llu live, %llu free",
-			(ull)s[i].nr_slabs, s[i].nr_slabs == 1 ? " " : "s", s[i].object_size,
-			(ull)s[i].live, (ull)(s[i].free + s[i].freed));
+			(ull)s[i].nr_slabs, pad(s[i].nr_slabs), s[i].object_size, (ull)s[i].live,
+			(ull)(s[i].free + s[i].freed));
 		if (s[i].reserved)
 			fprintf(out, ", %llu handed out", (ull)s[i].reserved);
 		if (s[i].cache) {
@@ -401,8 +402,10 @@ static void say_nobody(FILE *out, const struct model *m)
 
 void view_faults(FILE *out, const struct model *m)
 {
+	__u64 nr = m->faults.nr + m->faults.lost;
 	char text[512];
 
+	fprintf(out, "%llu fault%s\n", (ull)nr, plural(nr));
 	for (size_t i = 0; i < m->faults.nr; i++) {
 		const struct fault *f = &m->faults.list[i];
 
@@ -434,8 +437,7 @@ void view_text(FILE *out, const struct model *m, bool blocks)
 	if (blocks)
 		say_blocks(out, m);
 	if (m->faults.nr) {
-		fprintf(out, "\n%zu fault%s\n", m->faults.nr + m->faults.lost,
-			plural(m->faults.nr));
+		fputc('\n', out);
 		view_faults(out, m);
 	}
 }

@@ -11,7 +11,7 @@
 
 /* @blocks: every run of blocks, too. */
 void view_text(FILE *out, const struct model *m, bool blocks);
-/* Each fault: whose, what, what to do. */
+/* How many faults; of each: whose, what, what to do. */
 void view_faults(FILE *out, const struct model *m);
 
 const char *machine_name(unsigned int machine);
@@ -49,6 +49,11 @@ const char *class_name(unsigned int class);
 
 /* @nr cells of @len bytes from @pa on. */
 void cells_fill(const struct model *m, kho_pa_t pa, __u64 len, struct cell *cells, size_t nr);
+
+/* Behind the last row. */
+#define NO_ROW (~0ULL)
+/* The first row of @row bytes at @pa or above that has memory, or NO_ROW. */
+kho_pa_t next_row(const struct model *m, kho_pa_t pa, __u64 row);
 
 /* @width: columns; @colour: with escape sequences. */
 void view_map(FILE *out, const struct model *m, unsigned int width, bool colour);

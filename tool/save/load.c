@@ -34,22 +34,6 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-/* What may be had without others being pushed out; ~0: not known. */
-static __u64 available(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	unsigned long long kib;
-	__u64 found = ~0ULL;
-	char line[128];
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			found = kib << 10;
-	if (f)
-		fclose(f);
-	return found;
-}
-
 static int open_file(const char *file)
 {
 	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -69,10 +53,10 @@ static int load_into(int in, const char *file, int arena)
 	struct save_summary sum;
 	int r = save_read(in, file, -1, &sum);
 
-	if (!r && sum.stored > available()) {
+	if (!r && sum.stored > memory_available()) {
 		complain("%s: the arena takes %llu MiB, and %llu are available", file,
 			 (unsigned long long)(sum.stored >> 20),
-			 (unsigned long long)(available() >> 20));
+			 (unsigned long long)(memory_available() >> 20));
 		r = -ENOMEM;
 	}
 	if (!r && lseek(in, 0, SEEK_SET))
@@ -160,5 +144,5 @@ int cmd_load(int argc, char **argv)
 		complain("load: one FILE is expected; kho run --load FILE starts a server with it");
 		return 2;
 	}
-	return load(argv[optind], to) ? 1 : 0;
+	return output_done(load(argv[optind], to) ? 1 : 0, 1);
 }

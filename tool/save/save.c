@@ -280,13 +280,9 @@ static int save(const struct request *req)
 			 req->what);
 		return -ESRCH;
 	}
-	arena = find_arena(holder);
-	if (arena < 0) {
-		complain("%s: process %d %s", req->what, (int)holder,
-			 arena == -ENOENT ? "has no arena open"
-					  : "may not be looked into: be its user, or root");
+	arena = find_arena(req->what, holder);
+	if (arena < 0)
 		return arena;
-	}
 	r = save_beside(req, arena, pid > 0 ? pid : 0);
 	close(arena);
 	return r;
