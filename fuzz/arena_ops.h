@@ -8,6 +8,8 @@
 #include "preserve.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static inline void arena_begin(__u64 max)
 {
@@ -25,6 +27,36 @@ static inline void arena_again(void)
 	kho_arena_unmap_();
 	FACT(!kho_arena_map_(fd, true) && !kho_arena_own_());
 	FACT(!kho_preserve_check_all_(false));
+}
+
+/* Bytes of an arena, and a file of them that inputs change. */
+struct arena_image {
+	char *bytes, *work;
+	__u64 size;
+	int fd; /* -1: not taken yet */
+};
+
+/* What is attached becomes the image, and is not attached any more. */
+static inline void arena_image_take(struct arena_image *image)
+{
+	image->size = kho_arena_.file_size;
+	image->bytes = malloc(image->size);
+	memcpy(image->bytes, kho_arena_.base, image->size);
+	kho_arena_unmap_();
+	image->fd = kho_arena_create_("fuzz");
+	FACT(!ftruncate(image->fd, (off_t)image->size));
+	image->work = mmap(NULL, image->size, PROT_READ | PROT_WRITE, MAP_SHARED, image->fd, 0);
+	FACT(image->work != MAP_FAILED);
+}
+
+/* The file, as it is now. Return: as kho_arena_map_() and kho_arena_own_(). */
+static inline int arena_image_attach(const struct arena_image *image)
+{
+	int fd = fcntl(image->fd, F_DUPFD_CLOEXEC, 0), rc = kho_arena_map_(fd, true);
+
+	if (rc)
+		close(fd);
+	return rc ?: kho_arena_own_();
 }
 
 /* A few bytes at both ends say whose it is. */

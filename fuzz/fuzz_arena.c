@@ -8,50 +8,34 @@
  * Facts: it is refused with a fault, or all that it counts as preserved can be restored and
  * freed, after which the arena is sound and nothing is in use but slabs.
  */
-#include <fcntl.h>
 #include <kho/slab.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "arena.h"
-#include "fuzz.h"
+#include "arena_ops.h"
 #include "heap.h"
 #include "page.h"
-#include "preserve.h"
 #include "template.h"
 
 #define BLOCKS_MAX 1024
 
 static struct template things;
-static char *image, *work;
-static __u64 image_size;
-static int work_fd = -1;
+static struct arena_image image = {.fd = -1};
 
 static void make_image(void)
 {
-	int fd = kho_arena_create_("fuzz");
-
-	FACT(!kho_arena_format_(fd, TEMPLATE_MAX) && !kho_arena_map_(fd, true));
-	FACT(!kho_arena_own_() && !template_fill(&things));
-	image_size = kho_arena_.file_size;
-	image = malloc(image_size);
-	memcpy(image, kho_arena_.base, image_size);
-	kho_arena_unmap_();
-	work_fd = kho_arena_create_("fuzz");
-	FACT(!ftruncate(work_fd, (off_t)image_size));
-	work = mmap(NULL, image_size, PROT_READ | PROT_WRITE, MAP_SHARED, work_fd, 0);
-	FACT(work != MAP_FAILED);
+	arena_begin(TEMPLATE_MAX);
+	FACT(!template_fill(&things));
+	arena_image_take(&image);
 }
 
 static void patch(const uint8_t *data, size_t size)
 {
-	memcpy(work, image, image_size);
+	memcpy(image.work, image.bytes, image.size);
 	for (; size >= 8; data += 8, size -= 8) {
-		__u64 at = (data[0] | data[1] << 8 | data[2] << 16) % image_size;
+		__u64 at = (data[0] | data[1] << 8 | data[2] << 16) % image.size;
 		size_t len = (data[3] & 3) + 1;
 
-		memcpy(work + at, data + 4, at + len <= image_size ? len : 1);
+		memcpy(image.work + at, data + 4, at + len <= image.size ? len : 1);
 	}
 }
 
@@ -134,7 +118,7 @@ static void use(void)
 	FACT(!kho_heap_stats(&stats, true));
 	kho_metadata(release, &count);
 	if (!kho_retrieve_subtree("sub-a", &pa, &size))
-		FACT(pa < image_size && size <= image_size - pa);
+		FACT(pa < image.size && size <= image.size - pa);
 	kho_root("chain", "test-chain", 1);
 	kho_root("new", "test-chain", 1);
 	for (unsigned int i = 0; i < things.nr; i++)
@@ -148,16 +132,12 @@ static void use(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	int fd, rc;
+	int rc;
 
-	if (work_fd < 0)
+	if (image.fd < 0)
 		make_image();
 	patch(data, size);
-	fd = fcntl(work_fd, F_DUPFD_CLOEXEC, 0);
-	rc = kho_arena_map_(fd, true);
-	if (rc)
-		close(fd);
-	rc = rc ?: kho_arena_own_();
+	rc = arena_image_attach(&image);
 	rc = rc ?: kho_preserve_check_all_(false);
 	rc = rc ?: kho_pages_discover_all_();
 	FACT(!rc || (rc <= -KHO_E_TRUNCATED && rc > -KHO_E_MAX));

@@ -12,18 +12,15 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <kho/session.h>
 
-#include "arena.h"
+#include "arena_ops.h"
 #include "fdtable.h"
-#include "fuzz.h"
 #include "heap.h"
 #include "page.h"
-#include "preserve.h"
 #include "sessions.h"
 
 #define MAX_SIZE (3ULL << 20)
@@ -31,9 +28,8 @@
 #define NR_FILES 70 /* two blocks */
 #define FIRST_FD 100 /* of those that are in sessions */
 
-static char *image, *work;
-static __u64 image_size;
-static int work_fd = -1, dir = -1, event = -1;
+static struct arena_image image = {.fd = -1};
+static int dir = -1, event = -1;
 
 /* What patches go to. */
 static struct {
@@ -116,28 +112,19 @@ static void fill(void)
 
 static void make_image(void)
 {
-	int fd = kho_arena_create_("fuzz");
-
 	event = eventfd(0, EFD_CLOEXEC);
 	dir = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	FACT(!liveupdate_register_file_handler(&dir_handler));
 	FACT(!liveupdate_register_flb(&dir_handler, &flb));
-	FACT(!kho_arena_format_(fd, MAX_SIZE) && !kho_arena_map_(fd, true) && !kho_arena_own_());
+	arena_begin(MAX_SIZE);
 	fill();
-	image_size = kho_arena_.file_size;
-	image = malloc(image_size);
-	memcpy(image, kho_arena_.base, image_size);
-	kho_arena_unmap_();
+	arena_image_take(&image);
 	kho_fdtable_clear_();
-	work_fd = kho_arena_create_("fuzz");
-	FACT(!ftruncate(work_fd, (off_t)image_size));
-	work = mmap(NULL, image_size, PROT_READ | PROT_WRITE, MAP_SHARED, work_fd, 0);
-	FACT(work != MAP_FAILED);
 }
 
 static void patch(const uint8_t *data, size_t size)
 {
-	memcpy(work, image, image_size);
+	memcpy(image.work, image.bytes, image.size);
 	patched = size >= 8;
 	for (; size >= 8; data += 8, size -= 8) {
 		__u64 at = (data[0] | data[1] << 8) % all_regions;
@@ -146,7 +133,8 @@ static void patch(const uint8_t *data, size_t size)
 
 		for (; at >= regions[i].len; i++)
 			at -= regions[i].len;
-		memcpy(work + regions[i].at + at, data + 4, at + len <= regions[i].len ? len : 1);
+		memcpy(image.work + regions[i].at + at, data + 4,
+		       at + len <= regions[i].len ? len : 1);
 	}
 }
 
@@ -209,16 +197,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	unsigned int pos = 0;
 	char name[64];
-	int fd, rc;
+	int rc;
 
-	if (work_fd < 0)
+	if (image.fd < 0)
 		make_image();
 	patch(data, size);
-	fd = fcntl(work_fd, F_DUPFD_CLOEXEC, 0);
-	rc = kho_arena_map_(fd, true);
-	if (rc)
-		close(fd);
-	rc = rc ?: kho_arena_own_();
+	rc = arena_image_attach(&image);
 	if (!rc) {
 		rc = luo_session_next(&pos, name);
 		FACT(!rc || rc == -ENOENT || (rc <= -KHO_E_TRUNCATED && rc > -KHO_E_MAX));

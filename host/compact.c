@@ -79,12 +79,13 @@ static int copy_piece(int from, int to, __u64 at, __u64 end, char *buffer)
 {
 	while (at < end) {
 		size_t len = end - at < PIECE ? end - at : PIECE;
-		ssize_t got = pread(from, buffer, len, (off_t)at);
+		ssize_t got = pread(from, buffer, len, (off_t)at), put;
 
 		if (got <= 0)
 			return got ? -errno : -EIO;
-		if (pwrite(to, buffer, (size_t)got, (off_t)at) != got)
-			return errno ? -errno : -ENOSPC;
+		put = pwrite(to, buffer, (size_t)got, (off_t)at);
+		if (put != got)
+			return put < 0 ? -errno : -ENOSPC;
 		at += (__u64)got;
 	}
 	return 0;

@@ -105,6 +105,19 @@ bool kho_life_alone_(void)
 	return kho_life_.healthy && kho_life_.channel < 0;
 }
 
+int kho_life_retired_(void)
+{
+	for (int i = 0; i < RETIRE_MS && kho_life_.channel >= 0; i++) {
+		if (!kho_life_.healthy)
+			return kho_fail_(-EPERM, "the predecessor may still take the arena back: "
+						 "kho_healthy() first");
+		usleep(1000);
+	}
+	if (kho_life_.channel >= 0)
+		return kho_fail_(-EPERM, "the predecessor has not retired yet");
+	return 0;
+}
+
 int kho_life_begin_(__u64 generation)
 {
 	int r = kho_arena_set_generation_(generation);
@@ -326,11 +339,7 @@ int kho_ready(void)
 /* New objects take their place when nobody wants the old ones back. */
 static int finish_migrations(void)
 {
-	for (int i = 0; i < RETIRE_MS && !kho_life_alone_(); i++)
-		usleep(1000);
-	if (!kho_life_alone_())
-		return kho_fail_(-ETIMEDOUT, "the predecessor has not retired yet");
-	return kho_migrate_finish_();
+	return kho_life_retired_() ? -ETIMEDOUT : kho_migrate_finish_();
 }
 
 int kho_healthy(void)

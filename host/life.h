@@ -166,6 +166,8 @@ void kho_life_mapped_(void);
  * predecessor go; one whose predecessor died before that may still be followed by the program of before.
  */
 bool kho_life_alone_(void);
+/* A successor that is healthy waits a moment for its predecessor to go. Return: 0: there is none; -EPERM: too early. */
+int kho_life_retired_(void);
 /* From now on our threads are as urgent as a server's are to be. Return: 0; -EPERM, kho_error() says why. */
 int kho_life_end_way_(void);
 /* Exit status 0 of a successor that was given up. */

@@ -13,14 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "fdtable.h"
 #include "life.h"
 #include "sessions.h"
 #include "subtree.h"
-
-#define RETIRE_MS 1000 /* the predecessor, when it was told that we are healthy */
 
 /* Is it in the arena? Checked and loaded. */
 static int use(const struct luo_session *session, bool write)
@@ -124,11 +121,10 @@ static int create(const char *name, struct luo_session **to)
 
 int luo_session_create(const char *name, struct luo_session **session)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = create(name, session);
 	kho_luo_unlock_();
 	return rc;
@@ -156,11 +152,10 @@ static int retrieve(const char *name, struct luo_session **to)
 
 int luo_session_retrieve(const char *name, struct luo_session **session)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = retrieve(name, session);
 	kho_luo_unlock_();
 	return rc;
@@ -170,11 +165,10 @@ int luo_session_next(unsigned int *pos, char *name)
 {
 	struct luo_session *session;
 	unsigned int nr = 0;
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = kho_luo_load_(!*pos);
 	session = rc ? NULL : kho_luo_.list;
 	while (session && nr++ < *pos)
@@ -373,11 +367,10 @@ static int preserve(struct luo_session *session, int fd, __u64 token)
 
 int luo_session_preserve_fd(struct luo_session *session, int fd, __u64 token)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = preserve(session, fd, token);
 	kho_luo_unlock_();
 	return rc;
@@ -385,8 +378,16 @@ int luo_session_preserve_fd(struct luo_session *session, int fd, __u64 token)
 
 /* ---- files that came in --------------------------------------------------------------- */
 
-static int no_token(const struct luo_session *session, __u64 token)
+/* Of a session that is in the arena. @write: it is to be changed. */
+static int find(const struct luo_session *session, __u64 token, bool write, struct luo_file **file)
 {
+	int rc = use(session, write);
+
+	if (rc)
+		return rc;
+	*file = kho_luo_find_file_(session, token);
+	if (*file)
+		return 0;
 	return kho_fail_(-ENOENT, "session \"%s\": token %#llx names no file", session->name,
 			 (unsigned long long)token);
 }
@@ -441,17 +442,13 @@ static int retrieve_file(struct luo_file *file)
 int luo_session_retrieve_fd(struct luo_session *session, __u64 token)
 {
 	struct luo_file *file;
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
-	rc = use(session, false);
-	file = rc ? NULL : kho_luo_find_file_(session, token);
-	if (file)
+	rc = find(session, token, false, &file);
+	if (!rc)
 		rc = file->fd >= 0 ? file->fd : retrieve_file(file);
-	else
-		rc = rc ?: no_token(session, token);
 	kho_luo_unlock_();
 	return rc;
 }
@@ -459,25 +456,22 @@ int luo_session_retrieve_fd(struct luo_session *session, __u64 token)
 int luo_session_fd_held(struct luo_session *session, __u64 token)
 {
 	struct luo_file *file;
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
-	rc = use(session, false);
-	file = rc ? NULL : kho_luo_find_file_(session, token);
-	rc = file ? kho_fd_held(kho_file_token_(file)) : rc ?: no_token(session, token);
+	rc = find(session, token, false, &file);
+	rc = rc ?: kho_fd_held(kho_file_token_(file));
 	kho_luo_unlock_();
 	return rc;
 }
 
 int luo_session_next_token(struct luo_session *session, unsigned int *pos, __u64 *token)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = use(session, false);
 	while (!rc && *pos < session->nr_order && !session->order[*pos])
 		++*pos;
@@ -499,11 +493,10 @@ int luo_session_for_each_unclaimed(struct luo_session *session,
 					     const char *compatible),
 				   void *ctx)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = use(session, false);
 	for (unsigned int i = 0; !rc && i < session->nr_order; i++) {
 		struct luo_file *file = session->order[i];
@@ -563,13 +556,10 @@ static int leave(struct luo_file *file, bool close_it)
 static int take_out(struct luo_session *session, __u64 token, bool close_it)
 {
 	struct luo_file *file;
-	int rc = use(session, true);
+	int rc = find(session, token, true, &file);
 
 	if (rc)
 		return rc;
-	file = kho_luo_find_file_(session, token);
-	if (!file)
-		return no_token(session, token);
 	if (!close_it && file->fd < 0) {
 		rc = retrieve_file(file); /* it is to be the caller's */
 		if (rc < 0)
@@ -583,11 +573,10 @@ static int take_out(struct luo_session *session, __u64 token, bool close_it)
 
 static int take_out_locked(struct luo_session *session, __u64 token, bool close_it)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = take_out(session, token, close_it);
 	kho_luo_unlock_();
 	return rc;
@@ -601,23 +590,6 @@ int luo_session_unpreserve_fd(struct luo_session *session, __u64 token)
 int luo_session_close_fd(struct luo_session *session, __u64 token)
 {
 	return take_out_locked(session, token, true);
-}
-
-/* Can the predecessor still want them? */
-static int check_alone(const struct luo_session *session)
-{
-	for (int i = 0; i < RETIRE_MS && kho_life_.channel >= 0; i++) {
-		if (!kho_life_.healthy)
-			return kho_fail_(-EPERM,
-					 "session \"%s\": the predecessor may still take the arena "
-					 "back: kho_healthy() first",
-					 session->name);
-		usleep(1000);
-	}
-	if (kho_life_.channel >= 0)
-		return kho_fail_(-EPERM, "session \"%s\": the predecessor has not retired yet",
-				 session->name);
-	return 0;
 }
 
 static int can_finish(const struct luo_session *session, bool all)
@@ -684,14 +656,13 @@ static int finish(struct luo_session *session, bool all)
 
 static int finish_locked(struct luo_session *session, bool all)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = use(session, true);
 	kho_luo_unlock_();
-	rc = rc ?: check_alone(session);
+	rc = rc ?: kho_life_retired_();
 	if (rc)
 		return rc;
 	kho_luo_lock_();
@@ -744,20 +715,29 @@ int kho_sessions_freeze_(void)
 	return rc;
 }
 
+static void unfreeze_file(struct luo_file *file)
+{
+	struct liveupdate_file_op_args args;
+
+	if (!file->frozen)
+		return;
+	file->frozen = false;
+	args = args_of(file);
+	if (args.handler && args.handler->ops->unfreeze)
+		args.handler->ops->unfreeze(&args);
+}
+
 void kho_sessions_unfreeze_(void)
 {
-	kho_luo_lock_();
-	for (struct luo_session *s = kho_handlers_freeze_() ? kho_luo_.list : NULL; s; s = s->next)
-		for (unsigned int i = 0; i < s->nr_order; i++) {
-			struct luo_file *file = s->order[i];
-			struct liveupdate_file_op_args args;
+	struct luo_session *s = NULL;
 
-			if (!file || !file->frozen)
-				continue;
-			file->frozen = false;
-			args = args_of(file);
-			if (args.handler && args.handler->ops->unfreeze)
-				args.handler->ops->unfreeze(&args);
-		}
+	kho_luo_lock_();
+	/* After a roll-back some may be gone: the successor closed them. */
+	if (kho_handlers_freeze_() && !kho_luo_load_(false))
+		s = kho_luo_.list;
+	for (; s; s = s->next)
+		for (unsigned int i = 0; i < s->nr_order; i++)
+			if (s->order[i])
+				unfreeze_file(s->order[i]);
 	kho_luo_unlock_();
 }

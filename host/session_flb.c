@@ -206,11 +206,10 @@ static int get(struct liveupdate_flb *flb, bool incoming, void **obj)
 
 static int get_locked(struct liveupdate_flb *flb, bool incoming, void **obj)
 {
-	int rc = kho_reader_error_();
+	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
-	kho_luo_lock_();
 	rc = get(flb, incoming, obj);
 	kho_luo_unlock_();
 	return rc;

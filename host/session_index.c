@@ -30,6 +30,16 @@ void kho_luo_lock_(void)
 	pthread_mutex_lock(&kho_luo_.lock);
 }
 
+/* A fork child asks before it locks: it may have inherited a lock that nobody gives back. */
+int kho_luo_enter_(void)
+{
+	int rc = kho_reader_error_();
+
+	if (!rc)
+		kho_luo_lock_();
+	return rc;
+}
+
 void kho_luo_unlock_(void)
 {
 	pthread_mutex_unlock(&kho_luo_.lock);

@@ -315,7 +315,6 @@ static int check_unique(const struct copy *copy)
 static int copy_once(struct copy *copy)
 {
 	struct khoc_report report;
-	int rc;
 
 	copy->nr_sessions = copy->nr_files = copy->nr_flbs = 0;
 	copy->flb_bits = 0;
@@ -324,17 +323,16 @@ static int copy_once(struct copy *copy)
 	if (khoc_luo_open(&copy->luo, &kho_arena_.mem, KHO_PAGE_SHIFT,
 			  kho_virt_to_phys(kho_luo_.head), sizeof(struct kho_abi_luo), &report))
 		return kho_fail_report_(&report);
-	rc = copy_flbs(copy) ?: copy_sessions(copy) ?: check_unique(copy);
-	return rc;
+	return copy_flbs(copy) ?: copy_sessions(copy) ?: check_unique(copy);
 }
 
 /* Was somebody at work on it? Both loads of the count of changes are of a time outside of what was read. */
 static bool disturbed(const struct copy *copy)
 {
-	__u64 now = __atomic_fetch_add(&(__u64){0}, 0, __ATOMIC_ACQ_REL);
-
-	now = __atomic_load_n(&kho_luo_.head->changes, __ATOMIC_ACQUIRE);
-	return copy->changes & 1 || copy->changes != now;
+	/* What was read stays before the load: a fence that -fsanitize=thread knows. */
+	__atomic_fetch_add(&(__u64){0}, 0, __ATOMIC_ACQ_REL);
+	return copy->changes & 1 ||
+	       copy->changes != __atomic_load_n(&kho_luo_.head->changes, __ATOMIC_ACQUIRE);
 }
 
 static int copy_all(struct copy *copy)

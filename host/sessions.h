@@ -223,6 +223,8 @@ int kho_luo_load_(bool refresh);
 /* ---- session_index.c ---- */
 
 void kho_luo_lock_(void);
+/* The same in a call of the API, if the arena may be read. Return: 0; negative: it is not locked. */
+int kho_luo_enter_(void);
 void kho_luo_unlock_(void);
 __u64 kho_luo_name_key_(const char *name);
 /* All of it; handles stay, of sessions that are finished. */

@@ -8,14 +8,11 @@
  * name is how a later program finds it.
  */
 #include <errno.h>
-#include <unistd.h>
 
 #include "life.h"
 #include "page.h"
 #include "preserve.h"
 #include "subtree.h"
-
-#define RETIRE_MS 1000 /* the predecessor's last word, once it was told that we are healthy */
 
 typedef int (*block_fn)(void *ctx, kho_pa_t pa, unsigned int order, unsigned int type);
 
@@ -79,20 +76,6 @@ int kho_for_each_unclaimed(int (*fn)(void *ctx, kho_pa_t pa, unsigned int order,
 	return rc ?: for_each(tell, &report);
 }
 
-/* Can the predecessor still want it back? */
-static int check_alone(void)
-{
-	for (int i = 0; i < RETIRE_MS && kho_life_.channel >= 0; i++) {
-		if (!kho_life_.healthy)
-			return kho_fail_(-EPERM, "the predecessor may still take the arena back: "
-						 "kho_healthy() first");
-		usleep(1000);
-	}
-	if (kho_life_.channel >= 0)
-		return kho_fail_(-EPERM, "the predecessor has not retired yet");
-	return 0;
-}
-
 static int release(void *ctx, kho_pa_t pa, unsigned int order, unsigned int type)
 {
 	__u64 *bytes = ctx;
@@ -110,7 +93,7 @@ __u64 kho_release_unclaimed(void)
 	__u64 bytes = 0;
 	int rc = kho_writer_error_();
 
-	rc = rc ?: check_alone() ?: for_each(release, &bytes);
+	rc = rc ?: kho_life_retired_() ?: for_each(release, &bytes);
 	if (rc)
 		errno = -rc;
 	return bytes;

@@ -9,26 +9,22 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <kho/kho.h>
 #include <kho/session.h>
 
+#include "rows.h"
+#include "sessions.h"
+
 static struct luo_session *conns;
 static int epoll;
 static struct {
-	double preserve, retrieve, first, close;
-	unsigned int preserved, retrieved, closed;
-} sum;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
+	double preserve, close;
+	unsigned int preserved, closed;
+} sum; /* since the last answer */
+static double retrieve_ns, first_us;
+static unsigned int retrieved;
 
 static void need(bool ok, const char *what)
 {
@@ -47,16 +43,16 @@ static void watch(int fd, __u64 token)
 
 static void take_all(void)
 {
-	double begin = now();
+	double begin = now_ns();
 	unsigned int pos = 0;
 	__u64 token;
 
 	need(!luo_session_retrieve("conns", &conns), "retrieve");
 	while (!luo_session_next_token(conns, &pos, &token)) {
 		need(luo_session_retrieve_fd(conns, token) >= 0, "fd");
-		sum.retrieved++;
+		retrieved++;
 	}
-	sum.retrieve = now() - begin;
+	retrieve_ns = retrieved ? (now_ns() - begin) / retrieved : 0;
 	pos = 0;
 	while (!luo_session_next_token(conns, &pos, &token))
 		watch(luo_session_retrieve_fd(conns, token), token);
@@ -70,9 +66,9 @@ static void accept_one(void)
 
 	if (fd < 0)
 		return;
-	begin = now();
+	begin = now_ns();
 	need(!luo_session_preserve_fd(conns, fd, next), "preserve");
-	sum.preserve += now() - begin;
+	sum.preserve += now_ns() - begin;
 	sum.preserved++;
 	watch(fd, next++);
 }
@@ -82,9 +78,9 @@ static void hang_up(int fd, __u64 token)
 	double begin;
 
 	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
-	begin = now();
+	begin = now_ns();
 	need(!luo_session_close_fd(conns, token), "close");
-	sum.close += now() - begin;
+	sum.close += now_ns() - begin;
 	sum.closed++;
 }
 
@@ -97,10 +93,9 @@ static void answer(__u64 token)
 		hang_up(fd, token);
 		return;
 	}
-	snprintf(text, sizeof(text), "%.1f %.1f %.1f %.1f %u\n",
-		 sum.preserved ? sum.preserve / sum.preserved : 0,
-		 sum.retrieved ? sum.retrieve / sum.retrieved : 0, sum.first / 1000,
-		 sum.closed ? sum.close / sum.closed : 0, sum.retrieved);
+	snprintf(text, sizeof(text), FIGURES_OUT, sum.preserved ? sum.preserve / sum.preserved : 0,
+		 retrieve_ns, first_us, sum.closed ? sum.close / sum.closed : 0, retrieved);
+	memset(&sum, 0, sizeof(sum));
 	if (write(fd, text, strlen(text)) < 0)
 		hang_up(fd, token);
 }
@@ -125,13 +120,12 @@ static void start(void)
 		take_all();
 	need(!kho_ready(), "ready");
 	/* What a client waits for: the first call after the grant. */
-	begin = now();
+	begin = now_ns();
 	luo_session_next_token(conns, &pos, &token);
-	sum.first = now() - begin;
+	first_us = (now_ns() - begin) / 1000;
 	kho_healthy();
 }
 
-void serve(void);
 void serve(void)
 {
 	struct epoll_event ev;

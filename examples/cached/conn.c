@@ -205,7 +205,6 @@ static bool run_store(struct worker *w, struct command *cmd, size_t used)
 	if (!item) {
 		e->after = e->in - w->in + used;
 		e->swallow = need;
-		e->dirty = true;
 		command_no_memory(w, cmd);
 		e->dirty = true;
 		advance(e, used);

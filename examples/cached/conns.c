@@ -405,10 +405,6 @@ static void drop_gone(void)
 	}
 }
 
-/*
- * Called while nobody serves: at the start, after the grant, after a roll-back. Who is known by
- * then goes on; states that nobody owns are freed.
- */
 int conns_prepare(void)
 {
 	if (!free_slots)
@@ -418,6 +414,10 @@ int conns_prepare(void)
 	return free_slots ? 0 : -ENOMEM;
 }
 
+/*
+ * Called while nobody serves: at the start, after the grant, after a roll-back. Who is known by
+ * then goes on; states that nobody owns are freed.
+ */
 int conns_attach(struct conn_table *found, bool after_rollback, bool after_crash)
 {
 	unsigned int i, j;

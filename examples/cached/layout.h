@@ -20,6 +20,7 @@
 #define CACHED_LAYOUT_H
 
 #include <stddef.h>
+#include <kho/abi/layout.h>
 #include <kho/types.h>
 
 #define LIST_END 1ULL
@@ -192,69 +193,66 @@ struct conn_table {
 	__u64 chunk[NR_CHUNKS];
 };
 
-#define LAYOUT(type, field, where)                                                                 \
-	_Static_assert(offsetof(struct type, field) == (where), #type "." #field)
-
-LAYOUT(item, next, 0);
-LAYOUT(item, sort, 8);
-LAYOUT(item, cas, 16);
-LAYOUT(item, flags, 24);
-LAYOUT(item, exptime, 28);
-LAYOUT(item, epoch, 32);
-LAYOUT(item, nbytes, 36);
-LAYOUT(item, nkey, 40);
-LAYOUT(item, ref, 41);
-LAYOUT(item, data, 42);
-LAYOUT(table, seed, 0);
-LAYOUT(table, flush, 8);
-LAYOUT(table, cas_limit, 16);
-LAYOUT(table, splice, 24);
-LAYOUT(table, parked, 32);
-LAYOUT(table, used, 40);
-LAYOUT(table, items, 48);
-LAYOUT(table, reserved, 56);
-LAYOUT(table, counters, 64);
-LAYOUT(table, segment, 448);
-LAYOUT(table, base, 688);
-_Static_assert(sizeof(struct table) == 8880, "table");
-LAYOUT(conn_state, token, 0);
-LAYOUT(conn_state, item, 8);
-LAYOUT(conn_state, item_pos, 16);
-LAYOUT(conn_state, swallow, 24);
-LAYOUT(conn_state, cas, 32);
-LAYOUT(conn_state, in_now, 40);
-LAYOUT(conn_state, out_now, 48);
-LAYOUT(conn_state, out_pos, 56);
-LAYOUT(conn_state, nin, 64);
-LAYOUT(conn_state, nout, 68);
-LAYOUT(conn_state, verb, 72);
-LAYOUT(conn_state, noreply, 73);
-LAYOUT(conn_state, data, 74);
-LAYOUT(record, token, 0);
-LAYOUT(record, in_pos, 8);
-LAYOUT(record, out_pos, 16);
-LAYOUT(record, done, 24);
-LAYOUT(record, swallow_to, 32);
-LAYOUT(record, item, 40);
-LAYOUT(record, item_pos, 48);
-LAYOUT(record, linked, 56);
-LAYOUT(record, cas, 64);
-LAYOUT(record, exptime, 72);
-LAYOUT(record, verb, 76);
-LAYOUT(record, noreply, 77);
-LAYOUT(record, prefix, 78);
-_Static_assert(sizeof(struct record) == 80, "record");
-LAYOUT(journal, now, 0);
-LAYOUT(journal, slot, 8);
-LAYOUT(journal, value, 16);
-LAYOUT(journal, then, 24);
-LAYOUT(journal, item, 32);
-LAYOUT(journal, out, 40);
-LAYOUT(journal, record, 48);
-LAYOUT(journal, in, 208);
-LAYOUT(conn_table, token_limit, 0);
-LAYOUT(conn_table, journal, 8);
-LAYOUT(conn_table, chunk, 520);
-_Static_assert(sizeof(struct conn_table) == 1032, "conn_table");
+KHO_ABI_OFFSET(struct item, next, 0);
+KHO_ABI_OFFSET(struct item, sort, 8);
+KHO_ABI_OFFSET(struct item, cas, 16);
+KHO_ABI_OFFSET(struct item, flags, 24);
+KHO_ABI_OFFSET(struct item, exptime, 28);
+KHO_ABI_OFFSET(struct item, epoch, 32);
+KHO_ABI_OFFSET(struct item, nbytes, 36);
+KHO_ABI_OFFSET(struct item, nkey, 40);
+KHO_ABI_OFFSET(struct item, ref, 41);
+KHO_ABI_OFFSET(struct item, data, 42);
+KHO_ABI_OFFSET(struct table, seed, 0);
+KHO_ABI_OFFSET(struct table, flush, 8);
+KHO_ABI_OFFSET(struct table, cas_limit, 16);
+KHO_ABI_OFFSET(struct table, splice, 24);
+KHO_ABI_OFFSET(struct table, parked, 32);
+KHO_ABI_OFFSET(struct table, used, 40);
+KHO_ABI_OFFSET(struct table, items, 48);
+KHO_ABI_OFFSET(struct table, reserved, 56);
+KHO_ABI_OFFSET(struct table, counters, 64);
+KHO_ABI_OFFSET(struct table, segment, 448);
+KHO_ABI_OFFSET(struct table, base, 688);
+KHO_ABI_SIZE(struct table, 8880);
+KHO_ABI_OFFSET(struct conn_state, token, 0);
+KHO_ABI_OFFSET(struct conn_state, item, 8);
+KHO_ABI_OFFSET(struct conn_state, item_pos, 16);
+KHO_ABI_OFFSET(struct conn_state, swallow, 24);
+KHO_ABI_OFFSET(struct conn_state, cas, 32);
+KHO_ABI_OFFSET(struct conn_state, in_now, 40);
+KHO_ABI_OFFSET(struct conn_state, out_now, 48);
+KHO_ABI_OFFSET(struct conn_state, out_pos, 56);
+KHO_ABI_OFFSET(struct conn_state, nin, 64);
+KHO_ABI_OFFSET(struct conn_state, nout, 68);
+KHO_ABI_OFFSET(struct conn_state, verb, 72);
+KHO_ABI_OFFSET(struct conn_state, noreply, 73);
+KHO_ABI_OFFSET(struct conn_state, data, 74);
+KHO_ABI_OFFSET(struct record, token, 0);
+KHO_ABI_OFFSET(struct record, in_pos, 8);
+KHO_ABI_OFFSET(struct record, out_pos, 16);
+KHO_ABI_OFFSET(struct record, done, 24);
+KHO_ABI_OFFSET(struct record, swallow_to, 32);
+KHO_ABI_OFFSET(struct record, item, 40);
+KHO_ABI_OFFSET(struct record, item_pos, 48);
+KHO_ABI_OFFSET(struct record, linked, 56);
+KHO_ABI_OFFSET(struct record, cas, 64);
+KHO_ABI_OFFSET(struct record, exptime, 72);
+KHO_ABI_OFFSET(struct record, verb, 76);
+KHO_ABI_OFFSET(struct record, noreply, 77);
+KHO_ABI_OFFSET(struct record, prefix, 78);
+KHO_ABI_SIZE(struct record, 80);
+KHO_ABI_OFFSET(struct journal, now, 0);
+KHO_ABI_OFFSET(struct journal, slot, 8);
+KHO_ABI_OFFSET(struct journal, value, 16);
+KHO_ABI_OFFSET(struct journal, then, 24);
+KHO_ABI_OFFSET(struct journal, item, 32);
+KHO_ABI_OFFSET(struct journal, out, 40);
+KHO_ABI_OFFSET(struct journal, record, 48);
+KHO_ABI_OFFSET(struct journal, in, 208);
+KHO_ABI_OFFSET(struct conn_table, token_limit, 0);
+KHO_ABI_OFFSET(struct conn_table, journal, 8);
+KHO_ABI_OFFSET(struct conn_table, chunk, 520);
+KHO_ABI_SIZE(struct conn_table, 1032);
 
 #endif

@@ -32,8 +32,11 @@
 #define NAMES 3
 #define KEYS 2048
 #define RECORDS 120
+#define SESSIONS 2
+#define FILES 70 /* more than a block has room for */
+#define HELD_MAX (THREADS * (SESSIONS * FILES + 1)) /* one each is on its way */
 
-enum kind {
+enum op {
 	LIST,
 	FOLIO_ADD,
 	FOLIO_DEL,
@@ -58,6 +61,11 @@ enum kind {
 	BLOCK_POP,
 	BLOCK_CLEAR,
 	BLOCK_DESTROY,
+	SESSION_MAKE,
+	SESSION_FINISH,
+	FILE_IN,
+	FILE_OUT,
+	FILES_RELEASE,
 	NR_KINDS
 };
 
@@ -68,7 +76,7 @@ struct list {
 
 struct flight {
 	int phase;
-	enum kind kind;
+	enum op kind;
 	unsigned int index;
 	struct list after;
 	kho_pa_t pa;
@@ -94,6 +102,19 @@ struct block_model {
 	__u64 seq[RECORDS];
 };
 
+/* @seq of each token: 0: no file. @claimed: by the process that is at work, or was killed. */
+struct session_model {
+	bool there;
+	bool claimed[FILES];
+	__u64 seq[FILES];
+};
+
+/* An fd of a session that the next process is to get; @token 0: none. */
+struct held {
+	__u64 token;
+	__u64 template;
+};
+
 struct log {
 	struct list list[SLOTS];
 	struct extent folio[THREADS][FOLIOS], run[THREADS][RUNS], area[THREADS][AREAS],
@@ -102,13 +123,15 @@ struct log {
 	__u64 meta;
 	struct array_model array[THREADS];
 	struct block_model block[THREADS];
+	struct session_model session[THREADS][SESSIONS];
+	struct held held[HELD_MAX];
 	struct flight flight[THREADS];
 	__u64 next_seq[THREADS];
 	kho_pa_t blob;
 	/* not part of the model */
 	int running;
 	__u64 ops[NR_KINDS], refused, undecided_of[NR_KINDS], undecided, decided_after,
-		partial_runs, partial_areas, partial_sets, slab_pages;
+		partial_runs, partial_areas, partial_sets, partial_sessions, slab_pages;
 	char text[400];
 };
 
@@ -145,7 +168,7 @@ struct kill_subject {
 };
 
 extern const struct kill_subject kill_lists, kill_pages, kill_areas, kill_singles, kill_caches,
-	kill_names, kill_arrays, kill_blocks;
+	kill_names, kill_arrays, kill_blocks, kill_sessions;
 
 void give_up(int line, const char *cond, const char *format, ...)
 	__attribute__((format(printf, 3, 4), noreturn));
@@ -166,5 +189,8 @@ void name_of(char *name, const char *what, unsigned int t, unsigned int i);
 
 void lists_open(void);
 void caches_open(void);
+/* Before the first process is there. */
+void sessions_prepare(void);
+void sessions_open(void);
 
 #endif

@@ -49,7 +49,7 @@ static void append_or_pop(unsigned int t, bool append)
 }
 
 /* Without records. */
-static void empty(unsigned int t, enum kind kind)
+static void empty(unsigned int t, enum op kind)
 {
 	struct flight *f = &the_log->flight[t];
 

@@ -25,13 +25,13 @@ struct head *heads;
 void **slots;
 
 static const struct kill_subject *const subjects[] = {
-	&kill_lists,  &kill_pages, &kill_areas,	 &kill_singles,
-	&kill_caches, &kill_names, &kill_arrays, &kill_blocks,
+	&kill_lists, &kill_pages,  &kill_areas,	 &kill_singles,	 &kill_caches,
+	&kill_names, &kill_arrays, &kill_blocks, &kill_sessions,
 };
 
 #define NR_SUBJECTS (sizeof(subjects) / sizeof(*subjects))
 
-static const struct kill_subject *subject_of(enum kind kind)
+static const struct kill_subject *subject_of(enum op kind)
 {
 	static const struct kill_subject *const of[] = {
 		[LIST] = &kill_lists,
@@ -42,6 +42,7 @@ static const struct kill_subject *subject_of(enum kind kind)
 		[SUB_ADD... META] = &kill_names,
 		[ARRAY_SET... ARRAY_DROP] = &kill_arrays,
 		[BLOCK_APPEND... BLOCK_DESTROY] = &kill_blocks,
+		[SESSION_MAKE... FILES_RELEASE] = &kill_sessions,
 	};
 
 	return of[kind];
@@ -250,6 +251,7 @@ static void attach(int fd)
 	CHECK(!arena_check_slabs(), "slabs");
 	lists_open();
 	caches_open();
+	sessions_open();
 }
 
 /* Leave a MiB of the arena; it comes back with the kill, as nothing of it is preserved. */
@@ -268,9 +270,10 @@ static void writer(int fd, uint64_t seed)
 {
 	/* Those whose operations take the least time more often: there is less time to be killed in. */
 	static const struct kill_subject *const focus[] = {
-		&kill_lists,  &kill_pages,  &kill_areas,  &kill_singles, &kill_singles,
-		&kill_names,  &kill_arrays, &kill_arrays, &kill_arrays,	 &kill_blocks,
-		&kill_blocks, NULL,	    NULL,	  NULL,
+		&kill_lists,	&kill_pages,  &kill_areas,  &kill_singles,
+		&kill_singles,	&kill_names,  &kill_arrays, &kill_arrays,
+		&kill_arrays,	&kill_blocks, &kill_blocks, &kill_sessions,
+		&kill_sessions, NULL,	      NULL,	    NULL,
 	};
 	unsigned int at = (unsigned int)(seed % (sizeof(focus) / sizeof(*focus)));
 	bool hungry = (seed >> 32) % 8 == 0;
@@ -342,11 +345,12 @@ static void run_and_kill(int fd, uint64_t *rng, int round)
 static void print_kinds(void)
 {
 	static const char *const names[] = {
-		"publish",	"folio +",   "folio -",	    "run +",	    "run -",
-		"area +",	"area -",    "single +",    "single -",	    "cache +",
-		"cache -",	"subtree +", "subtree -",   "root +",	    "root -",
-		"metadata",	"array set", "array clear", "array +",	    "array -",
-		"block append", "block pop", "block clear", "block destroy"};
+		"publish",	"folio +",   "folio -",	    "run +",	     "run -",
+		"area +",	"area -",    "single +",    "single -",	     "cache +",
+		"cache -",	"subtree +", "subtree -",   "root +",	     "root -",
+		"metadata",	"array set", "array clear", "array +",	     "array -",
+		"block append", "block pop", "block clear", "block destroy", "session +",
+		"session -",	"file +",    "file -",	    "release"};
 
 	for (int k = 0; k < NR_KINDS; k++)
 		printf("%s%s %llu/%llu", k ? ", " : "", names[k],
@@ -365,6 +369,7 @@ static void whatever_the_instant_of_the_kill(void **state)
 
 	the_log = mmap(NULL, sizeof(*the_log), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
+	sessions_prepare();
 	pid = fork();
 	if (!pid)
 		make_arena(fd);
@@ -389,11 +394,12 @@ static void whatever_the_instant_of_the_kill(void **state)
 	assert_true(ops > (__u64)n * 10);
 	printf("%d kills, %llu operations acknowledged, %llu refused, %llu undecided at a kill, of "
 	       "them %llu had "
-	       "happened, %llu runs, %llu block sets and areas of %llu kills in part; at most %llu "
-	       "pages of slabs\n",
+	       "happened, %llu runs, %llu block sets, %llu sessions and areas of %llu kills in "
+	       "part; at most %llu pages of slabs\n",
 	       n, (unsigned long long)ops, (unsigned long long)the_log->refused,
 	       (unsigned long long)the_log->undecided, (unsigned long long)the_log->decided_after,
 	       (unsigned long long)the_log->partial_runs, (unsigned long long)the_log->partial_sets,
+	       (unsigned long long)the_log->partial_sessions,
 	       (unsigned long long)the_log->partial_areas, (unsigned long long)the_log->slab_pages);
 	print_kinds();
 }

@@ -160,6 +160,29 @@ static void callbacks_are_called(void **state)
 	close(third);
 }
 
+/* After a roll-back: the successor, which has an index of its own, closed a file before it failed. */
+static void a_file_that_is_gone_is_not_unfrozen(void **state)
+{
+	struct luo_session *session = new_session("a");
+	struct kho_abi_luo_session *record;
+	struct luo_file *last;
+
+	put_in(session, directory(), 1);
+	put_in(session, directory(), 2);
+	assert_int_equal(kho_sessions_freeze_(), 0);
+	assert_int_equal(calls.frozen, 2);
+	record = kho_rec_at_(&session->ref, sizeof(*record));
+	last = kho_luo_find_file_(session, 2);
+	kho_arena_disown_();
+	((struct kho_abi_block *)kho_phys_to_virt(last->ref.block->pa))->count--;
+	record->count--;
+	kho_luo_.head->changes += 2;
+	assert_int_equal(kho_arena_own_(), 0);
+	kho_sessions_unfreeze_();
+	assert_int_equal(calls.unfrozen, 1);
+	assert_null(kho_luo_find_file_(session, 2));
+}
+
 static void a_callback_that_fails_leaves_nothing(void **state)
 {
 	struct luo_session *session = new_session("a");
@@ -389,6 +412,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST_WITH_HANDLER(callbacks_are_called),
+		TEST_WITH_HANDLER(a_file_that_is_gone_is_not_unfrozen),
 		TEST_WITH_HANDLER(a_callback_that_fails_leaves_nothing),
 		TEST_WITH_HANDLER(without_its_handler),
 		TEST_WITH_HANDLER(bad_handlers),
