@@ -153,7 +153,8 @@ khoc_inline u64 get_at(const struct khoc_array *array, u64 index, unsigned int s
 		off = index - ((const u64 *)array_keys(node, ARRAY_WIDTH_INNER, shift))[at];
 		/* A leaf without keys mostly begins at its separator: do not wait for its head. */
 		if (!--level && off < array_cap(0, shift))
-			khoc_prefetch((const char *)mem->linear + pa + sizeof(*node) + 8 * off);
+			khoc_prefetch((const void *)((unsigned long)mem->linear + pa +
+						     sizeof(*node) + 8 * off));
 	}
 	return get_below(array, pa, level, index);
 }

@@ -65,7 +65,7 @@ void *kho_large_alloc_(size_t size, size_t align)
 const struct kho_abi_large *kho_large_of_(const void *ptr)
 {
 	kho_pa_t pa = kho_virt_to_phys(ptr);
-	const struct kho_abi_large *large = (const void *)((const char *)ptr - HEADER_SIZE);
+	const struct kho_abi_large *large = (const void *)((uintptr_t)ptr - HEADER_SIZE);
 	struct khoc_report report = {.structure = KHOC_S_LARGE, .level = -1};
 
 	report.addr = pa - HEADER_SIZE;

@@ -123,6 +123,12 @@ int parse_name(const char *text, char *name)
 			 text, NAME_SIZE - 1);
 		return -EINVAL;
 	}
+	if (strspn(text, "0123456789") == strlen(text)) {
+		complain("name \"%s\": the other commands would take it for a process id: choose "
+			 "one with --name",
+			 text);
+		return -EINVAL;
+	}
 	strcpy(name, text);
 	return 0;
 }

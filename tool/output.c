@@ -49,8 +49,7 @@ int output_done(int status, int lost)
 	return lost;
 }
 
-/* Bytes of a well-formed UTF-8 sequence at @s, 0 if it is none. */
-static int utf8_len(const unsigned char *s)
+int utf8_len(const unsigned char *s)
 {
 	int len = s[0] < 0x80			? 1
 		  : s[0] >= 0xc2 && s[0] < 0xe0 ? 2

@@ -35,11 +35,20 @@ void prometheus_add(const char *status)
 
 static void label(const char *name, const char *value)
 {
+	const unsigned char *s = (const unsigned char *)value;
+
 	printf("%s=\"", name);
-	for (; *value; value++) {
-		if (*value == '"' || *value == '\\')
+	while (*s) {
+		int len = utf8_len(s);
+
+		if (*s == '"' || *s == '\\')
 			putchar('\\');
-		putchar((unsigned char)*value < 0x20 ? '?' : *value);
+		/* One byte that is no UTF-8, and nothing of the whole page is read. */
+		if (!len || *s < 0x20)
+			putchar('?');
+		else
+			fwrite(s, 1, len, stdout);
+		s += len ? len : 1;
 	}
 	putchar('"');
 }

@@ -72,8 +72,20 @@ void progress(struct sup *s, const char *text)
 
 /* ---- control connections ---- */
 
+/* Paths, and what programs say of themselves, may have several lines: they would be keys of their own. */
+static const char *one_line(char *copy, size_t size, const char *text)
+{
+	snprintf(copy, size, "%s", text);
+	for (char *at = copy; *at; at++)
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			*at = '?';
+	return copy;
+}
+
 static void status(struct sup *s, struct conn *c)
 {
+	char release[sizeof(s->cur.release)], program[1024];
+	char upgrade[sizeof(s->last_upgrade)], death[sizeof(s->last_death)];
 	char text[4096];
 	struct stat st = {0};
 
@@ -86,12 +98,15 @@ static void status(struct sup *s, struct conn *c)
 		 "liveupdate %s\n"
 		 "held %u\nheld_max %u\nstandby %d\nstandby_state %s\n"
 		 "program %s\nlast_upgrade %s\nlast_death %s\n",
-		 s->name, states[s->state], (int)getpid(), (int)s->cur.pid, s->cur.release,
+		 s->name, states[s->state], (int)getpid(), (int)s->cur.pid,
+		 one_line(release, sizeof(release), s->cur.release),
 		 (unsigned long long)s->cur.generation, s->restarts,
 		 (unsigned long long)(s->cur.pid ? kho_now_ms_() - s->cur.since : 0),
 		 (long long)st.st_size, (long long)st.st_blocks * 512, s->nr_listen,
 		 liveupdate_word(s), holds_count(), s->max_holds, (int)s->standby.pid,
-		 standbys[s->standby_state], s->program.argv[0], s->last_upgrade, s->last_death);
+		 standbys[s->standby_state], one_line(program, sizeof(program), s->program.argv[0]),
+		 one_line(upgrade, sizeof(upgrade), s->last_upgrade),
+		 one_line(death, sizeof(death), s->last_death));
 	reply(c, 0, 0, text);
 }
 

@@ -73,6 +73,8 @@ int connect_control(const char *path);
 extern bool patient;
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void json_string(FILE *out, const char *text);
+/* Bytes of a well-formed UTF-8 sequence at @s, 0 if it is none. */
+int utf8_len(const unsigned char *s);
 /* Return: @status; @lost, having complained, if stdout did not take all that was written to it. */
 int output_done(int status, int lost);
 

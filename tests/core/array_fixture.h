@@ -124,6 +124,9 @@ static inline void fixture_check(struct fixture *f)
 		EXPECT(at < f->model.nr);
 		EXPECT_EQ(index, f->model.entries[at].index);
 		EXPECT_EQ(entry, f->model.entries[at].entry);
+		EXPECT_EQ(khoc_array_get(&other, index - 1), model_get(&f->model, index - 1));
+		EXPECT_EQ(khoc_array_get(&other, index), entry);
+		EXPECT_EQ(khoc_array_get(&other, index + 1), model_get(&f->model, index + 1));
 		at++;
 	}
 	EXPECT_EQ(at, f->model.nr);

@@ -63,6 +63,19 @@ TEST(a_descriptor_is_in_the_image)
 	fixture_destroy(&f);
 }
 
+TEST(less_than_a_page_has_no_nodes)
+{
+	struct fixture f;
+
+	make(&f, true);
+	EXPECT_NE(khoc_array_get(&f.array, 5), 0);
+	f.image.mem.size = 4095;
+	EXPECT_EQ(khoc_array_get(&f.array, 5), 0);
+	f.image.mem.size = 0;
+	EXPECT_EQ(khoc_array_get(&f.array, 5), 0);
+	fixture_destroy(&f);
+}
+
 /* The last key becomes one of the tail, and says what the first says. */
 TEST(a_key_in_the_tail_may_not_be_one_before_it)
 {
@@ -255,10 +268,148 @@ TEST(a_page_that_is_missing_is_named)
 	fixture_destroy(&f);
 }
 
+/* ---- lookups ---------------------------------------------------------------- */
+
+/*
+ * No memory to tidy up after two nodes became one: a separator that leads nowhere stays among the sorted ones, and what
+ * it led to is found by way of the one before it.
+ */
+TEST(a_separator_may_be_dead)
+{
+	struct kho_abi_array_node *root;
+	unsigned int dead = 0;
+	struct fixture f;
+
+	fixture_make(&f, 12, 40, 5100, true);
+	for (u64 i = 0; i < 5100; i++) {
+		EXPECT_EQ(khoc_array_set(&f.array, i, i << 1 | 1), 0);
+		model_set(&f.model, i, i << 1 | 1);
+	}
+	for (u64 i = 1020; i < 3570; i++) {
+		if (i % 10 == 9)
+			continue;
+		f.image.fail_at = f.image.allocs + 2;
+		f.image.fail_all = true;
+		EXPECT_EQ(khoc_array_erase(&f.array, i), 0);
+		f.image.fail_at = 0;
+		model_set(&f.model, i, 0);
+	}
+	root = node_at(&f, f.array.desc->root);
+	EXPECT_EQ(root->nr_sorted, root->nr_used);
+	for (unsigned int i = 0; i < root->nr_used; i++)
+		dead += !values_of(root)[i];
+	EXPECT(dead);
+	for (u64 i = 0; i < 5200; i++)
+		EXPECT_EQ(khoc_array_get(&f.array, i), model_get(&f.model, i));
+	fixture_check(&f);
+	fixture_destroy(&f);
+}
+
+static void *map_of_copy(void *ctx, kho_pa_t pa, size_t len)
+{
+	const struct khoc_mem *copy = ctx;
+
+	return pa < copy->size && len <= copy->size - pa ? (char *)copy->linear + pa : NULL;
+}
+
+/* A word that leads somewhere, or not quite, or says how much a node has. */
+static u64 bent(struct rng *rng, const struct image *image)
+{
+	unsigned int shift = image->shift;
+	u64 pages = image->mem.size >> shift, most = (1ULL << shift) / 16 - rng_below(rng, 3);
+
+	switch (rng_below(rng, 6)) {
+	case 0:
+		return rng_next(rng);
+	case 1: /* an address at the edge of all addresses */
+		return (~0ULL << shift) + rng_below(rng, 2) * 8;
+	case 2: /* a head: width, level, and numbers about the largest */
+		if (rng_below(rng, 3))
+			return 8 | rng_below(rng, 4) << 8 | most << 16 | most << 32;
+		return 1ULL << rng_below(rng, 4) | rng_below(rng, 4) << 8 |
+		       rng_below(rng, 1 << 16) * 0x100010000ULL;
+	default:
+		return (rng_below(rng, pages + 2) << shift) + (rng_below(rng, 3) ? 0 : 8);
+	}
+}
+
+/* The same bytes, linear and by way of map(): the two ways down agree, and neither leaves the image. */
+static void look_up_both_ways(struct fixture *f, struct rng *rng, struct shim_guard guard)
+{
+	const struct khoc_mem *mem = &f->image.mem;
+	struct khoc_mem linear = *mem, mapped;
+	struct khoc_mem_ops ops = {.map = map_of_copy};
+	struct khoc_array near = f->array, far = f->array;
+
+	linear.linear = shim_guard_copy(guard, f->image.bytes, mem->size);
+	mapped = (struct khoc_mem){.ops = &ops, .ctx = &linear, .size = mem->size};
+	near.mem = &linear;
+	far.mem = &mapped;
+	near.desc = far.desc = (void *)((char *)linear.linear + f->desc_pa);
+	near.leaf = far.leaf = NULL;
+	for (unsigned int i = 0; i < 64; i++) {
+		u64 index = i < 8 ? 3 - (u64)i : rng_next(rng) >> rng_below(rng, 64);
+
+		EXPECT_EQ(khoc_array_get(&near, index), khoc_array_get(&far, index));
+	}
+}
+
+/* Entries are addresses, which a lookup that loses its way would follow. */
+static void fill_at_random(struct fixture *f, struct rng *rng, bool dense)
+{
+	u64 pages = f->image.mem.size >> f->image.shift;
+
+	for (unsigned int i = 0; i < 600; i++) {
+		u64 index = dense ? i : rng_next(rng) >> rng_below(rng, 64);
+
+		khoc_array_set(&f->array, index, (1 + rng_below(rng, pages - 1)) << f->image.shift);
+	}
+	/* In page 0 is no node, whatever it looks like. */
+	memcpy(f->image.bytes, node_at(f, f->array.desc->root), 1UL << f->image.shift);
+}
+
+static void bend(struct fixture *f, struct rng *rng)
+{
+	u64 at = rng_below(rng, f->image.nr_nodes) << f->image.shift, root = f->array.desc->root;
+	u64 word = rng_below(rng, 8) * 8;
+
+	at += f->image.mem.node_lo;
+	if (rng_below(rng, 2) && root >= f->image.mem.node_lo && root < f->image.mem.node_hi)
+		at = root & ~63ULL;
+	if (rng_below(rng, 8) < 2) /* in the head, width and level */
+		*image_word(&f->image, at + 8) ^= 1ULL << rng_below(rng, 12);
+	else if (rng_below(rng, 6))
+		*image_word(&f->image, at + word) = bent(rng, &f->image);
+	else
+		f->array.desc->root = bent(rng, &f->image) | rng_below(rng, 3);
+}
+
+TEST(lookups_in_damage_stay_inside)
+{
+	struct shim_guard guard = shim_guard_make();
+	struct rng rng = {test_seed()};
+
+	for (unsigned int round = 0; round < 2000; round++) {
+		unsigned int shift = round & 1 ? 12 : 6, pages = (SHIM_GUARD_SIZE >> shift) - 4;
+		struct fixture f;
+
+		fixture_make(&f, shift, pages, 1, round & 2);
+		fill_at_random(&f, &rng, round & 4);
+		for (unsigned int i = 0; i <= rng_below(&rng, 12); i++) {
+			bend(&f, &rng);
+			look_up_both_ways(&f, &rng, guard);
+		}
+		fixture_destroy(&f);
+	}
+	shim_guard_destroy(guard);
+}
+
 TEST_SUITE(array_edges, TEST_CASE(a_descriptor_is_in_the_image),
+	   TEST_CASE(less_than_a_page_has_no_nodes),
 	   TEST_CASE(a_key_in_the_tail_may_not_be_one_before_it),
 	   TEST_CASE(half_an_update_has_a_place), TEST_CASE(what_a_crash_left_is_checked),
 	   TEST_CASE(erasing_beside_a_bad_leaf), TEST_CASE(growing_beside_a_bad_leaf),
 	   TEST_CASE(a_page_that_is_none_is_given_back),
 	   TEST_CASE(a_page_that_cannot_be_published_is_given_back),
-	   TEST_CASE(a_page_that_is_missing_is_named));
+	   TEST_CASE(a_page_that_is_missing_is_named), TEST_CASE(a_separator_may_be_dead),
+	   TEST_CASE(lookups_in_damage_stay_inside));

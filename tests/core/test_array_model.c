@@ -91,12 +91,13 @@ static int update(struct fixture *f, struct rng *rng, enum pattern pattern, unsi
 	return rc;
 }
 
-static void differential(unsigned int shift, enum pattern pattern, u64 seed, unsigned int ops)
+static void differential(unsigned int shift, enum pattern pattern, bool linear, u64 seed,
+			 unsigned int ops)
 {
 	struct rng rng = {seed};
 	struct fixture f;
 
-	fixture_make(&f, shift, shift == 6 ? 6000 : 600, 4000, pattern & 1);
+	fixture_make(&f, shift, shift == 6 ? 6000 : 600, 4000, linear);
 	for (unsigned int i = 0; i < ops; i++) {
 		/* Growing, then shrinking to nothing, then growing. */
 		unsigned int erase = i < ops / 2 ? 20 : i < ops * 3 / 4 ? 95 : 40;
@@ -129,9 +130,12 @@ TEST(agrees_with_a_sorted_array)
 {
 	u64 seed = test_seed();
 
-	for (unsigned int i = 0; i < ARRAY_LEN(array_shifts); i++)
-		for (unsigned int pattern = 0; pattern < NR_PATTERNS; pattern++)
-			differential(array_shifts[i], pattern, seed + pattern, 12000);
+	for (unsigned int i = 0; i < ARRAY_LEN(array_shifts); i++) {
+		for (unsigned int pattern = 0; pattern < NR_PATTERNS; pattern++) {
+			differential(array_shifts[i], pattern, true, seed + pattern, 12000);
+			differential(array_shifts[i], pattern, false, ~seed + pattern, 6000);
+		}
+	}
 }
 
 /* All indices of a range in random order, erased in another. */

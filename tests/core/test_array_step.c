@@ -23,7 +23,7 @@
 static struct shared {
 	u64 in_publish;
 	u8 used[NR_PAGES];
-	_Alignas(65536) char bytes[];
+	_Alignas(4096) char bytes[];
 } * shared;
 
 static unsigned int page_shift;

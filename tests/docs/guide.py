@@ -47,10 +47,13 @@ def main():
     script, commands = steps(text)
     if len(commands) < 30 or sum(bool(want) for _, want in commands) < 15:
         sys.exit("guide: not all of it was found")
-    env = dict(os.environ, PATH=f"{prefix}/bin:{os.environ['PATH']}", LD_LIBRARY_PATH=f"{prefix}/lib",
-               PKG_CONFIG_PATH=f"{prefix}/lib/pkgconfig")
+    env = dict(os.environ)
+    for name in ("LD_LIBRARY_PATH", "PKG_CONFIG_PATH"):
+        env.pop(name, None)
     with tempfile.TemporaryDirectory() as d, open(f"{d}/out", "w+") as out, open(f"{d}/err", "w+") as err:
-        env["KHO_RUNDIR"] = f"{d}/run"
+        env.update(KHO_RUNDIR=f"{d}/run", HOME=f"{d}/home")
+        os.mkdir(f"{d}/home")
+        os.symlink(prefix, f"{d}/home/.local")
         shell = subprocess.Popen(["bash", "-c", "\n".join(script)], cwd=d, env=env, stdin=subprocess.DEVNULL,
                                  stdout=out, stderr=err, start_new_session=True)
         try:

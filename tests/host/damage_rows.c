@@ -403,7 +403,7 @@ static void free_thing(const struct thing *thing, void **slot)
 
 static void free_things(void)
 {
-	bool typed;
+	bool typed = false;
 	void **slot = old_root("empty", "test-empty", 7, &typed);
 
 	for (unsigned int i = 0; i < damage_things.nr; i++)

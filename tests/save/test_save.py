@@ -6,11 +6,13 @@
 # killed leaves a server that goes on.
 #
 # usage: test_save.py KHO CACHED; KHO_SEED=N repeats
+import json
 import os
 import random
 import re
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -31,7 +33,7 @@ def fail(text):
 
 
 def run(*args, status=0):
-    done = subprocess.run([kho, *args], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([kho, *args], capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=60)
     if done.returncode != status:
         fail(f"kho {args}: status {done.returncode}, expected {status}: {done.stdout}{done.stderr}")
     return done.stdout + done.stderr
@@ -112,6 +114,13 @@ def check_round_trip():
     expect_all(a, 2000)
     if "is there already" not in run("save", "a", "plain", status=1):
         fail("a file is replaced without --force")
+    os.mkfifo("pipe")
+    os.symlink("pipe", "link")
+    for file in ("pipe", "link", "."):
+        if "not an ordinary file" not in run("save", "--force", "a", file, status=1):
+            fail(f"{file} is replaced")
+    if not os.path.islink("link") or not stat.S_ISFIFO(os.stat("link").st_mode):
+        fail("what is no file is replaced")
     run("save", "--force", "--zstd", a.status("pid"), "squeezed")
     expect_all(a, 2000)
     a.stop()
@@ -325,12 +334,40 @@ def check_clear():
         fail("what a dead server left was not saved")
     b.stop()
     for args in (("run", "--load", "dead", "--fresh", "--", cached), ("run", "--load", "dead", "--adopt", "--", cached),
-                 ("save", "dead"), ("load",), ("clear",), ("save", "--nothing", "a", "b")):
+                 ("run", "--name", "123", "--", cached), ("save", "dead"), ("load",), ("clear",), ("save", "--nothing", "a", "b")):
         run(*args, status=2)
     for args in (("save", "nobody", "file"), ("save", str(os.getpid()), "file"), ("load", "/dev/null"), ("load", "none")):
         run(*args, status=1)
     if os.path.exists("file"):
         fail("a save that failed leaves a file")
+
+
+def check_odd_names():
+    """Lines of a status are those of its keys, whatever a program is called."""
+    odd = b'odd "\\\n' + b"state held\nrestarts 77 \xff\xe2\x82 \xe2\x82\xac"
+    os.mkdir(odd)
+    program = odd + b"/cached"
+    os.symlink(cached, program)
+    path = os.path.abspath("odd.sock")
+    server = subprocess.Popen([kho, "run", "--name", "odd", "--listen", f"unix:{path}", "--", program, "-m", "64"])
+    try:
+        for _ in range(500):
+            if os.path.exists("run/odd.sock") and '"state": "running"' in run("status", "--json", "odd"):
+                break
+            time.sleep(0.02)
+        if not re.search(r"^state running$.*^restarts 0$", run("status", "odd"), re.M | re.S):
+            fail("a program's name says how the server is")
+        found = json.loads(run("status", "--json", "odd"))
+        if (found["state"], found["restarts"]) != ("running", 0) or not found["program"].endswith("€/cached"):
+            fail(f"status of an odd program: {found}")
+        text = run("status", "--prometheus", "odd")
+        check_prometheus(text)
+        text.encode("utf-8")
+        if 'state="running",program="odd \\"\\\\?state held?restarts 77 ??? €/cached"' not in text:
+            fail(f"Prometheus' text of an odd program: {text}")
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 def check_prometheus(text):
@@ -367,6 +404,7 @@ with tempfile.TemporaryDirectory() as d:
         check_hostile(*check_reader())
         check_under_load()
         check_clear()
+        check_odd_names()
     finally:
         for s in started:
             if s.process.poll() is None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #
-# check-torture		every command once, however often the server is killed: KILLS=60; then three servers
+# check-torture		every command once, however often the server is killed: TORTURE_KILLS=60; then three servers
 #			that are broken on purpose, each of which must be found out
 TORTURE_DIR := tests/torture
 TORTURE_KILLS ?= 60

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -304,6 +305,20 @@ static int take_option(struct request *req, int opt, bool *show_help)
 	}
 }
 
+/* What is there is replaced by a file beside it: of a device or a pipe nothing would be left. */
+static bool may_be_written(const struct request *req)
+{
+	struct stat st;
+
+	if (stat(req->file, &st))
+		return true;
+	if (!S_ISREG(st.st_mode))
+		complain("%s: not an ordinary file", req->file);
+	else if (!req->force)
+		complain("%s is there already: --force replaces it", req->file);
+	return S_ISREG(st.st_mode) && req->force;
+}
+
 int cmd_save(int argc, char **argv)
 {
 	struct request req = {0};
@@ -328,9 +343,7 @@ int cmd_save(int argc, char **argv)
 	}
 	req.what = argv[optind];
 	req.file = argv[optind + 1];
-	if (!req.force && !access(req.file, F_OK)) {
-		complain("%s is there already: --force replaces it", req.file);
+	if (!may_be_written(&req))
 		return 1;
-	}
 	return save(&req) ? 1 : 0;
 }
