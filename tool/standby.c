@@ -20,6 +20,7 @@
 #include <kho/host.h>
 
 #include "fdtable.h"
+#include "owner.h"
 #include "proc.h"
 #include "supervisor.h"
 
@@ -29,6 +30,8 @@
 #define AFTER_MS 300 /* after a death: the clients come first, and a start takes a processor */
 #define HUSH_MS 20 /* reaping alone takes a processor for a millisecond */
 #define DISMISS_MS 1000
+/* All but the last step is done; before that it waits until nobody of the dead process can write. */
+#define TAKE_MS (KHO_OWNER_DYING_MS + 5000)
 #define SEND_MS 1000
 
 /* With the table locked: never blocks. */
@@ -235,6 +238,7 @@ bool standby_take(struct sup *s)
 	s->hush = kho_now_ms_() + HUSH_MS;
 	let_go(s); /* it reads TAKE before it sees the end of it */
 	s->state = SUP_STARTING;
-	s->deadline = s->ready_ms ? kho_now_ms_() + s->ready_ms : 0;
+	s->deadline =
+		kho_now_ms_() + (s->ready_ms && s->ready_ms < TAKE_MS ? s->ready_ms : TAKE_MS);
 	return true;
 }

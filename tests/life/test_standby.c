@@ -172,6 +172,23 @@ static void killed_while_it_takes_over(void **state)
 	end(run);
 }
 
+static void one_that_hangs_is_not_waited_for(void **state)
+{
+	static const char *const impatient[] = {"--standby", "--ready-timeout", "2s", NULL};
+	pid_t run = start_run(NAME, impatient, plain), next;
+	int conn = connect_server();
+	struct answer a = ask(conn), b;
+
+	next = await_standby();
+	kill(next, SIGSTOP);
+	kill(a.pid, SIGKILL);
+	b = ask(conn);
+	assert_int_not_equal(b.pid, next);
+	assert_int_equal(b.count, a.count + 1);
+	close(conn);
+	end(run);
+}
+
 static void it_goes_with_the_others(void **state)
 {
 	pid_t run = start_run(NAME, standby, plain);
@@ -221,6 +238,7 @@ int main(int argc, char **argv)
 		TEST(not_ready_it_is_not_waited_for),
 		TEST(one_that_dies_is_replaced),
 		TEST(killed_while_it_takes_over),
+		TEST(one_that_hangs_is_not_waited_for),
 		TEST(it_goes_with_the_others),
 		TEST(too_many_deaths_are_too_many),
 		TEST(nothing_to_go_on_with),
