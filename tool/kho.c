@@ -36,7 +36,7 @@ static void usage(FILE *out)
 	fputs("usage: kho COMMAND [OPTION]...\n\n", out);
 	for (size_t i = 0; i < NR_COMMANDS; i++)
 		fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].purpose);
-	fputs("\nkho COMMAND --help says more.\n", out);
+	fputs("\nkho COMMAND --help says more; kho --version, which release this is.\n", out);
 }
 
 /*
@@ -63,6 +63,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
 		usage(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		puts("kho " KHO_VERSION);
 		return 0;
 	}
 	for (size_t i = 0; i < NR_COMMANDS; i++)

@@ -13,9 +13,10 @@ SAVE_SRCS := save.c load.c save_write.c save_read.c progress_bar.c squeeze_$(or 
 TOOL_SRCS += $(SAVE_SRCS:%=save/%)
 TOOL_OBJS := $(TOOL_SRCS:%.c=$(O)/tool/%.o)
 
+$(O)/tool/kho.o: TOOL_DEFINES := -DKHO_VERSION='"$(KHO_VERSION)"'
 $(O)/tool/%.o: tool/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Itool -Itool/inspect -Itool/save -c -o $@ $<
+	$(CC) $(CFLAGS) $(KHO_CFLAGS) $(TOOL_DEFINES) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Ihost -Itool -Itool/inspect -Itool/save -c -o $@ $<
 
 $(O)/kho: $(TOOL_OBJS) $(LIB)
 	$(CC) $(CFLAGS) $(KHO_LDFLAGS) -o $@ $(TOOL_OBJS) $(LIB) $(KHO_LDLIBS) $(if $(KHO_ZSTD),-lzstd)

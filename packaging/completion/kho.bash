@@ -15,7 +15,7 @@ _kho() {
 	kho=${kho/#\~\//$HOME/}
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="$("$kho" --help 2>/dev/null | awk '/^  [a-z]/ { print $1 }') --help"
+		words="$("$kho" --help 2>/dev/null | awk '/^  [a-z]/ { print $1 }') --help --version"
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 		return
 	fi

@@ -27,6 +27,9 @@ def helps():
         must(text.startswith(f"usage: kho {command} ") and not err, text, err)
         must(text.endswith("\n") and all(len(line) <= 85 for line in text.splitlines()), text)
     must(kho("help") == kho("--help"), "help")
+    with open("Makefile", encoding="utf-8") as f:
+        version = re.search(r"^KHO_VERSION := (.*)", f.read(), re.M).group(1)
+    must(kho("--version") == (f"kho {version}\n", ""), kho("--version"))
 
 
 def wrong_usage():
