@@ -129,27 +129,6 @@ class Debugger:
         raw = bytes.fromhex(self.ask(b"g").decode())
         return raw, struct.unpack_from("<17Q", raw)
 
-    def set_registers(self, raw):
-        self.expect_ok(b"G" + raw.hex().encode())
-
-    def time_stamp(self, rdtsc):
-        """The processor's time-stamp counter: it is made to execute one RDTSC, which stands at
-        that address, and is put back. The kernel may have made it an RDTSCP, of 3 bytes."""
-        raw, numbers = self.registers()
-        moved = bytearray(raw)
-        struct.pack_into("<Q", moved, 8 * self.RIP, rdtsc)
-        self.set_registers(bytes(moved))
-        # A step that QEMU's own clock has cut short has executed nothing.
-        for _ in range(10):
-            self.ask(b"s")
-            _, after = self.registers()
-            if after[self.RIP] != rdtsc:
-                break
-        self.set_registers(raw)
-        if after[self.RIP] not in (rdtsc + 2, rdtsc + 3):
-            raise Failed(f"no step: {after[self.RIP]:#x}, from {numbers[self.RIP]:#x}")
-        return (after[self.RDX] & 0xFFFFFFFF) << 32 | after[self.RAX] & 0xFFFFFFFF
-
     def leave(self):
         """Let it run, and listen no more."""
         self.ask(b"D")
@@ -252,19 +231,6 @@ class Kernel:
         if symbol not in self.symbols:
             raise Failed(f"the kernel has no {symbol}")
         return self.symbols[symbol]
-
-    def rdtsc(self):
-        """The address of an RDTSC, 0f 31, in its code."""
-        with open(os.path.join(self.obj, "vmlinux"), "rb") as file:
-            elf = file.read()
-        offset, size, count = (struct.unpack_from("<Q", elf, 32)[0],
-                               *struct.unpack_from("<HH", elf, 54))
-        for i in range(count):
-            kind, flags, at, start, _, length = struct.unpack_from("<IIQQQQ", elf, offset + i * size)
-            found = elf.find(b"\x0f\x31", at, at + length)
-            if kind == 1 and flags & 1 and found >= 0:
-                return start + found - at
-        raise Failed("the kernel has no RDTSC")
 
 
 def cache():
