@@ -98,20 +98,13 @@ khoc_noinline u64 get_below(const struct khoc_array *array, kho_pa_t pa, unsigne
 	return node ? get_in_leaf(node, index, shift) : 0;
 }
 
-/* As array_route(), of a node of @level that has no tail. -1 as well: it is no such node. */
-khoc_inline int route_sorted(const array_node *node, u64 index, unsigned int level,
-			     unsigned int shift)
+/* Is it an inner node of @level without a tail? */
+khoc_inline bool is_sorted(const array_node *node, unsigned int level, unsigned int shift)
 {
-	const u64 *keys = array_keys(node, ARRAY_WIDTH_INNER, shift);
-	u64 nr = node->nr_sorted, at;
+	u64 nr = node->nr_sorted;
 
-	if (unlikely(node->level != level || node->width != ARRAY_WIDTH_INNER ||
-		     node->nr_used != nr || nr - 1 >= array_cap(ARRAY_WIDTH_INNER, shift)))
-		return -1;
-	at = array_guess(node, keys, nr, index);
-	if (array_guess_ok(keys, nr, at, index) && likely(array_values(node)[at]))
-		return (int)at;
-	return array_route_any_(node, index, shift);
+	return node->level == level && node->width == ARRAY_WIDTH_INNER && node->nr_used == nr &&
+	       nr - 1 < array_cap(ARRAY_WIDTH_INNER, shift);
 }
 
 khoc_inline bool is_keyless(const array_node *node)
@@ -146,7 +139,7 @@ khoc_inline u64 get_at(const struct khoc_array *array, u64 index, unsigned int s
 				       ? khoc_load_acquire(array_values(node) + off)
 				       : get_in_leaf(node, index, shift);
 		}
-		at = route_sorted(node, index, level, shift);
+		at = likely(is_sorted(node, level, shift)) ? array_route(node, index, shift) : -1;
 		if (unlikely(at < 0))
 			break;
 		pa = khoc_load_acquire(array_values(node) + at);
