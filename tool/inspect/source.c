@@ -271,6 +271,38 @@ bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len)
 
 /* ---- opening ---- */
 
+#define AS_ELF                                                                                     \
+	"take the dump with makedumpfile -E, or QEMU's dump-guest-memory without -z, -l and -s"
+
+/* Compressed or not: the format is that of makedumpfile without -E. */
+static bool is_kdump(const char *magic)
+{
+	return !memcmp(magic, "KDUMP   ", 8) || !memcmp(magic, "DISKDUMP", 8);
+}
+
+/*
+ * What goes through a pipe (makedumpfile -F): records, 4096 bytes from the start on, of an offset and a size, most
+ * significant byte first, and the bytes that belong there. The first is the beginning of the file that -R makes.
+ */
+static void refuse_flattened(const struct source *s)
+{
+	unsigned char record[24] = "";
+	static const unsigned char start[8];
+
+	if (read_file(s, 4096, (char *)record, sizeof(record)) || memcmp(record, start, 8))
+		complain("%s: a flattened kernel dump: put it together with makedumpfile -R OUT "
+			 "<%s; an ELF core (-F -E) is read here then",
+			 s->name, s->name);
+	else if (!memcmp(record + 16, "\177ELF", 4))
+		complain("%s: an ELF core, flattened: put it together with "
+			 "makedumpfile -R OUT <%s, and give OUT",
+			 s->name, s->name);
+	else
+		complain("%s: flattened, and in the kdump-compressed format, of which makedumpfile "
+			 "cannot make an ELF core, with -R neither: " AS_ELF,
+			 s->name);
+}
+
 static int open_backend(struct source *s)
 {
 	char magic[8] = "";
@@ -293,11 +325,12 @@ static int open_backend(struct source *s)
 		return source_elf_open(s);
 	if (!memcmp(magic, "KO ARENA", 8))
 		return source_arena_open(s);
-	if (!memcmp(magic, "KDUMP   ", 8) || !memcmp(magic, "makedump", 8) ||
-	    !memcmp(magic, "DISKDUMP", 8))
-		complain("%s: a compressed kernel dump: write it as an ELF core "
-			 "(makedumpfile -E, or dump-guest-memory without -z, -l and -s)",
+	if (is_kdump(magic))
+		complain("%s: in the kdump-compressed format, which is not read here, and of "
+			 "which makedumpfile cannot make an ELF core: " AS_ELF,
 			 s->name);
+	else if (!memcmp(magic, "makedump", 8))
+		refuse_flattened(s);
 	else
 		complain("%s: neither an arena nor an ELF core: it begins with other bytes",
 			 s->name);
