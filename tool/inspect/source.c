@@ -143,12 +143,48 @@ __u64 source_has(const struct source *s, kho_pa_t pa, __u64 max)
 	return left < max ? left : max;
 }
 
+/* Remember where the first byte is that was wanted and is not there. A page outside memory is nobody's gap. */
+static void note_gap(struct source *s, kho_pa_t pa, __u64 len)
+{
+	__u64 has = source_has(s, pa, len);
+
+	if (has < len && source_is_ram(s, pa, len))
+		s->gaps[s->nr_gaps++ % GAPS_MAX] = (struct wanted){pa, len, has};
+}
+
+kho_pa_t source_gap_at(const struct source *s, kho_pa_t pa)
+{
+	size_t nr = s->nr_gaps < GAPS_MAX ? s->nr_gaps : GAPS_MAX;
+
+	for (size_t i = 0; i < nr; i++)
+		if (s->gaps[i].pa >> UNIT_SHIFT == pa >> UNIT_SHIFT ||
+		    (s->gaps[i].pa <= pa && pa - s->gaps[i].pa < s->gaps[i].len))
+			return s->gaps[i].pa + s->gaps[i].has;
+	return NO_GAP;
+}
+
+__u64 source_in_gaps(const struct source *s, kho_pa_t pa, __u64 len)
+{
+	size_t i = span_behind(s->regions, s->nr_regions, sizeof(*s->regions), pa);
+	kho_pa_t end = pa + len;
+
+	for (; i < s->nr_regions && s->regions[i].pa < end; i++) {
+		kho_pa_t from = s->regions[i].pa > pa ? s->regions[i].pa : pa;
+		kho_pa_t to = s->regions[i].pa + s->regions[i].len;
+
+		len -= (to < end ? to : end) - from;
+	}
+	return len;
+}
+
 int source_read(struct source *s, kho_pa_t pa, void *to, size_t len)
 {
 	char *at = to;
 
-	if (source_has(s, pa, len) < len)
+	if (source_has(s, pa, len) < len) {
+		note_gap(s, pa, len);
 		return -KHO_E_RANGE;
+	}
 	for (size_t i = span_behind(s->pieces, s->nr_pieces, sizeof(*s->pieces), pa); len; i++) {
 		const struct piece *p = &s->pieces[i];
 		__u64 left = p->len - (pa - p->pa), n = left < len ? left : len;
@@ -217,7 +253,11 @@ void *source_map(struct source *s, kho_pa_t pa, size_t len)
 	struct region *r = region_of(s, pa);
 	__u64 at, first, last;
 
-	if (!r || len > r->len - (pa - r->pa) || !len || !prepare(r))
+	if (!r || len > r->len - (pa - r->pa)) {
+		note_gap(s, pa, len);
+		return NULL;
+	}
+	if (!len || !prepare(r))
 		return NULL;
 	at = pa - (r->pa & ~(UNIT - 1));
 	first = at >> UNIT_SHIFT;
