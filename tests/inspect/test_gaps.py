@@ -120,9 +120,10 @@ def contents_are_compared_where_both_have_them():
     must(f"contents {first:#x}, 1 page" in out and f"contents {first + 0x2000:#x}, 2 pages" in out, out)
 
 
-def flattened(data, *more):
-    """As makedumpfile -F writes it: a header, then records of where bytes belong."""
-    records = b"".join(struct.pack(">qq", at, len(part)) + part for at, part in ((0, data), *more))
+def flattened(data, *first):
+    """As makedumpfile -F writes it: a header, then records of where bytes belong. The first need not be that of the file's
+    beginning."""
+    records = b"".join(struct.pack(">qq", at, len(part)) + part for at, part in (*first, (0, data)))
     return (b"makedumpfile\0\0\0\0" + struct.pack(">qq", 1, 1)).ljust(4096, b"\0") + records + struct.pack(">qq", -1, -1)
 
 
@@ -133,10 +134,13 @@ def other_formats_are_named():
     for data, want, never in (
             (kdump, ("kdump-compressed", "cannot make an ELF core", "makedumpfile -E"), "-R"),
             (b"DISKDUMP" + bytes(5000), ("kdump-compressed", "makedumpfile -E"), "-R"),
+            (flattened(core, (64, b"x" * 952), (8192, b"")), ("an ELF core, flattened", "makedumpfile -R"), "cannot make"),
             (flattened(core), ("an ELF core, flattened", "makedumpfile -R"), "cannot make"),
             (flattened(kdump, (8192, b"x")), ("flattened", "kdump-compressed", "makedumpfile -E"), "give OUT"),
             (flattened(core)[:4096], ("flattened", "makedumpfile -R"), "kdump-compressed"),
-            (flattened(core)[:40], ("flattened", "makedumpfile -R"), "kdump-compressed")):
+            (flattened(core)[:40], ("flattened", "makedumpfile -R"), "kdump-compressed"),
+            (flattened(core, (64, b"")).replace(bytes(8) + struct.pack(">q", len(core)), b"\x7f" * 16),
+             ("flattened", "makedumpfile -R"), "kdump-compressed")):
         for command in "inspect", "map", "verify":
             out, why = kho(command, save("other", data), want=2)
             must(not out and all(word in why for word in want) and never not in why, why)

@@ -2,6 +2,7 @@
 /*
  * Bytes of an image by address: pieces of a file, read when they are wanted.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -320,20 +321,41 @@ static bool is_kdump(const char *magic)
 	return !memcmp(magic, "KDUMP   ", 8) || !memcmp(magic, "DISKDUMP", 8);
 }
 
+#define FLAT_RECORDS_MAX (1U << 20)
+
 /*
  * What goes through a pipe (makedumpfile -F): records, 4096 bytes from the start on, of an offset and a size, most
- * significant byte first, and the bytes that belong there. The first is the beginning of the file that -R makes.
+ * significant byte first, and the bytes that belong there, in any order. What does the file that -R makes begin with?
+ * Return: is that known?
  */
+static bool flattened_start(const struct source *s, char start[8])
+{
+	__u64 at = 4096, record[2];
+
+	for (unsigned int i = 0; i < FLAT_RECORDS_MAX; i++) {
+		if (read_file(s, at, (char *)record, sizeof(record)))
+			return false;
+		at += sizeof(record);
+		record[1] = be64toh(record[1]);
+		if (!record[0])
+			return record[1] >= 8 && !read_file(s, at, start, 8);
+		/* The last has sizes of -1. */
+		if (at > s->file_size || record[1] > s->file_size - at)
+			return false;
+		at += record[1];
+	}
+	return false;
+}
+
 static void refuse_flattened(const struct source *s)
 {
-	unsigned char record[24] = "";
-	static const unsigned char start[8];
+	char start[8];
 
-	if (read_file(s, 4096, (char *)record, sizeof(record)) || memcmp(record, start, 8))
+	if (!flattened_start(s, start))
 		complain("%s: a flattened kernel dump: put it together with makedumpfile -R OUT "
 			 "<%s; an ELF core (-F -E) is read here then",
 			 s->name, s->name);
-	else if (!memcmp(record + 16, "\177ELF", 4))
+	else if (!memcmp(start, "\177ELF", 4))
 		complain("%s: an ELF core, flattened: put it together with "
 			 "makedumpfile -R OUT <%s, and give OUT",
 			 s->name, s->name);
