@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * kcore [--vmcore FILE | --dump FILE]: what kho verify and kho inspect make of the memory of the very kernel that they
- * run on, or of one with the same release that has crashed: /proc/vmcore, or what makedumpfile made of it without user's
- * pages. It preserves the region of reserve_mem=, what its own test makes, and LUO's header; all of that must be found
- * and be sound. Of the one that has crashed (crash.c) the contents, too: the region's, which case_reserve_mem() in cases.c
- * has written, and those of the memory files that its make_session() has preserved.
+ * kcore [--vmcore FILE N | --dump FILE N]: what kho verify and kho inspect make of the memory of the very kernel that
+ * they run on, or of one with the same release that has crashed before its N-th handover: /proc/vmcore, or what
+ * makedumpfile made of it without user's pages. It preserves the region of reserve_mem=, what its own test makes on
+ * every other boot, and LUO's header; all of that must be found and be sound. Of the one that has crashed (crash.c) the
+ * contents, too: the region's, which case_reserve_mem() in cases.c has written, and those of the memory files that
+ * make_session() there has preserved.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -94,7 +95,7 @@ static const char *judge_crash(const struct model *m, enum what what)
 	printf("kcore: %llu of %llu pages preserved, %llu of them of files\n",
 	       (unsigned long long)(m->pages - m->pages_in_gaps), (unsigned long long)m->pages,
 	       (unsigned long long)of_files);
-	if (m->pages < 512 + 1024 + FILE_PAGES)
+	if (m->pages < 512 + FILE_PAGES)
 		return "too few pages with a session";
 	if (!has_kept_contents(m))
 		return "the region has other contents";
@@ -108,7 +109,7 @@ static const char *judge_crash(const struct model *m, enum what what)
 	return NULL;
 }
 
-static const char *judge(const struct model *m)
+static const char *judge(const struct model *m, unsigned int count)
 {
 	char release[sizeof(m->metadata.release)] = "";
 	FILE *file = fopen("/proc/sys/kernel/osrelease", "r");
@@ -119,20 +120,22 @@ static const char *judge(const struct model *m)
 	if (m->faults.nr)
 		return "faults";
 	if (!has_subtree(m, "kexec-metadata") || !has_subtree(m, "LUO") ||
-	    !has_subtree(m, "memblock") || !has_subtree(m, "kho_test"))
+	    !has_subtree(m, "memblock") || has_subtree(m, "kho_test") != count % 2)
 		return "a subtree is missing";
 	if (!is_kept(m))
 		return "the region is not found";
 	if (strcmp(m->metadata.release, release))
 		return "the metadata is another kernel's";
-	if (m->pages < 512 + 1024)
+	if (m->metadata.count != count)
+		return "the metadata has another count";
+	if (m->pages < 512 + count % 2 * 1024)
 		return "too few pages";
 	return NULL;
 }
 
 int main(int argc, char **argv)
 {
-	enum what what = argc < 3 ? LIVE : strcmp(argv[1], "--vmcore") ? DUMP : VMCORE;
+	enum what what = argc < 4 ? LIVE : strcmp(argv[1], "--vmcore") ? DUMP : VMCORE;
 	const char *path = what == LIVE ? "/proc/kcore" : argv[2], *why;
 	static struct model m;
 	struct source s;
@@ -142,7 +145,7 @@ int main(int argc, char **argv)
 		return failed("the memory cannot be read");
 	view_text(stdout, &m, false);
 	view_map(stdout, &m, 80, false);
-	why = judge(&m);
+	why = judge(&m, what == LIVE ? 1 : atoi(argv[3]));
 	if (!why && what != LIVE)
 		why = judge_crash(&m, what);
 	model_free(&m);
