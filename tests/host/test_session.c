@@ -284,6 +284,54 @@ static void misuse_of_the_arena(void **state)
 	put(session);
 }
 
+/* ---- many ---- */
+
+static void next_is(unsigned int *pos, unsigned int number)
+{
+	char name[64], expected[64];
+
+	snprintf(expected, sizeof(expected), "number %u", number);
+	assert_int_equal(luo_session_next(pos, name), 0);
+	assert_string_equal(name, expected);
+}
+
+/* Without looking at those before; what changes meanwhile is seen as from the front. */
+static void a_walk_goes_on_where_it_was(void **state)
+{
+	struct luo_session *session, *front;
+	unsigned int pos = 0, other = 0;
+	char name[64];
+
+	for (unsigned int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "number %u", i);
+		session = new_session(name);
+		put(session);
+	}
+	/* The newest is the first. */
+	for (unsigned int i = 0; i < 50; i++)
+		next_is(&pos, 99 - i);
+	front = kho_luo_.list->next;
+	kho_luo_.list->next = NULL;
+	for (unsigned int i = 50; i < 60; i++)
+		next_is(&pos, 99 - i);
+	kho_luo_.list->next = front;
+	/* Another walk; and one more session, behind whose number all others lie. */
+	next_is(&other, 99);
+	next_is(&pos, 39);
+	put(new_session("number 100"));
+	next_is(&pos, 39);
+	next_is(&other, 99);
+	session = old_session("number 70");
+	assert_int_equal(luo_session_finish(session), 0);
+	put(session);
+	next_is(&pos, 37);
+	while (!luo_session_next(&pos, name))
+		;
+	assert_string_equal(name, "number 0");
+	assert_int_equal(pos, 100);
+	assert_int_equal(luo_session_next(&pos, name), -ENOENT);
+}
+
 /* ---- many, against a model ---- */
 
 #define SESSIONS 130 /* three blocks */
@@ -428,6 +476,7 @@ int main(void)
 		TEST_IN_ARENA(misuse_of_tokens),
 		TEST_IN_ARENA(misuse_of_sessions),
 		TEST_IN_ARENA(misuse_of_the_arena),
+		TEST_IN_ARENA(a_walk_goes_on_where_it_was),
 		TEST_IN_ARENA(like_a_model),
 		TEST_IN_ARENA(a_full_arena),
 	};
