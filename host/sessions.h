@@ -37,6 +37,12 @@ struct kho_htable {
 	__u64 nr;
 };
 
+/* Which of @mask + 1 places, a power of two from 2 on: the top bits of a product depend on all of the key's. */
+static inline __u64 kho_hash_place_(__u64 key, __u64 mask)
+{
+	return (key * 0x9e3779b97f4a7c15ULL) >> __builtin_clzll(mask);
+}
+
 /* Return: 0, -ENOMEM. */
 int kho_hash_add_(struct kho_htable *table, struct kho_hnode *node);
 void kho_hash_del_(struct kho_htable *table, struct kho_hnode *node);

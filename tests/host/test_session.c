@@ -332,6 +332,40 @@ static void a_walk_goes_on_where_it_was(void **state)
 	assert_int_equal(luo_session_next(&pos, name), -ENOENT);
 }
 
+/* The most that a look-up may have to compare. */
+static unsigned int longest_chain(const struct kho_htable *table)
+{
+	unsigned int longest = 0;
+
+	for (__u64 i = 0; i <= table->mask; i++) {
+		unsigned int len = 0;
+
+		for (struct kho_hnode *node = table->buckets[i]; node; node = node->next)
+			len++;
+		longest = len > longest ? len : longest;
+	}
+	return longest;
+}
+
+/* Numbers in any of a token's bits: as they are, at the top, swapped, in the middle. */
+static void tokens_are_scattered_wherever_they_differ(void **state)
+{
+	static struct kho_hnode nodes[4096];
+
+	for (unsigned int shift = 0; shift <= 52; shift += 4) {
+		struct kho_htable table = {NULL};
+
+		for (__u64 i = 0; i < 4096; i++) {
+			nodes[i].key = i << shift;
+			assert_int_equal(kho_hash_add_(&table, &nodes[i]), 0);
+		}
+		assert_in_range(longest_chain(&table), 1, 16);
+		for (__u64 i = 0; i < 4096; i++)
+			assert_ptr_equal(kho_hash_find_(&table, i << shift), &nodes[i]);
+		kho_hash_free_(&table);
+	}
+}
+
 /* ---- many, against a model ---- */
 
 #define SESSIONS 130 /* three blocks */
@@ -477,6 +511,7 @@ int main(void)
 		TEST_IN_ARENA(misuse_of_sessions),
 		TEST_IN_ARENA(misuse_of_the_arena),
 		TEST_IN_ARENA(a_walk_goes_on_where_it_was),
+		cmocka_unit_test(tokens_are_scattered_wherever_they_differ),
 		TEST_IN_ARENA(like_a_model),
 		TEST_IN_ARENA(a_full_arena),
 	};
