@@ -118,6 +118,18 @@ def sessions_text():
     return lines + ["flb jobs of all jobs"]
 
 
+def pool_text():
+    """See tests/cpp/pools.cpp. What comes last is first; what a death left half done is done."""
+    full = ["0 24", "1 8", "2 100", "3 1000", "4 40000", "5 0"][::-1]
+    pools = (("full", 0, full), ("empty", 0, []), ("died-adding", 1, ["6 0"] + full),
+             ("died-removing", 0, full[:2] + full[3:]), ("died-emptying", 0, []), ("died-updating", 1, full))
+    lines = ["compatible kho-v4;arena-v1;radix-v1;slab-v1 kho-v4"]
+    for name, torn, blocks in pools:
+        lines.append(f"pool {name} {torn} {48 if blocks else 0}")
+        lines += ["block " + block for block in blocks]
+    return lines
+
+
 # ---- what Linux hands over ----------------------------------------------------------------
 
 class Writer:
@@ -281,7 +293,7 @@ def write(path, what, lines):
 def main():
     top = sys.argv[1]
     for name, text in ("arena", arena_text), ("vmalloc", vmalloc_text), ("structures", structures_text), \
-            ("sessions", sessions_text):
+            ("sessions", sessions_text), ("pool", pool_text):
         write(f"{top}/{name}-v1.txt", f"What is in {name}-v1.sparse.", text())
     for shift in SHIFTS:
         write(f"{top}/core-{shift}.txt", f"What is in core-{shift}.sparse.", core_text(shift))
