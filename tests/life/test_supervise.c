@@ -108,7 +108,7 @@ static int connect_run(const char *name)
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.sock", test_dir, name);
 	for (int i = 0; connect(fd, (struct sockaddr *)&addr, sizeof(addr)); i++) {
-		assert_in_range(i, 0, 5000);
+		assert_in_range(i, 0, WAIT_MS);
 		usleep(1000);
 	}
 	return fd;
@@ -135,7 +135,7 @@ static void read_line(int fd, char *line, size_t size)
 	size_t len = 0;
 
 	do {
-		assert_int_equal(poll(&p, 1, 5000), 1);
+		assert_int_equal(poll(&p, 1, WAIT_MS), 1);
 		assert_true(len < size - 1 && read(fd, line + len, 1) == 1);
 	} while (line[len++] != '\n');
 	line[len] = '\0';
@@ -165,7 +165,7 @@ static void an_arena_that_can_shrink_is_not_adopted(void **state)
 		char want[64];
 
 		fd = register_with(NAME, i == 0 ? unsealed : i == 1 ? unsealable : p[0]);
-		assert_int_equal(kho_msg_recv_(fd, &msg, 5000), -EPIPE); /* hung up on */
+		assert_int_equal(kho_msg_recv_(fd, &msg, WAIT_MS), -EPIPE); /* hung up on */
 		close(fd);
 		read_line(log[0], text, sizeof(text));
 		snprintf(want, sizeof(want), "process %d is not adopted", (int)getpid());
@@ -285,8 +285,8 @@ static void it_stands_still(void **state)
 			static struct kho_msg msg;
 			int fd = connect_run(NAME);
 
-			_exit(kho_msg_send_(fd, &out, 5000) || kho_msg_recv_(fd, &msg, 5000) ||
-			      msg.type != KHO_MSG_CTL_REPLY);
+			_exit(kho_msg_send_(fd, &out, WAIT_MS) ||
+			      kho_msg_recv_(fd, &msg, WAIT_MS) || msg.type != KHO_MSG_CTL_REPLY);
 		}
 	}
 	usleep(200000);
@@ -455,7 +455,7 @@ static void closed_standard_fds(void **state)
 
 	snprintf(listen, sizeof(listen), "unix:%s/listen", test_dir);
 	run_closed(run);
-	assert_true(try_ask(&a, 5000));
+	assert_true(try_ask(&a, WAIT_MS));
 	await_status(NAME, "state", "running");
 	assert_int_equal(await_child(run_closed(next)), 0);
 	a = ask(-1);

@@ -67,8 +67,8 @@ struct stopped {
 /* All threads of @pid: do they stand still, or are gone? Return: 1, 0, -errno. */
 static int all_stopped(pid_t pid)
 {
-	char path[300], text[512];
 	struct dirent *d;
+	char path[64];
 	int stopped = 1;
 	DIR *tasks;
 
@@ -77,16 +77,11 @@ static int all_stopped(pid_t pid)
 	if (!tasks)
 		return -errno;
 	while (stopped && (d = readdir(tasks))) {
-		const char *state;
+		if (d->d_name[0] != '.') {
+			char state = task_state(pid, atoi(d->d_name));
 
-		if (d->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", (int)pid, d->d_name);
-		if (kho_proc_text_(AT_FDCWD, path, text, sizeof(text)) <= 0)
-			continue;
-		/* "PID (NAME) STATE ...", and a name may have brackets. */
-		state = strrchr(text, ')');
-		stopped = state && state[1] && strchr("TtZX", state[2]);
+			stopped = !state || strchr("TtZX", state);
+		}
 	}
 	closedir(tasks);
 	return stopped;
