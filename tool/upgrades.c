@@ -303,6 +303,7 @@ void begin_upgrade(struct sup *s, struct conn *c)
 	}
 	/* Who has just been started answers clients before we hear that it does. */
 	s->begin_by = kho_now_ms_() + BEGIN_MS;
+	s->again = false;
 	upgrade_on_time(s);
 }
 
@@ -485,6 +486,17 @@ void upgrade_running(struct sup *s, struct server *who)
 	}
 }
 
+/* A predecessor that died before it said a word about it was dying already: once more, with the next one. */
+static bool try_again(struct sup *s)
+{
+	if (s->rehearsed || s->again)
+		return false;
+	s->again = true;
+	s->begin_by = kho_now_ms_() + BEGIN_MS;
+	progress(s, "the old program died before it was asked: it is started again first");
+	return true;
+}
+
 void successor_died(struct sup *s, const char *how)
 {
 	char text[256];
@@ -495,6 +507,11 @@ void successor_died(struct sup *s, const char *how)
 	}
 	if (s->state != SUP_UPGRADING)
 		return;
+	if (!s->cur.pid && try_again(s)) {
+		snprintf(text, sizeof(text), "%s", s->last_death);
+		restart_server(s, text);
+		return;
+	}
 	if (!(s->up.flags & KHO_UPGRADE_EXEC)) { /* there it is the end of the rehearsal */
 		snprintf(text, sizeof(text), "process of the new program %s", how);
 		progress(s, text);
@@ -509,6 +526,12 @@ void successor_died(struct sup *s, const char *how)
 
 bool predecessor_died(struct sup *s, const char *how)
 {
+	if ((s->up.flags & KHO_UPGRADE_EXEC || !s->next.pid) && try_again(s)) {
+		if (s->next.pid)
+			add_dying(s, &s->next, REFUSED_MS, false);
+		s->state = SUP_RUNNING;
+		return false;
+	}
 	if (s->up.flags & KHO_UPGRADE_EXEC) {
 		if (s->next.pid)
 			add_dying(s, &s->next, REFUSED_MS, false);

@@ -136,6 +136,27 @@ static void one_that_is_starting(void **state)
 	await_status(NAME, "restarts", "1");
 }
 
+/* Killed, and not known to be: it has not said a word of it. That is once more, with the next one. */
+static void one_that_is_dying(void **state)
+{
+	const char *step = "predecessor-hello";
+	struct answer a, b;
+	pid_t upgrade;
+
+	start_run(NAME, NULL, plain);
+	a = ask(-1);
+	hold(step);
+	upgrade = start_upgrade("2");
+	assert_int_equal(await_held(step), a.pid);
+	kill(a.pid, SIGKILL);
+	let_go(step);
+	assert_int_equal(exit_of(upgrade), 0);
+	b = ask(-1);
+	assert_string_equal(b.release, "2");
+	assert_int_equal(b.count, a.count + 1);
+	assert_string_equal(status_field(NAME, "restarts"), "1");
+}
+
 /* Not for ever; and its own time limit is still its own. */
 static void one_that_does_not_get_ready(void **state)
 {
@@ -202,6 +223,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(a_predecessor_that_is_stopped_for_a_moment, tear_down),
 		cmocka_unit_test_teardown(a_predecessor_that_is_stopped_after_the_grant, tear_down),
 		cmocka_unit_test_teardown(one_that_is_starting, tear_down),
+		cmocka_unit_test_teardown(one_that_is_dying, tear_down),
 		cmocka_unit_test_teardown(one_that_does_not_get_ready, tear_down),
 		cmocka_unit_test_teardown(one_that_fails_meanwhile, tear_down),
 		cmocka_unit_test_teardown(a_stop_meanwhile, tear_down),
