@@ -12,6 +12,7 @@
 #include <kho/core/arena.h>
 #include <kho/core/compat.h>
 
+#include "formats.h"
 #include "model.h"
 #include "tool.h"
 
@@ -383,10 +384,8 @@ static void make_root(struct model *m)
 /* The parts that a handover says it is made of: are they those that are decoded here? */
 static void check_parts(struct model *m)
 {
-#define FORMAT(name, min, max, writes, flags) {name, min, max, false},
 	static const struct khoc_compat_reads reads[] = {
-		{"kho", 4, 4, true},
-		KHO_ABI_LIBRARY_FORMATS(FORMAT)
+		KHO_READS_
 		/* of kernels alone */
 		{"luo", 5, 5, false},
 		{"memblock", 1, 1, false},
@@ -394,7 +393,6 @@ static void check_parts(struct model *m)
 		{"sparsefd", 1, 1, false},
 		{"types", 1, 1, false},
 	};
-#undef FORMAT
 	const char *parts = m->have_root ? khoc_root_composite(m->root) : NULL;
 	struct khoc_compat_why why;
 	struct khoc_report report;
