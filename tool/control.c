@@ -137,7 +137,9 @@ static int connect_target(const char *target, char *path, size_t size)
 		r = each_supervisor(match_pid, &w);
 		if (r < 0 || !*w.path) {
 			complain("process %s is neither a server under kho run nor a kho run of "
-				 "yours: kho status lists them",
+				 "yours: kho status lists them; a server whose kho run died is "
+				 "taken "
+				 "over by kho run --adopt",
 				 target);
 			return -ESRCH;
 		}
@@ -151,7 +153,14 @@ static int connect_target(const char *target, char *path, size_t size)
 		}
 	}
 	fd = connect_control(path);
-	if (fd < 0)
+	if (fd == -ECONNREFUSED)
+		complain("the kho run of %s died. If its server goes on, kho run --adopt --name %s "
+			 "-- "
+			 "SERVER [ARGUMENT]... takes it over; without --adopt a new one is started",
+			 target, target);
+	else if (fd == -ENOENT)
+		complain("no kho run of the name %s: kho status lists them", target);
+	else if (fd < 0)
 		complain("no kho run answers at %s (%s): kho status lists those that do", path,
 			 strerror(-fd));
 	return fd;

@@ -75,7 +75,14 @@ static void the_server_outlives_its_supervisor(void **state)
 	b = ask(conn);
 	assert_int_equal(b.pid, a.pid);
 	assert_int_equal(b.count, a.count + 2);
-	assert_int_equal(kho("status", NAME, NULL), 1);
+	for (int i = 0; i < 5; i++) {
+		static const char *const asks[] = {"status", "upgrade", "stop", "clear",
+						   "preserve"};
+
+		assert_int_equal(kho(asks[i], NAME, NULL), 1);
+		assert_non_null(strstr(kho_out, "the kho run of t died"));
+		assert_non_null(strstr(kho_out, "kho run --adopt --name t -- SERVER"));
+	}
 	run = start_run(NAME, adopting, plain);
 	assert_int_equal(atoi(status_field(NAME, "pid")), a.pid);
 	/* It holds arena and listening socket again: a crash is survived. */

@@ -237,29 +237,65 @@ static int save_to(int out, const struct request *req, int arena, pid_t pid)
 	return r;
 }
 
+/* A name is written with its directory: without that a loss of power may take it back. */
+static int sync_directory(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+	char *dir = slash ? strndup(file, slash == file ? 1 : (size_t)(slash - file)) : strdup(".");
+	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int r = fd < 0 || fsync(fd) ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	/* A file system that cannot do it has nothing to do. */
+	if (r == -EINVAL)
+		r = 0;
+	if (r)
+		complain("%s: written, but its directory %s cannot be synced: %s: the file may be "
+			 "gone after a loss of power",
+			 file, dir ?: "", strerror(-r));
+	free(dir);
+	return r;
+}
+
+/* @temp, which is whole, gets the name that is asked for. */
+static int give_name(const struct request *req, int out, const char *temp)
+{
+	int r = 0;
+
+	if (fsync(out) || (req->force ? rename(temp, req->file) : link(temp, req->file))) {
+		r = -errno;
+		complain("%s: %s%s", req->file, strerror(errno),
+			 r == -EEXIST ? ": --force replaces it" : "");
+	}
+	return r;
+}
+
 /* The name of the file is that of a whole one, or of none. */
 static int save_beside(const struct request *req, int arena, pid_t pid)
 {
+	bool named = false;
 	char temp[4096];
 	int out, r;
 
-	if (snprintf(temp, sizeof(temp), "%s.XXXXXX", req->file) >= (int)sizeof(temp))
+	if (snprintf(temp, sizeof(temp), "%s.XXXXXX", req->file) >= (int)sizeof(temp)) {
+		complain("the file's name is too long");
 		return -ENAMETOOLONG;
+	}
 	out = mkostemp(temp, O_CLOEXEC);
 	if (out < 0) {
 		complain("%s: %s", temp, strerror(errno));
 		return -errno;
 	}
 	r = save_to(out, req, arena, pid);
-	if (!r && (fsync(out) || (req->force ? rename(temp, req->file) : link(temp, req->file)))) {
-		r = -errno;
-		complain("%s: %s%s", req->file, strerror(errno),
-			 r == -EEXIST ? ": --force replaces it" : "");
+	if (!r) {
+		r = give_name(req, out, temp);
+		named = !r;
 	}
 	close(out);
-	if (r || !req->force)
+	if (!named || !req->force)
 		unlink(temp);
-	return r;
+	return named ? sync_directory(req->file) : r;
 }
 
 static int save(const struct request *req)
