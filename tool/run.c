@@ -174,7 +174,7 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 	}
 	s->program.argv = argv + optind;
 	base = strrchr(argv[optind], '/');
-	return parse_name(req->name ? req->name : base ? base + 1 : argv[optind], s->name);
+	return parse_name(req->name ? req->name : base ? base + 1 : argv[optind], s->name, true);
 }
 
 static int copy_program(struct sup *s)

@@ -83,6 +83,10 @@ static void the_server_outlives_its_supervisor(void **state)
 		assert_non_null(strstr(kho_out, "the kho run of t died"));
 		assert_non_null(strstr(kho_out, "kho run --adopt --name t -- SERVER"));
 	}
+	assert_int_equal(kho("status", NULL), 0);
+	assert_non_null(strstr(kho_out, "kho: t: its kho run died: kho run --adopt"));
+	assert_int_equal(kho("status", "--json", NULL), 0);
+	assert_string_equal(kho_out, "[]\n");
 	run = start_run(NAME, adopting, plain);
 	assert_int_equal(atoi(status_field(NAME, "pid")), a.pid);
 	/* It holds arena and listening socket again: a crash is survived. */

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,7 +62,12 @@ static pid_t pid_of_name(const char *name, const char *key)
 
 pid_t find_pid(const char *what)
 {
-	return is_number(what) ? (pid_t)strtoul(what, NULL, 10) : pid_of_name(what, "\npid ");
+	unsigned long pid = is_number(what) ? strtoul(what, NULL, 10) : 0;
+
+	/* One that no process can have is none, and not another one. */
+	if (is_number(what))
+		return pid > INT_MAX ? 0 : (pid_t)pid;
+	return pid_of_name(what, "\npid ");
 }
 
 pid_t find_supervisor(const char *name)
