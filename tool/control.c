@@ -386,7 +386,7 @@ int cmd_upgrade(int argc, char **argv)
 		r = upgrade_option(&u, opt);
 	if (u.help) {
 		fputs(upgrade_help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	if (!r && optind == argc) {
 		complain("upgrade: which server? kho status lists them");
@@ -435,7 +435,7 @@ static int only_target(int argc, char **argv, const char *help)
 {
 	if (argc == 2 && !strcmp(argv[1], "--help")) {
 		fputs(help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	if (argc == 2 && argv[1][0] != '-')
 		return -1;
@@ -627,7 +627,7 @@ int cmd_status(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help")) {
 			fputs(status_help, stdout);
-			return 0;
+			return output_done(0, 2);
 		} else if (!strcmp(argv[i], "--json")) {
 			v.json = true;
 		} else if (!strcmp(argv[i], "--prometheus")) {

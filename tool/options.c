@@ -253,7 +253,7 @@ int open_program(const char *name)
 	char full[PATH_MAX];
 	int r = -ENOENT;
 
-	if (strchr(name, '/'))
+	if (!*name || strchr(name, '/'))
 		return open_executable(name);
 	for (path = path ? path : "/usr/bin:/bin"; *path && r < 0;) {
 		size_t len = strcspn(path, ":");

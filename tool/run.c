@@ -269,7 +269,7 @@ int cmd_run(int argc, char **argv)
 		return 2;
 	if (req.help) {
 		fputs(help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	notify_start(&sup);
 	if (prepare(&sup, &req))

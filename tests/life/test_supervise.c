@@ -419,6 +419,16 @@ static void words_for_mistakes(void **state)
 	assert_int_equal(kho("upgrade", "nobody", NULL), 1);
 	assert_non_null(strstr(kho_out, "kho status"));
 	assert_int_equal(kho("stop", "1", NULL), 1);
+	/* No escape sequence, no line of its own; and not the words of kho run. */
+	assert_int_equal(kho("stop", "a\033[31m\nkho: b\x9b", NULL), 1);
+	assert_string_equal(kho_out, "kho: no kho run of the name \"a?[31m?kho: b?\": kho status "
+				     "lists them\n");
+	assert_int_equal(kho("upgrade", "--exec", "", "nobody", NULL), 1);
+	assert_int_equal(kho("run", "--name", NAME, "", NULL), 1);
+	assert_string_equal(kho_out, "kho: : No such file or directory\n");
+	/* 2^32 + 1 is not process 1. */
+	assert_int_equal(kho("save", "4294967297", "/nonexistent/x", NULL), 1);
+	assert_non_null(strstr(kho_out, "4294967297 is neither a process nor"));
 	assert_int_equal(chmod(test_dir, 0777), 0);
 	assert_int_equal(kho("run", "true", NULL), 1);
 	assert_non_null(strstr(kho_out, "KHO_RUNDIR"));

@@ -428,7 +428,7 @@ int cmd_check(int argc, char **argv)
 		quiet = quiet || opt == 'q';
 		if (opt == 'h' || opt == '?') {
 			fputs(check_help, opt == 'h' ? stdout : stderr);
-			return opt == 'h' ? 0 : 2;
+			return opt == 'h' ? output_done(0, 2) : 2;
 		}
 	}
 	if (argc - optind != 2) {

@@ -361,6 +361,9 @@ static int find_root(struct model *m, const char *fdt)
 
 	if (s->kind == SOURCE_DUMP)
 		return roots_find(m) ?: roots_choose(m, fdt);
+	if (fdt)
+		complain("%s: --fdt is not used: an arena says itself where its root FDT is",
+			 s->name);
 	/* khoc_arena_check() has accepted the word. */
 	if (khoc_cword_get(s->header.root_fdt, offsetof(struct kho_abi_arena_header, root_fdt),
 			   &at))

@@ -138,7 +138,7 @@ int cmd_load(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			fputs(help, stdout);
-			return 0;
+			return output_done(0, 2);
 		}
 		if (opt != OPT_ARENA)
 			return 2;

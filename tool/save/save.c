@@ -284,8 +284,9 @@ static int save_beside(const struct request *req, int arena, pid_t pid)
 	}
 	out = mkostemp(temp, O_CLOEXEC);
 	if (out < 0) {
-		complain("%s: %s", temp, strerror(errno));
-		return -errno;
+		r = -errno;
+		complain("%s: no file can be made beside it: %s", req->file, strerror(-r));
+		return r;
 	}
 	r = save_to(out, req, arena, pid);
 	if (!r) {
@@ -362,7 +363,7 @@ int cmd_save(int argc, char **argv)
 			return 2;
 	if (show_help) {
 		fputs(help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	if (argc - optind != 2) {
 		complain("save: a PID or NAME, and a FILE, are expected");
