@@ -131,6 +131,7 @@ struct sup {
 	__u64 begin_by; /* an upgrade waits for the server, until then; 0: none does */
 	__u64 look_at; /* when to look at the predecessor again */
 	bool again; /* it has been begun twice */
+	bool order_read; /* the predecessor has taken it */
 	unsigned int idle_looks; /* in a row that found it standing still */
 	__u64 deaths[MAX_DEATHS];
 	unsigned int nr_deaths;

@@ -264,6 +264,7 @@ static void launch(struct sup *s)
 			s->rehearsed = false;
 			s->look_at = kho_now_ms_() + LOOK_MS;
 			s->idle_looks = 0;
+			s->order_read = false;
 			s->deadline = upgrade_deadline(s);
 		}
 	}
@@ -275,7 +276,7 @@ static void launch(struct sup *s)
 
 void begin_upgrade(struct sup *s, struct conn *c)
 {
-	char text[64];
+	char text[128];
 	int r;
 
 	if (s->state == SUP_UPGRADING || s->begin_by || (s->reviving && s->state == SUP_STARTING)) {
@@ -374,7 +375,9 @@ static void look_at_predecessor(struct sup *s)
 	if (!s->cur.pid || kho_left_ms_(s->look_at))
 		return;
 	s->look_at = kho_now_ms_() + LOOK_MS;
-	if (has_read_all(&s->cur) && !stands_still(s->cur.pid))
+	/* Once it is at it, it reads nothing from us until it is done. */
+	s->order_read = s->order_read || s->rehearsed || has_read_all(&s->cur);
+	if (s->order_read && !stands_still(s->cur.pid))
 		s->idle_looks = 0;
 	else if (++s->idle_looks == LOOKS)
 		predecessor_silent(s);

@@ -23,12 +23,12 @@ static int tear_down(void **state)
 
 static int upgrade_to(const char *release)
 {
-	return kho("upgrade", NAME, "--exec", server_path, "--", release, NULL);
+	return kho("upgrade", NAME, PATIENT, "--exec", server_path, "--", release, NULL);
 }
 
 static pid_t start_upgrade(const char *release)
 {
-	const char *const argv[] = {tool_path,	 "upgrade", NAME,    "--exec",
+	const char *const argv[] = {tool_path,	 "upgrade", NAME,    PATIENT, "--exec",
 				    server_path, "--",	    release, NULL};
 	pid_t pid = fork();
 
@@ -120,6 +120,18 @@ static void a_predecessor_that_is_stopped_after_the_grant(void **state)
 	assert_string_equal(status_field(NAME, "restarts"), "0");
 	assert_int_equal(atoi(status_field(NAME, "pid")), b.pid);
 	assert_int_equal(upgrade_to("3"), 0);
+}
+
+/* A predecessor that waits for its successor, longer than one that stands still is waited for, is at work. */
+static void a_successor_that_is_slow(void **state)
+{
+	char script[300];
+
+	start_run(NAME, NULL, plain);
+	snprintf(script, sizeof(script), "sleep 6; exec %s 2", server_path);
+	assert_int_equal(
+		kho("upgrade", NAME, PATIENT, "--exec", "/bin/sh", "--", "-c", script, NULL), 0);
+	assert_string_equal(ask(-1).release, "2");
 }
 
 static void one_that_is_starting(void **state)
@@ -222,6 +234,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(a_predecessor_that_is_stopped, tear_down),
 		cmocka_unit_test_teardown(a_predecessor_that_is_stopped_for_a_moment, tear_down),
 		cmocka_unit_test_teardown(a_predecessor_that_is_stopped_after_the_grant, tear_down),
+		cmocka_unit_test_teardown(a_successor_that_is_slow, tear_down),
 		cmocka_unit_test_teardown(one_that_is_starting, tear_down),
 		cmocka_unit_test_teardown(one_that_is_dying, tear_down),
 		cmocka_unit_test_teardown(one_that_does_not_get_ready, tear_down),

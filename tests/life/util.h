@@ -20,6 +20,8 @@
 /* For what comes as soon as it can: a machine may be busy with other things for long. */
 #define WAIT_MS 60000
 #define WAIT_US (WAIT_MS * 1000ULL)
+/* The same for kho upgrade, where its own limits are not what a test is about. */
+#define PATIENT "--freeze-timeout", "50s", "--taken-timeout", "50s", "--healthy-timeout", "50s"
 
 struct answer {
 	unsigned long long count;
