@@ -12,3 +12,8 @@ $(O)/bench/blackout-bench: $(BLACKOUT_OBJS) $(O)/bench/libload.a
 bench-blackout: all $(O)/bench/blackout-bench $(O)/bench/blackout-floor
 	$(O)/bench/blackout-bench --bin $(O) --json $(O)/bench/blackout.json --sizes "$(SIZES)" \
 		$(if $(N),--n $(N)) --subjects "$(SUBJECTS)"
+
+# In a guest whose clock counts instructions: linux/vm/blackout_bench.py.
+.PHONY: bench-blackout-counted
+bench-blackout-counted: all $(O)/bench/blackout-bench
+	@linux/vm/bench blackout $(O)/bench/blackout-counted.json

@@ -3,4 +3,4 @@
 # CASES='isolated mixed' for some. docs/linux.md.
 .PHONY: bench-linux-boot
 bench-linux-boot:
-	@linux/vm/bench $(O)/bench/linux-boot.json $(CASES)
+	@linux/vm/bench boot $(O)/bench/linux-boot.json $(CASES)

@@ -113,6 +113,22 @@ static void put_subtree(struct writer *w, const struct khoc_subtree *subtree)
 	put_end(w);
 }
 
+/* At most, of a subtree beside its name and type: tags, lengths, values, padding; and the properties' names. */
+#define ROOT_SUBTREE_MAX 256u
+
+/*
+ * The room for a copy of @from with one subtree more and a list of @list bytes more: fdt_create() clears all that it
+ * is given, and 64 KiB would be 16 pages touched for a few hundred bytes.
+ */
+static size_t room_for(const void *from, size_t size, const struct khoc_subtree *more, size_t list)
+{
+	size_t need = fdt_totalsize(from) + list + ROOT_SUBTREE_MAX;
+
+	if (more)
+		need += strlen(more->name) + (more->type ? strlen(more->type) : 0);
+	return need < size ? need : size;
+}
+
 /* What every root FDT of ours ends its list with. */
 static const char plain[] = KHO_ABI_ROOT_COMPATIBLE;
 
@@ -170,7 +186,8 @@ int khoc_root_set_composite(const void *from, void *to, size_t size, const char 
 		memcpy(list, composite, len);
 	}
 	memcpy(list + len, plain, sizeof(plain));
-	put_header(&w, size, list, len + sizeof(plain), khoc_root_tree(from));
+	put_header(&w, room_for(from, size, NULL, sizeof(list)), list, len + sizeof(plain),
+		   khoc_root_tree(from));
 	while (!khoc_root_next(from, &pos, &other))
 		put_subtree(&w, &other);
 	return put_done(&w);
@@ -188,7 +205,7 @@ int khoc_root_add(const void *from, void *to, size_t size, const struct khoc_sub
 		return -EINVAL;
 	if (!khoc_root_find(from, subtree->name, &other))
 		return -EEXIST;
-	put_header_of(&w, size, from);
+	put_header_of(&w, room_for(from, size, subtree, 0), from);
 	while (!khoc_root_next(from, &pos, &other))
 		put_subtree(&w, &other);
 	put_subtree(&w, subtree);
@@ -203,11 +220,21 @@ int khoc_root_remove(const void *from, void *to, size_t size, const char *name)
 
 	if (khoc_root_find(from, name, &other))
 		return -ENOENT;
-	put_header_of(&w, size, from);
+	put_header_of(&w, room_for(from, size, NULL, 0), from);
 	while (!khoc_root_next(from, &pos, &other))
 		if (strcmp(other.name, name))
 			put_subtree(&w, &other);
 	return put_done(&w);
+}
+
+int khoc_root_set_data(void *fdt, const char *name, kho_pa_t data)
+{
+	int node = fdt_subnode_offset(fdt, 0, name);
+
+	/* Of the same length as before, so it fits. */
+	if (node < 0 || fdt_setprop_inplace(fdt, node, KHO_ABI_ROOT_PROP_DATA, &data, sizeof(data)))
+		return -ENOENT;
+	return 0;
 }
 
 int khoc_root_edit(const void *from, void *to, size_t size,

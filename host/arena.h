@@ -142,6 +142,9 @@ int kho_arena_set_metadata_(const char *release, unsigned int count);
 /* Pre-fault what the tree says is there, skipping holes; idle priority; stops when *@stop. */
 void kho_arena_prefault_(const volatile bool *stop);
 
+/* Touch the data and zeros of the program and its libraries, up to 1 MiB of each. */
+void kho_own_prefault_(void);
+
 /* ---- error.c ---- */
 
 /* Record an error of this thread in words and return @error. */

@@ -2,8 +2,10 @@
 /*
  * Touching what is there before it is needed: a successor maps the arena with empty page
  * tables, and a fault costs a microsecond each. Only what is in memory is touched: a touch
- * of a hole would allocate it.
+ * of a hole would allocate it. So are the pages of its own data, which are copied or cleared
+ * when they are written to first.
  */
+#include <link.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -70,4 +72,44 @@ void kho_arena_prefault_(const volatile bool *stop)
 			prefault_range(run.pa, end < kho_file_size_() ? end : kho_file_size_(),
 				       stop);
 	}
+}
+
+/* ---- the program's own ---- */
+
+/* A program with gigabytes of zeros for data pays for what it touches, as ever. */
+#define DATA_MAX (1UL << 20)
+
+static uintptr_t page_down(uintptr_t at)
+{
+	return at & -(uintptr_t)KHO_PAGE_SIZE;
+}
+
+/* Data and zeros of one object: what may be written to, but for what was closed after relocation. */
+static int prefault_object(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+	uintptr_t relro_end = 0, from, to;
+
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_GNU_RELRO)
+			relro_end = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr +
+				    info->dlpi_phdr[i].p_memsz;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+
+		if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_W))
+			continue;
+		from = page_down(info->dlpi_addr + segment->p_vaddr);
+		to = page_down(info->dlpi_addr + segment->p_vaddr + segment->p_memsz +
+			       KHO_PAGE_SIZE - 1);
+		if (from < relro_end && relro_end <= to)
+			from = page_down(relro_end);
+		if (from < to && to - from <= DATA_MAX)
+			madvise((void *)from, to - from, MADV_POPULATE_WRITE);
+	}
+	return 0;
+}
+
+void kho_own_prefault_(void)
+{
+	dl_iterate_phdr(prefault_object, NULL);
 }

@@ -160,17 +160,16 @@ static int check_composite(const void *fdt, kho_pa_t slot)
 }
 
 /*
- * As much of it as it says that it has; what is wrong with that, the check says. Behind the copy lies what
- * another one left: nobody is to read there. Return: its length.
+ * As much of it as it says that it has, and no page more is touched; what is wrong with that, the check says. Behind
+ * the copy lies what another one left: nobody is to read there. Return: its length.
  */
-static size_t copy_fdt(kho_pa_t slot)
+static size_t copy_fdt(__u64 to[KHO_ABI_FDT_MAX / 8], const void *fdt)
 {
-	const struct fdt_header *fdt = (const void *)(kho_arena_.base + slot);
-	size_t len = fdt32_ld(&fdt->totalsize);
+	size_t len = fdt_totalsize(fdt);
 
-	if (len < sizeof(*fdt) || len > sizeof(scratch.check))
-		len = sizeof(scratch.check);
-	memcpy(scratch.check, fdt, len);
+	if (len < sizeof(struct fdt_header) || len > KHO_ABI_FDT_MAX)
+		len = KHO_ABI_FDT_MAX;
+	memcpy(to, fdt, len);
 	return len;
 }
 
@@ -190,7 +189,7 @@ int kho_root_check_(void)
 				   kho_arena_.words->root_fdt);
 			break;
 		}
-		len = copy_fdt(slot);
+		len = copy_fdt(scratch.check, kho_arena_.base + slot);
 		rc = khoc_root_check(scratch.check, len, slot, kho_file_size_(), &report);
 		if (rc)
 			kho_fail_report_(&report);
@@ -217,14 +216,12 @@ static int take_effect(const struct kho_abi_metadata *metadata)
 	static const struct kho_abi_metadata none = {.version = KHO_ABI_METADATA_VERSION};
 	int rc;
 
-	rc = khoc_root_remove(scratch.edited, scratch.stripped, sizeof(scratch.stripped),
-			      KHO_ABI_METADATA_NODE);
-	if (rc == -ENOENT) { /* not our own FDT: it gets the node now */
-		memcpy(scratch.stripped, scratch.edited, sizeof(scratch.stripped));
+	copy_fdt((__u64 *)(a->base + to), scratch.edited);
+	rc = khoc_root_set_data(a->base + to, KHO_ABI_METADATA_NODE, node.data);
+	if (rc) { /* not our own FDT: it gets the node now */
 		metadata = metadata ?: &none;
-		rc = 0;
+		rc = khoc_root_add(scratch.edited, a->base + to, KHO_ABI_FDT_MAX, &node);
 	}
-	rc = rc ?: khoc_root_add(scratch.stripped, a->base + to, KHO_ABI_FDT_MAX, &node);
 	if (rc)
 		return kho_fail_(
 			rc, "root FDT at %#llx: does not fit in %u bytes: remove subtrees or roots",
@@ -360,7 +357,7 @@ int kho_arena_set_metadata_(const char *release, unsigned int count)
 
 	strncpy(metadata.previous_release, release, sizeof(metadata.previous_release) - 1);
 	pthread_mutex_lock(&lock);
-	memcpy(scratch.edited, current_fdt(), sizeof(scratch.edited));
+	copy_fdt(scratch.edited, current_fdt());
 	rc = take_effect(&metadata);
 	pthread_mutex_unlock(&lock);
 	return rc;
@@ -377,7 +374,7 @@ void kho_metadata_take_(void)
 	pthread_mutex_lock(&lock);
 	do {
 		slot = current_slot();
-		copy_fdt(slot);
+		copy_fdt(scratch.check, kho_arena_.base + slot);
 		khoc_metadata_read(&incoming.said, &kho_arena_.mem, slot + KHO_ABI_FDT_MAX,
 				   sizeof(struct kho_abi_metadata), &incoming.report);
 		/* As good as a fence, which the thread sanitizer does not have. */

@@ -170,6 +170,7 @@ static void *prefault(void *ctx)
 	__u64 one = 1;
 
 	pthread_setschedparam(pthread_self(), SCHED_IDLE, &param);
+	kho_own_prefault_();
 	kho_arena_prefault_(&p->stop);
 	if (write(p->done, &one, sizeof(one)) < 0)
 		return NULL;

@@ -30,7 +30,8 @@ static struct conn *heads[HASH_SIZE];
 static unsigned int nr_conns, next_worker;
 static struct ids tokens;
 static __u32 *free_slots; /* a stack */
-static unsigned int nr_free, nr_slots;
+/* Slots from @scanned on are not in the stack: to look at all of them would be a part of each hand-over. */
+static unsigned int nr_free, nr_slots, scanned;
 static int spare_fd = -1;
 static bool probation;
 
@@ -141,30 +142,43 @@ static __u64 *slot_at(unsigned int slot)
 	return (__u64 *)table->chunk[slot / CHUNK_STATES] + slot % CHUNK_STATES;
 }
 
+/* It is zero by now. */
 static void add_slot(unsigned int slot)
 {
-	free_slots[nr_free++] = slot;
+	if (slot < scanned)
+		free_slots[nr_free++] = slot;
+}
+
+static int add_chunk(void)
+{
+	__u64 *chunk;
+
+	if (nr_slots == NR_CHUNKS * CHUNK_STATES)
+		return -ENOSPC;
+	chunk = kho_calloc(CHUNK_STATES, sizeof(*chunk));
+	if (!chunk || kho_publish((void **)&table->chunk[nr_slots / CHUNK_STATES], chunk, NULL)) {
+		kho_free(chunk);
+		return -ENOMEM;
+	}
+	nr_slots += CHUNK_STATES;
+	return 0;
 }
 
 /* @lock is held. */
 static int take_slot(void)
 {
-	__u64 *chunk;
-	unsigned int i;
+	int err;
 
-	if (!nr_free) {
-		if (nr_slots == NR_CHUNKS * CHUNK_STATES)
-			return -ENOSPC;
-		chunk = kho_calloc(CHUNK_STATES, sizeof(*chunk));
-		if (!chunk ||
-		    kho_publish((void **)&table->chunk[nr_slots / CHUNK_STATES], chunk, NULL)) {
-			kho_free(chunk);
-			return -ENOMEM;
-		}
-		for (i = 0; i < CHUNK_STATES; i++)
-			add_slot(nr_slots++);
+	if (nr_free)
+		return (int)free_slots[--nr_free];
+	for (;;) {
+		while (scanned < nr_slots)
+			if (!*slot_at(scanned++))
+				return (int)scanned - 1;
+		err = add_chunk();
+		if (err)
+			return err;
 	}
-	return free_slots[--nr_free];
 }
 
 bool conns_store(struct conn *conn, struct conn_state *state)
@@ -369,20 +383,29 @@ static void recover_all(bool after_crash)
 		close_uncertain();
 }
 
+/* A state that somebody left: of a connection of ours, or of one that is gone. */
 static void read_slot(unsigned int slot)
 {
 	struct conn_state *state = (struct conn_state *)*slot_at(slot);
-	struct conn *conn = state ? *find(state->token) : NULL;
+	struct conn *conn = *find(state->token);
 
-	if (conn) {
-		conn->state = state;
-		conn->slot = slot;
-		conn_want(conn, true); /* there may be output; if not, this costs one event */
+	if (!conn) {
+		drop_state(slot_at(slot));
 		return;
 	}
-	if (state)
-		drop_state(slot_at(slot));
-	add_slot(slot);
+	conn->state = state;
+	conn->slot = (int)slot;
+	conn_want(conn, true); /* there may be output; if not, this costs one event */
+}
+
+/* The one walk of a hand-over over all slots: most are empty. */
+static void read_chunk(const __u64 *chunk)
+{
+	unsigned int i;
+
+	for (i = 0; i < CHUNK_STATES; i++)
+		if (chunk[i])
+			read_slot(nr_slots + i);
 }
 
 /* After a roll-back: the failed program closed connections, and made what we know of states stale. */
@@ -420,16 +443,15 @@ int conns_prepare(void)
  */
 int conns_attach(struct conn_table *found, bool after_rollback, bool after_crash)
 {
-	unsigned int i, j;
-
 	table = found;
 	ids_attach(&tokens, &table->token_limit);
-	nr_free = nr_slots = 0;
+	nr_free = scanned = 0;
 	if (after_rollback)
 		drop_gone();
-	for (i = 0; i < NR_CHUNKS && table->chunk[i]; i++) {
-		for (j = 0; j < CHUNK_STATES; j++)
-			read_slot(nr_slots++);
+	for (nr_slots = 0; nr_slots < NR_CHUNKS * CHUNK_STATES; nr_slots += CHUNK_STATES) {
+		if (!table->chunk[nr_slots / CHUNK_STATES])
+			break;
+		read_chunk((const __u64 *)table->chunk[nr_slots / CHUNK_STATES]);
 	}
 	recover_all(after_rollback || after_crash);
 	return journals_attach(table->journal);

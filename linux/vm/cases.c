@@ -665,6 +665,7 @@ static const struct {
 	int (*run)(const struct stage *stage);
 } cases[] = {
 	{"array", case_ours},
+	{"blackout", case_blackout},
 	{"blocks", case_blocks},
 	{"boot", case_boot},
 	{"chain", case_chain},

@@ -236,11 +236,12 @@ def draw(images):
         value = dice.choice(("0", hex(2**64 - 1), f"+{dice.choice((1, 8, 4096))}",
                              f"^{hex(1 << dice.randrange(8 * width))}",
                              hex(dice.getrandbits(64)), f"@{dice.choice(names)}", "@end", "@free"))
-        yield Damage(f"random-{number} jump {dice.choice(names)}+{offset} {width} {value} accept -")
+        yield Damage(f"random-{seed}-{number} jump {dice.choice(names)}+{offset} {width} {value} "
+                     "accept -")
 
 
 def prepare(chain, command, kernel):
-    images = {when: Image(when, f"{OUT}/damage-{chain}") for when in STOPS}
+    images = {when: Image(when, f"{OUT}/damage-{chain}.{os.getpid()}") for when in STOPS}
     with guest.Guest(command) as machine:
         for when, symbol in STOPS.items():
             machine.debugger.run_to(kernel.address(symbol))
@@ -252,7 +253,8 @@ def one(damage, image, command, console, kernel, chain, options):
     """A damaged handover, and what comes of it. Return: was there any damage?"""
     began = time.time()
     log, places, ended = "", [], False
-    keep = f"{OUT}/damage-{damage.name}-{chain.replace('>', '-')}.log"
+    more = options[options.index("--with") + 1] if "--with" in options else ""
+    keep = f"{OUT}/damage-{damage.name}-{chain.replace('>', '-')}{'.' if more else ''}{more}.log"
     try:
         log, ended, places = jump(command, console, image, kernel, damage, keep)
         if PANIC in command[-1].split():
@@ -267,8 +269,8 @@ def one(damage, image, command, console, kernel, chain, options):
     what = damage.name
     if "--random" in options:
         what += f" {damage.place} {damage.width} {damage.value}"
-    if "--with" in options:
-        what += f" {options[options.index('--with') + 1]}"
+    if more:
+        what += f" {more}"
     if "--seen" in options:
         print(f"{damage.name}: {happened}", flush=True)
     else:
@@ -296,7 +298,7 @@ def main(arguments):
         # It stops before there is any other console.
         more.insert(0, "earlyprintk=serial,ttyS0")
     command, console = guest.command("damaged", chain, "nokaslr", "reserve_mem=2M:2M:kept", *more,
-                                     KHO_QEMU="-m 512M")
+                                     KHO_QEMU="-m 512M", KHO_TAG=str(os.getpid()))
     kernel = guest.Kernel(chain.split(">", maxsplit=1)[0])
     images = prepare(plain, command, kernel)
     left = len(damages)
@@ -309,6 +311,7 @@ def main(arguments):
     for image in images.values():
         os.unlink(image.state)
     os.unlink(command[command.index("-initrd") + 1])
+    os.unlink(console)
 
 
 try:

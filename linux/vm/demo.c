@@ -480,7 +480,7 @@ static int keep_record(void)
 
 /* ---- the server ---- */
 
-static int loopback_up(void)
+int loopback_up(void)
 {
 	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

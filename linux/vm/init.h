@@ -29,8 +29,12 @@ int run_program(const char *program, const char *stage);
 /* Load the kernel that comes after this one, so that nothing is left but to jump. Return: 0, or -1 after failed(). */
 int load_next(void);
 
-/* In demo.c. */
+/* In demo.c. The machine's own address, 127.0.0.1, is there from then on. Return: 0, or -1 after failed(). */
 int case_demo(const struct stage *stage);
+int loopback_up(void);
+
+/* In blackout.c. */
+int case_blackout(const struct stage *stage);
 
 /* In sparse.c. */
 int case_sparse(const struct stage *stage);

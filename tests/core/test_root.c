@@ -126,6 +126,47 @@ TEST(find_next_remove)
 	add(&to, "a", 0x9000, 9, NULL, 0);
 }
 
+/* Nothing else changes by it, not a byte. */
+TEST(data_that_lie_elsewhere)
+{
+	struct khoc_subtree subtree;
+	static struct fdt fdt, was;
+	unsigned int changed = 0;
+
+	EXPECT_EQ(khoc_root_create(fdt.bytes, SIZE, 0x5000), 0);
+	add(&fdt, "a", 0x1000, 8, NULL, 0);
+	add(&fdt, "ab", 0x1111111000, 16, "t", 9);
+	EXPECT_EQ(khoc_root_set_data(fdt.bytes, "b", 0x2000), -ENOENT);
+	EXPECT_EQ(khoc_root_set_data(fdt.bytes, "abc", 0x2000), -ENOENT);
+	was = fdt;
+	EXPECT_EQ(khoc_root_set_data(fdt.bytes, "ab", 0x2222222000), 0);
+	for (size_t i = 0; i < SIZE; i++)
+		changed += fdt.bytes[i] != was.bytes[i];
+	EXPECT_EQ(changed, 4);
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "ab", &subtree), 0);
+	EXPECT_EQ(subtree.data, 0x2222222000);
+	EXPECT_EQ(subtree.size, 16);
+	EXPECT_STR_EQ(subtree.type, "t");
+	EXPECT_EQ(khoc_root_find(fdt.bytes, "a", &subtree), 0);
+	EXPECT_EQ(subtree.data, 0x1000);
+}
+
+/* The first subtree brings its properties' names with it, and the longest name and type fit as any. */
+TEST(room_for_a_copy)
+{
+	char longest[64];
+	struct khoc_subtree subtree = {.name = longest, .data = 0x1000, .size = 1, .type = longest};
+	static struct fdt bare, to, two;
+
+	memset(longest, 'x', 63);
+	longest[63] = 0;
+	EXPECT_EQ(khoc_root_create(bare.bytes, SIZE, 0x5000), 0);
+	EXPECT_EQ(khoc_root_add(bare.bytes, to.bytes, SIZE, &subtree), 0);
+	EXPECT_EQ(khoc_root_set_composite(to.bytes, two.bytes, SIZE, KHO_ABI_COMPAT_ARENA), 0);
+	EXPECT_EQ(khoc_root_remove(two.bytes, to.bytes, SIZE, longest), 0);
+	sound(&to);
+}
+
 TEST(names_that_are_refused)
 {
 	char longest[65];
@@ -331,6 +372,7 @@ TEST(composites)
 }
 
 TEST_SUITE(root, TEST_CASE(an_empty_root), TEST_CASE(subtrees_as_linux_reads_them),
-	   TEST_CASE(find_next_remove), TEST_CASE(names_that_are_refused), TEST_CASE(too_small),
+	   TEST_CASE(find_next_remove), TEST_CASE(data_that_lie_elsewhere),
+	   TEST_CASE(room_for_a_copy), TEST_CASE(names_that_are_refused), TEST_CASE(too_small),
 	   TEST_CASE(a_full_slot), TEST_CASE(edited_in_place), TEST_CASE(edited_on_the_way),
 	   TEST_CASE(composites), TEST_CASE(compatible_list_is_kept));

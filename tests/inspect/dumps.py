@@ -44,10 +44,15 @@ def elf_core(segments, machine=X86_64, info=None, odd=0):
     return ident + struct.pack("<HHIQQQIHHHHHH", 4, machine, 1, 0, 64, 0, 0, 64, 56, nr, 0, 0, 0) + heads + body
 
 
-def dump_of(data, shift, **how):
-    """The image of a golden file, with as much memory as it speaks of."""
-    machine = X86_64 if shift == 12 else AARCH64
-    return elf_core([(0, bytes(data), 65536 << shift)], machine, **how)
+def dump_of(data, shift, without=(), **how):
+    """The image of a golden file, with as much memory as it speaks of. without: pages whose bytes are left out as
+    makedumpfile -E does it: a segment is longer in memory than in the file."""
+    machine, page, start, segments = X86_64 if shift == 12 else AARCH64, 1 << shift, 0, []
+    for pa in sorted(without):
+        segments.append((start, bytes(data[start:pa]), pa + page - start))
+        start = pa + page
+    segments.append((start, bytes(data[start:]), (65536 << shift) - start))
+    return elf_core(segments, machine, **how)
 
 
 class Image:

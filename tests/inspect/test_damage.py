@@ -168,7 +168,7 @@ def random_damage():
             data = dumps.dump_of(data, shift) if shift else data
         command = COMMANDS[number % len(COMMANDS)]
         try:
-            out, why = kho(*command, save("mutant", data), want=(0, 1, 2))
+            out, why = kho(*command, save("mutant", data), want=(0, 1, 2, 3))
             must(out or why, "nothing said")
             if "--json" in command and out:
                 json.loads(out)

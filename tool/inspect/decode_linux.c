@@ -25,7 +25,7 @@ void decode_vmalloc(struct model *m, __u32 owner, const struct kho_abi_vmalloc *
 {
 	const struct khoc_vmalloc_check check = {.data_lo = m->source->header.data_pa,
 						 .data_hi = m->source->mem.size,
-						 .tree = m->have_tree ? &m->tree : NULL};
+						 .tree = whole_tree(m)};
 	struct area area = {.first = desc->first,
 			    .pages = desc->total_pages,
 			    .order = desc->order,
@@ -87,8 +87,7 @@ static void bad_folio(struct model *m, __u32 owner, struct folio_faults *f,
 static void take_memfd(struct model *m, struct file *f, __u32 owner)
 {
 	struct folio_faults bad = {.first.fault = 0};
-	struct khoc_vmalloc_check check = {.data_hi = m->source->mem.size,
-					   .tree = m->have_tree ? &m->tree : NULL};
+	struct khoc_vmalloc_check check = {.data_hi = m->source->mem.size, .tree = whole_tree(m)};
 	struct khoc_memfd_folio folio;
 	struct khoc_memfd_list list;
 	struct khoc_report report;
@@ -101,7 +100,7 @@ static void take_memfd(struct model *m, struct file *f, __u32 owner)
 	if (err == -KHO_E_RANGE && !f->memfd.nr_folios)
 		return;
 	claim(m, owner, f->data, sizeof(struct kho_abi_memfd), false);
-	if (m->have_tree && !is_preserved(m, f->data, sizeof(struct kho_abi_memfd))) {
+	if (whole_tree(m) && !is_preserved(m, f->data, sizeof(struct kho_abi_memfd))) {
 		report = report_unpreserved(KHOC_S_MEMFD, f->data, f->data, "header");
 		faults_add(&m->faults, &report, "%s", owner_name(m, owner));
 	}
@@ -173,7 +172,7 @@ static void claim_chain(struct model *m, __u32 owner, kho_pa_t head, __u64 recor
 
 	if (!head)
 		return;
-	err = khoc_block_check(&chain, m->have_tree ? &m->tree : NULL, &counts, NULL);
+	err = khoc_block_check(&chain, whole_tree(m), &counts, NULL);
 	set.sound = !err;
 	if (!spend(m, err == -KHO_E_CYCLE ? KHO_ABI_BLOCKS_MAX : counts.blocks))
 		return;
@@ -214,7 +213,7 @@ static void take_session(struct model *m, const struct khoc_luo_session *from)
 		return;
 	owner = owner_add(m, OWNER_SESSION, "session %.64s", from->name);
 	claim_chain(m, owner, from->files_pa, sizeof(struct kho_abi_luo_file));
-	sound = khoc_luo_files(&walk, &m->luo, from, m->have_tree ? &m->tree : NULL, &report);
+	sound = khoc_luo_files(&walk, &m->luo, from, whole_tree(m), &report);
 	/* In an arena it is stored behind, and whoever attaches counts anew. */
 	if (sound == -KHO_E_RANGE && m->source->kind == SOURCE_ARENA &&
 	    report.structure == KHOC_S_LUO_SESSION && !strcmp(report.field, "count")) {
@@ -242,7 +241,7 @@ static void take_flbs(struct model *m, __u32 owner)
 	struct khoc_luo_flbs walk;
 	struct khoc_luo_flb flb;
 	struct khoc_report report;
-	int err = khoc_luo_flbs(&walk, &m->luo, m->have_tree ? &m->tree : NULL, &report);
+	int err = khoc_luo_flbs(&walk, &m->luo, whole_tree(m), &report);
 
 	if (err)
 		faults_add(&m->faults, &report, "live update: data of files (FLB)");
@@ -273,7 +272,7 @@ static void decode_luo(struct model *m, const struct subtree *t)
 	m->have_luo = true;
 	owner = owner_add(m, OWNER_LUO, "live update");
 	claim_chain(m, owner, m->luo.sessions_pa, sizeof(struct kho_abi_luo_session));
-	sound = khoc_luo_sessions(&walk, &m->luo, m->have_tree ? &m->tree : NULL, &report);
+	sound = khoc_luo_sessions(&walk, &m->luo, whole_tree(m), &report);
 	if (sound)
 		faults_add(&m->faults, &report, "live update: its sessions");
 	check_unique(m, NULL, walk.nr);
@@ -313,7 +312,7 @@ static void decode_reserve_mem(struct model *m, const struct subtree *t)
 		list_add(&m->reserved, &region, sizeof(region));
 		claim(m, owner_add(m, OWNER_RESERVE_MEM, "reserve_mem %s", region.name),
 		      region.start, region.size, true);
-		if (!m->have_tree || is_preserved(m, region.start, region.size))
+		if (!whole_tree(m) || is_preserved(m, region.start, region.size))
 			continue;
 		report =
 			report_unpreserved(KHOC_S_RESERVE_MEM, region.start, region.size, "region");
@@ -447,7 +446,7 @@ static void take_subtree(struct model *m, const struct khoc_subtree *s)
 		take_start(m, &t, s);
 	if (!s->type)
 		claim_blob(m, s);
-	if (!t.preserved && m->have_tree && s->size)
+	if (!t.preserved && whole_tree(m) && s->size)
 		faults_add(&m->faults, &report, "subtree %s", t.name);
 	list_add(&m->subtrees, &t, sizeof(t));
 }

@@ -7,24 +7,56 @@
 #include <stdlib.h>
 
 #include "faults.h"
+#include "source.h"
 #include "spans.h"
 
-void faults_add(struct faults *f, const struct khoc_report *report, const char *what, ...)
+#define NOWHERE 4096U /* nothing lies in the first page: less is a count, or no address at all */
+
+/*
+ * The core has one word for what cannot be mapped, whether it is nonsense or not in the dump. Which it is the source
+ * knows: what it was asked for is where the report is, or where the word that was found leads to.
+ */
+static kho_pa_t gap_of(const struct source *s, const struct khoc_report *report)
 {
+	kho_pa_t at = NO_GAP;
+
+	if (!s || (report->fault != KHO_E_RANGE && report->fault != KHO_E_TRUNCATED &&
+		   report->fault != KHO_E_MAGIC))
+		return NO_GAP;
+	if (report->addr >= NOWHERE && source_is_ram(s, report->addr, 1) &&
+	    !source_has(s, report->addr, 1))
+		return report->addr;
+	if (report->fault == KHO_E_MAGIC)
+		return NO_GAP;
+	if (report->value >= NOWHERE && report->value < s->mem.size)
+		at = source_gap_at(s, report->value);
+	return at == NO_GAP && report->addr >= NOWHERE ? source_gap_at(s, report->addr) : at;
+}
+
+bool faults_add(struct faults *f, const struct khoc_report *report, const char *what, ...)
+{
+	kho_pa_t gap = gap_of(f->source, report);
 	struct fault *fault;
 	va_list args;
 
+	if (f->blind && report->fault == KHO_E_NOT_PRESERVED)
+		return true;
+	if (gap != NO_GAP)
+		f = f->gaps;
 	if (f->nr == FAULTS_MAX || array_grow(&f->list, f->nr, sizeof(*f->list))) {
 		f->lost++;
-		return;
+		return gap == NO_GAP;
 	}
 	fault = &f->list[f->nr++];
 	fault->report = *report;
+	if (gap != NO_GAP)
+		fault->report.value = gap;
 	if (!fault->report.field)
 		fault->report.field = "";
 	va_start(args, what);
 	vsnprintf(fault->what, sizeof(fault->what), what, args);
 	va_end(args);
+	return gap == NO_GAP;
 }
 
 void faults_free(struct faults *f)

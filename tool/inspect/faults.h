@@ -3,9 +3,12 @@
 #ifndef KHO_TOOL_FAULTS_H
 #define KHO_TOOL_FAULTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <kho/core/report.h>
+
+struct source;
 
 /* More are counted, and not kept. */
 #define FAULTS_MAX 10000
@@ -16,10 +19,18 @@ struct fault {
 	char what[160];
 };
 
+/*
+ * @source: whose; what is not in it is no fault: then the report goes to @gaps, and @value is the first byte that is
+ *	not there. NULL: no such distinction
+ * @blind: not all of the tree is there: nobody can tell what is preserved
+ */
 struct faults {
 	struct fault *list;
 	size_t nr;
 	size_t lost;
+	const struct source *source;
+	struct faults *gaps;
+	bool blind;
 };
 
 /* Of @structure, @field of which is at @addr: what the report of something that is not preserved says. */
@@ -34,8 +45,8 @@ static inline struct khoc_report report_unpreserved(int structure, __u64 addr, _
 				    .field = field};
 }
 
-/* Keep @report. @what is a format. */
-void faults_add(struct faults *f, const struct khoc_report *report, const char *what, ...)
+/* Keep @report. @what is a format. Return: is it a fault of the image, and not of a dump with gaps? */
+bool faults_add(struct faults *f, const struct khoc_report *report, const char *what, ...)
 	__attribute__((format(printf, 3, 4)));
 void faults_free(struct faults *f);
 

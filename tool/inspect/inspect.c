@@ -28,7 +28,8 @@ static const char inspect_help[] =
 	"  --json                 as JSON\n"
 	"  --blocks               every run of preserved blocks, too\n" DUMP_OPTIONS "  --help\n"
 	"\n"
-	"Exit status: 0; 1 with faults, which are shown last; 2 if nothing could be read.\n";
+	"Exit status: 0; 1 with faults, which are shown last; 2 if nothing could be read;\n"
+	"3 without faults, if a dump lacks pages that were wanted.\n";
 
 static const char map_help[] =
 	"usage: kho map [OPTION]... SOURCE\n"
@@ -56,7 +57,8 @@ static const char verify_help[] =
 	"is, and what to do.\n\n" SOURCES "  --json                 as JSON\n"
 	"  --quiet                nothing but the exit status\n" DUMP_OPTIONS "  --help\n"
 	"\n"
-	"Exit status: 0 if all is sound, 1 if there are faults, 2 if nothing could be read.\n";
+	"Exit status: 0 if all is sound, 1 if there are faults, 2 if nothing could be read,\n"
+	"3 if there are none in what a dump has, and it lacks pages that were wanted.\n";
 
 enum {
 	OPT_JSON = 256,
@@ -206,6 +208,12 @@ static int open_model(struct source *s, struct model *m, const char *what, const
 	return r;
 }
 
+/* Exit status. */
+static int verdict(const struct model *m)
+{
+	return m->faults.nr ? 1 : m->gaps.nr ? 3 : 0;
+}
+
 int cmd_inspect(int argc, char **argv)
 {
 	struct options o;
@@ -221,7 +229,7 @@ int cmd_inspect(int argc, char **argv)
 		view_json(stdout, &m, o.blocks);
 	else
 		view_text(stdout, &m, o.blocks);
-	r = m.faults.nr != 0;
+	r = verdict(&m);
 	model_free(&m);
 	source_close(&s);
 	return output_done(r, 2);
@@ -248,11 +256,14 @@ int cmd_verify(int argc, char **argv)
 		source_close(&s);
 		usleep(20000);
 	}
-	r = m.faults.nr != 0;
+	r = verdict(&m);
 	if (o.json) {
 		view_json_faults(stdout, &m);
 	} else if (!o.quiet && r) {
-		view_faults(stdout, &m);
+		if (m.gaps.nr)
+			view_gaps(stdout, &m);
+		if (m.faults.nr)
+			view_faults(stdout, &m);
 	} else if (!o.quiet) {
 		printf("sound: %llu page%s preserved, %zu subtree%s\n", (unsigned long long)m.pages,
 		       plural(m.pages), m.subtrees.nr, plural(m.subtrees.nr));

@@ -164,6 +164,8 @@ struct list {
  * @root: the FDT, in ROOT_FDT_MAX bytes; @root_size of them count
  * @root_pa: 0: not in the source
  * @have_root, @have_tree: they can be read
+ * @gaps: what is not in the dump and was wanted; no faults
+ * @pages_in_gaps: of @pages, those whose bytes are not in the dump, or not all
  * @runs: of the tree, by address
  * @nr_tables, @nr_leaves: nodes
  * @order_blocks: by order
@@ -171,7 +173,7 @@ struct list {
  */
 struct model {
 	struct source *source;
-	struct faults faults;
+	struct faults faults, gaps;
 	struct candidate candidates[CANDIDATES_MAX];
 	unsigned int nr_candidates;
 	void *root;
@@ -184,6 +186,7 @@ struct model {
 	__u64 nr_tables, nr_leaves;
 	__u64 order_blocks[64];
 	__u64 pages; /* preserved, each once */
+	__u64 pages_in_gaps;
 	struct list owners; /* struct owner; the first is nobody */
 	struct list claims; /* struct claim */
 	struct list extents; /* struct extent */
@@ -234,6 +237,8 @@ int tree_validate(const struct khoc_radix *tree, kho_pa_t data_lo, struct khoc_r
  * each step are the least that any of them needs. Return: may @steps more be taken?
  */
 bool spend(struct model *m, __u64 steps);
+/* The tree, if all of it is there: else nobody can tell what is not preserved. NULL: it is not. */
+const struct khoc_radix *whole_tree(const struct model *m);
 /* Is each page of it in a block of the tree? */
 bool is_preserved(const struct model *m, kho_pa_t pa, __u64 len);
 

@@ -110,6 +110,11 @@ int tree_validate(const struct khoc_radix *tree, kho_pa_t data_lo, struct khoc_r
 	return err;
 }
 
+const struct khoc_radix *whole_tree(const struct model *m)
+{
+	return m->have_tree && !m->faults.blind ? &m->tree : NULL;
+}
+
 static int make_tree(struct model *m)
 {
 	struct khoc_report report = {.structure = KHOC_S_RADIX_TABLE, .level = -1, .field = "root"};
@@ -120,7 +125,7 @@ static int make_tree(struct model *m)
 		report.fault = -err;
 		report.addr = root;
 		report.value = root;
-		faults_add(&m->faults, &report, "preserved memory");
+		m->faults.blind = !faults_add(&m->faults, &report, "preserved memory");
 		return err;
 	}
 	for (unsigned int i = 0; i < HEAL_MAX; i++) {
@@ -131,7 +136,8 @@ static int make_tree(struct model *m)
 		}
 		if (!err)
 			break;
-		faults_add(&m->faults, &report, "preserved memory");
+		if (!faults_add(&m->faults, &report, "preserved memory"))
+			m->faults.blind = true;
 		if (!heal(m, &report))
 			break;
 	}
@@ -297,6 +303,7 @@ static int add_extent(struct model *m, kho_pa_t pa, kho_pa_t end, __u32 order, _
 	__u64 pages = (end - pa) >> m->source->shift;
 
 	m->pages += pages;
+	m->pages_in_gaps += source_in_gaps(m->source, pa, end - pa) >> m->source->shift;
 	((struct owner *)m->owners.at)[owner].pages += pages;
 	if (last && last->pa + last->len == pa && last->order == order && last->owner == owner)
 		last->len += e.len;
@@ -430,7 +437,7 @@ static void check_own_page(struct model *m)
 		return;
 	owner = owner_add(m, OWNER_ROOT, "root FDT");
 	claim(m, owner, m->root_pa, page_size(m), true);
-	if (m->have_tree && !is_preserved(m, m->root_pa, 1))
+	if (whole_tree(m) && !is_preserved(m, m->root_pa, 1))
 		faults_add(&m->faults, &report, "root FDT: its tree does not have it");
 }
 
@@ -449,6 +456,10 @@ int model_make(struct model *m, struct source *s, const char *fdt)
 	r = find_root(m, fdt);
 	if (r)
 		return r;
+	/* What was wanted of other candidates does not count. */
+	s->nr_gaps = 0;
+	m->faults.source = s;
+	m->faults.gaps = &m->gaps;
 	s->mem.node_hi &= ~(page_size(m) - 1);
 	say_cut(m);
 	make_root(m);
@@ -481,5 +492,6 @@ void model_free(struct model *m)
 		free(lists[i]->at);
 	free(m->root);
 	faults_free(&m->faults);
+	faults_free(&m->gaps);
 	*m = (struct model){0};
 }

@@ -167,6 +167,14 @@ static int take(struct model *m, const struct candidate *c)
 	return source_read(m->source, c->pa, m->root, m->root_size);
 }
 
+static bool has_gaps(const struct source *s)
+{
+	for (size_t i = 0; i < s->nr_ram; i++)
+		if (source_in_gaps(s, s->ram[i].pa, s->ram[i].len))
+			return true;
+	return false;
+}
+
 /* Of those that are equally good the one with the highest count: that of the newest kernel. */
 static int choose_live(struct model *m)
 {
@@ -184,8 +192,9 @@ static int choose_live(struct model *m)
 	}
 	if (!best) {
 		complain("%s: no root FDT in it: no kernel with kho=on was running, or the "
-			 "page's first bytes are lost (--fdt ADDRESS)",
-			 m->source->name);
+			 "page's first bytes are lost (--fdt ADDRESS)%s",
+			 m->source->name,
+			 has_gaps(m->source) ? ", or its page was left out of the dump" : "");
 		return -ENOENT;
 	}
 	if (doubt) {

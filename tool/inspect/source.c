@@ -2,6 +2,7 @@
 /*
  * Bytes of an image by address: pieces of a file, read when they are wanted.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,12 +144,48 @@ __u64 source_has(const struct source *s, kho_pa_t pa, __u64 max)
 	return left < max ? left : max;
 }
 
+/* Remember where the first byte is that was wanted and is not there. A page outside memory is nobody's gap. */
+static void note_gap(struct source *s, kho_pa_t pa, __u64 len)
+{
+	__u64 has = source_has(s, pa, len);
+
+	if (has < len && source_is_ram(s, pa, len))
+		s->gaps[s->nr_gaps++ % GAPS_MAX] = (struct wanted){pa, len, has};
+}
+
+kho_pa_t source_gap_at(const struct source *s, kho_pa_t pa)
+{
+	size_t nr = s->nr_gaps < GAPS_MAX ? s->nr_gaps : GAPS_MAX;
+
+	for (size_t i = 0; i < nr; i++)
+		if (s->gaps[i].pa >> UNIT_SHIFT == pa >> UNIT_SHIFT ||
+		    (s->gaps[i].pa <= pa && pa - s->gaps[i].pa < s->gaps[i].len))
+			return s->gaps[i].pa + s->gaps[i].has;
+	return NO_GAP;
+}
+
+__u64 source_in_gaps(const struct source *s, kho_pa_t pa, __u64 len)
+{
+	size_t i = span_behind(s->regions, s->nr_regions, sizeof(*s->regions), pa);
+	kho_pa_t end = pa + len;
+
+	for (; i < s->nr_regions && s->regions[i].pa < end; i++) {
+		kho_pa_t from = s->regions[i].pa > pa ? s->regions[i].pa : pa;
+		kho_pa_t to = s->regions[i].pa + s->regions[i].len;
+
+		len -= (to < end ? to : end) - from;
+	}
+	return len;
+}
+
 int source_read(struct source *s, kho_pa_t pa, void *to, size_t len)
 {
 	char *at = to;
 
-	if (source_has(s, pa, len) < len)
+	if (source_has(s, pa, len) < len) {
+		note_gap(s, pa, len);
 		return -KHO_E_RANGE;
+	}
 	for (size_t i = span_behind(s->pieces, s->nr_pieces, sizeof(*s->pieces), pa); len; i++) {
 		const struct piece *p = &s->pieces[i];
 		__u64 left = p->len - (pa - p->pa), n = left < len ? left : len;
@@ -217,7 +254,11 @@ void *source_map(struct source *s, kho_pa_t pa, size_t len)
 	struct region *r = region_of(s, pa);
 	__u64 at, first, last;
 
-	if (!r || len > r->len - (pa - r->pa) || !len || !prepare(r))
+	if (!r || len > r->len - (pa - r->pa)) {
+		note_gap(s, pa, len);
+		return NULL;
+	}
+	if (!len || !prepare(r))
 		return NULL;
 	at = pa - (r->pa & ~(UNIT - 1));
 	first = at >> UNIT_SHIFT;
@@ -271,6 +312,59 @@ bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len)
 
 /* ---- opening ---- */
 
+#define AS_ELF                                                                                     \
+	"take the dump with makedumpfile -E, or QEMU's dump-guest-memory without -z, -l and -s"
+
+/* Compressed or not: the format is that of makedumpfile without -E. */
+static bool is_kdump(const char *magic)
+{
+	return !memcmp(magic, "KDUMP   ", 8) || !memcmp(magic, "DISKDUMP", 8);
+}
+
+#define FLAT_RECORDS_MAX (1U << 20)
+
+/*
+ * What goes through a pipe (makedumpfile -F): records, 4096 bytes from the start on, of an offset and a size, most
+ * significant byte first, and the bytes that belong there, in any order. What does the file that -R makes begin with?
+ * Return: is that known?
+ */
+static bool flattened_start(const struct source *s, char start[8])
+{
+	__u64 at = 4096, record[2];
+
+	for (unsigned int i = 0; i < FLAT_RECORDS_MAX; i++) {
+		if (read_file(s, at, (char *)record, sizeof(record)))
+			return false;
+		at += sizeof(record);
+		record[1] = be64toh(record[1]);
+		if (!record[0])
+			return record[1] >= 8 && !read_file(s, at, start, 8);
+		/* The last has sizes of -1. */
+		if (at > s->file_size || record[1] > s->file_size - at)
+			return false;
+		at += record[1];
+	}
+	return false;
+}
+
+static void refuse_flattened(const struct source *s)
+{
+	char start[8];
+
+	if (!flattened_start(s, start))
+		complain("%s: a flattened kernel dump: put it together with makedumpfile -R OUT "
+			 "<%s; an ELF core (-F -E) is read here then",
+			 s->name, s->name);
+	else if (!memcmp(start, "\177ELF", 4))
+		complain("%s: an ELF core, flattened: put it together with "
+			 "makedumpfile -R OUT <%s, and give OUT",
+			 s->name, s->name);
+	else
+		complain("%s: flattened, and in the kdump-compressed format, of which makedumpfile "
+			 "cannot make an ELF core, with -R neither: " AS_ELF,
+			 s->name);
+}
+
 static int open_backend(struct source *s)
 {
 	char magic[8] = "";
@@ -293,11 +387,12 @@ static int open_backend(struct source *s)
 		return source_elf_open(s);
 	if (!memcmp(magic, "KO ARENA", 8))
 		return source_arena_open(s);
-	if (!memcmp(magic, "KDUMP   ", 8) || !memcmp(magic, "makedump", 8) ||
-	    !memcmp(magic, "DISKDUMP", 8))
-		complain("%s: a compressed kernel dump: write it as an ELF core "
-			 "(makedumpfile -E, or dump-guest-memory without -z, -l and -s)",
+	if (is_kdump(magic))
+		complain("%s: in the kdump-compressed format, which is not read here, and of "
+			 "which makedumpfile cannot make an ELF core: " AS_ELF,
 			 s->name);
+	else if (!memcmp(magic, "makedump", 8))
+		refuse_flattened(s);
 	else
 		complain("%s: neither an arena nor an ELF core: it begins with other bytes",
 			 s->name);

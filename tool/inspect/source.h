@@ -6,6 +6,8 @@
  *			memory of a machine (an ELF core)
  *	piece		bytes of the file that are bytes of the image
  *	region		pieces that follow each other in the image
+ *	gap		memory that the machine had, and whose bytes the source has not: a dump
+ *			from which pages were left out, or that was cut
  *
  *	source.c	bytes at an address, by whatever backend opened the source
  *	source_elf.c	backend: ELF cores
@@ -28,6 +30,8 @@
 
 #include "spans.h"
 
+#define GAPS_MAX 256 /* that are remembered */
+
 enum source_kind { SOURCE_ARENA, SOURCE_DUMP };
 
 /* @len bytes of the image at @pa are those of the file at @at. */
@@ -49,6 +53,13 @@ struct region {
 	__u64 *loaded;
 };
 
+/* [@pa, @pa + @len) was wanted; the first @has bytes of it are there. */
+struct wanted {
+	kho_pa_t pa;
+	__u64 len;
+	__u64 has;
+};
+
 /**
  * struct source - an opened source
  * @name: as the user gave it
@@ -57,6 +68,7 @@ struct region {
  * @shifts: a bit for each page size that is possible
  * @ram, @nr_ram: memory that the machine had, by address, whether or not its bytes are there
  * @cut: bytes that the file should have, and has not: it was truncated
+ * @gaps: what was wanted and reaches into a gap: the newest of @nr_gaps
  * @machine: e_machine of an ELF core
  * @release: what an ELF core says of its kernel, or ""
  * @pid: whose arena it is, or 0
@@ -78,6 +90,8 @@ struct source {
 	struct span *ram;
 	size_t nr_ram;
 	__u64 cut;
+	struct wanted gaps[GAPS_MAX];
+	size_t nr_gaps;
 	unsigned int machine;
 	char release[72];
 	pid_t pid;
@@ -121,6 +135,16 @@ size_t source_ram_at(const struct source *s, kho_pa_t pa);
 
 /* Is all of it memory of the machine? */
 bool source_is_ram(const struct source *s, kho_pa_t pa, __u64 len);
+
+/*
+ * Was something wanted that has @pa in it, or begins in the same 4 KiB, and not given because it reaches into a
+ * gap? Return: its first byte that is not there; or NO_GAP.
+ */
+kho_pa_t source_gap_at(const struct source *s, kho_pa_t pa);
+#define NO_GAP (~0ULL)
+
+/* How many bytes of [@pa, @pa + @len), which is memory of the machine, are in gaps. */
+__u64 source_in_gaps(const struct source *s, kho_pa_t pa, __u64 len);
 
 /* ---- backends: fill in pieces, ram, mem.size. Return: 0 or negative, having complained ---- */
 

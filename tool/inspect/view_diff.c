@@ -193,11 +193,15 @@ static void diff_contents(struct difference *d, kho_pa_t pa, kho_pa_t end, const
 	for (; pa < end; pa += AT_ONCE) {
 		__u64 len = end - pa < AT_ONCE ? end - pa : AT_ONCE;
 
-		if (source_read(d->a->source, pa, x, len) || source_read(d->b->source, pa, y, len))
-			continue;
-		if (!memcmp(x, y, len))
+		bool whole = !source_read(d->a->source, pa, x, len) &&
+			     !source_read(d->b->source, pa, y, len);
+
+		if (whole && !memcmp(x, y, len))
 			continue;
 		for (__u64 i = 0; i < len; i += page) {
+			if (!whole && (source_read(d->a->source, pa + i, x + i, page) ||
+				       source_read(d->b->source, pa + i, y + i, page)))
+				continue;
 			if (!memcmp(x + i, y + i, page))
 				continue;
 			if (to != pa + i) {

@@ -126,7 +126,10 @@ static void put_subtree(struct json *j, const struct model *m, size_t i)
 	json_text(j, "name", t->name);
 	json_hex(j, "address", t->data);
 	json_u64(j, "bytes", t->size);
-	json_bool(j, "preserved", t->preserved);
+	if (t->preserved || !m->faults.blind)
+		json_bool(j, "preserved", t->preserved);
+	else
+		json_text(j, "preserved", NULL);
 	json_text(j, "format", t->format);
 	if (*t->type) {
 		json_text(j, "type", t->type);
@@ -161,9 +164,10 @@ static void put_preserved(struct json *j, const struct model *m, bool blocks)
 {
 	json_open(j, "preserved", '{');
 	json_bool(j, "readable", m->have_tree);
-	json_bool(j, "complete", !m->runs_cut);
+	json_bool(j, "complete", !m->runs_cut && !m->faults.blind);
 	json_u64(j, "pages", m->pages);
 	json_u64(j, "bytes", m->pages << m->source->shift);
+	json_u64(j, "pages_not_in_dump", m->pages_in_gaps);
 	json_u64(j, "tables", m->nr_tables);
 	json_u64(j, "leaves", m->nr_leaves);
 	json_open(j, "orders", '[');
@@ -362,6 +366,19 @@ static void put_faults(struct json *j, const struct model *m)
 	}
 	json_close(j, ']');
 	json_u64(j, "faults_left_out", m->faults.lost);
+	json_open(j, "not_in_dump", '[');
+	for (size_t i = 0; i < m->gaps.nr; i++) {
+		const struct fault *f = &m->gaps.list[i];
+
+		json_open_flat(j, NULL, '{');
+		json_text(j, "of", f->what);
+		json_text(j, "structure", khoc_structure_text(f->report.structure));
+		json_text(j, "field", f->report.field);
+		json_hex(j, "address", f->report.addr);
+		json_hex(j, "missing", f->report.value);
+		json_close(j, '}');
+	}
+	json_close(j, ']');
 }
 
 void view_json(FILE *out, const struct model *m, bool blocks)
@@ -390,7 +407,7 @@ void view_json_faults(FILE *out, const struct model *m)
 	json_open(&j, NULL, '{');
 	json_text(&j, "schema", "kho-verify-1");
 	put_source(&j, m);
-	json_bool(&j, "sound", !m->faults.nr && !m->faults.lost);
+	json_bool(&j, "sound", !m->faults.nr && !m->faults.lost && !m->gaps.nr);
 	put_faults(&j, m);
 	json_close(&j, '}');
 }

@@ -204,7 +204,10 @@ static void say_subtrees(FILE *out, const struct model *m)
 		} else {
 			fprintf(out, ", %s", t->format ?: "unknown format");
 		}
-		fputs(t->preserved ? "\n" : ", NOT PRESERVED\n", out);
+		fputs(t->preserved	? "\n"
+		      : m->faults.blind ? ", preserved or not: not in the dump\n"
+					: ", NOT PRESERVED\n",
+		      out);
 		say_hex(out, t->hex, t->nr_hex);
 	}
 }
@@ -220,6 +223,11 @@ static void say_preserved(FILE *out, const struct model *m)
 	say_size(out, m->pages << m->source->shift);
 	fprintf(out, "; tree of %llu table%s and %llu %s\n", (ull)m->nr_tables,
 		plural(m->nr_tables), (ull)m->nr_leaves, m->nr_leaves == 1 ? "leaf" : "leaves");
+	if (m->faults.blind)
+		fputs("  and more: parts of the tree are not in the dump\n", out);
+	if (m->pages_in_gaps)
+		fprintf(out, "  not in the dump: the bytes of %llu page%s\n", (ull)m->pages_in_gaps,
+			plural(m->pages_in_gaps));
 	if (m->runs_cut)
 		fputs("  too many runs: what follows leaves some out\n", out);
 	for (int order = 63; order >= 0; order--) {
@@ -419,6 +427,31 @@ void view_faults(FILE *out, const struct model *m)
 		fprintf(out, "  and %zu more\n", m->faults.lost);
 }
 
+void view_gaps(FILE *out, const struct model *m)
+{
+	__u64 nr = m->gaps.nr + m->gaps.lost;
+	char text[64];
+
+	fprintf(out, "%llu structure%s not in the dump\n", (ull)nr, nr == 1 ? " is" : "s are");
+	for (size_t i = 0; i < m->gaps.nr; i++) {
+		const struct fault *f = &m->gaps.list[i];
+
+		fputs("  ", out);
+		say_name(out, f->what);
+		if (f->report.addr >> 12 == f->report.value >> 12)
+			*text = '\0';
+		else
+			snprintf(text, sizeof(text), " at %#llx", (ull)f->report.addr);
+		fprintf(out, "\n    %s: %s%s: nothing from %#llx on\n",
+			khoc_structure_text(f->report.structure), f->report.field, text,
+			(ull)f->report.value);
+	}
+	if (m->gaps.lost)
+		fprintf(out, "  and %zu more\n", m->gaps.lost);
+	fputs("  no fault of the handover: take the dump with all pages (makedumpfile -d 0)\n",
+	      out);
+}
+
 void view_text(FILE *out, const struct model *m, bool blocks)
 {
 	say_source(out, m);
@@ -436,6 +469,10 @@ void view_text(FILE *out, const struct model *m, bool blocks)
 	say_nobody(out, m);
 	if (blocks)
 		say_blocks(out, m);
+	if (m->gaps.nr) {
+		fputc('\n', out);
+		view_gaps(out, m);
+	}
 	if (m->faults.nr) {
 		fputc('\n', out);
 		view_faults(out, m);

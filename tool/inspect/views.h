@@ -13,6 +13,8 @@
 void view_text(FILE *out, const struct model *m, bool blocks);
 /* How many faults; of each: whose, what, what to do. */
 void view_faults(FILE *out, const struct model *m);
+/* What could not be looked at, of a dump with gaps. */
+void view_gaps(FILE *out, const struct model *m);
 
 const char *machine_name(unsigned int machine);
 const char *arena_state(const struct model *m);

@@ -51,6 +51,14 @@ int khoc_root_add(const void *from, void *to, size_t size, const struct khoc_sub
 int khoc_root_remove(const void *from, void *to, size_t size, const char *name);
 
 /**
+ * khoc_root_set_data() - let a subtree's data lie elsewhere, in place
+ * @fdt: a checked FDT, which may be written to
+ *
+ * Return: 0, -ENOENT.
+ */
+int khoc_root_set_data(void *fdt, const char *name, kho_pa_t data);
+
+/**
  * khoc_root_edit() - copy a root FDT, with subtrees changed on the way
  * @each: called for every subtree in its order: may change all of it; false: leave it out. The names
  *	that it gives are as khoc_root_add() takes them, and end up unique.
