@@ -253,7 +253,7 @@ def luo(writer):
         for what, value, token in of_it:
             lines.append(f"file {what.decode()} {token:#x}")
             lines += next((said for pa, said in found if pa == value), [])
-    flbs, kinds = writer.preserved(), ((b"iommu-v1", 0x19000, 2), (b"other", 0, 0))
+    flbs, kinds = writer.preserved(), ((b"iommu-v1", 0x19000, 2), (b"other", 0, 1))
     writer.put(flbs, struct.pack("<QQ", 1, 2) + b"".join(
         name.ljust(48, b"\0") + struct.pack("<QQ", value, count) for name, value, count in kinds))
     lines += [f"flb {name.decode()} {value:#x} {count}" for name, value, count in kinds]
