@@ -337,3 +337,12 @@ int khoc_luo_flb_next(struct khoc_luo_flbs *walk, struct khoc_luo_flb *flb,
 					"name");
 	return err;
 }
+
+int khoc_luo_flb_needed(const struct khoc_luo_flb *flb, struct khoc_report *report)
+{
+	report_clear(report);
+	if (flb->count && flb->count <= KHO_ABI_LUO_FLB_COUNT_MAX)
+		return 0;
+	return flb_fault(report, KHO_E_RANGE, flb->pa + offsetof(struct kho_abi_luo_flb, count),
+			 flb->count, KHO_ABI_LUO_FLB_COUNT_MAX, "count");
+}

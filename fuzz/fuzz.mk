@@ -17,6 +17,7 @@ FUZZ_NAMES += array
 FUZZ_NAMES += compat note kernel_info
 FUZZ_NAMES += arena
 FUZZ_NAMES += session
+FUZZ_NAMES += pool
 FUZZ_NAMES += proto
 FUZZ_NAMES += array_ops tree_ops heap_ops page_ops fdtable
 FUZZ_NAMES += dump
@@ -26,6 +27,9 @@ FUZZ_NAMES += message environ control peers status
 # What a target needs besides the library.
 FUZZ_SRCS_arena := tests/host/template.c
 FUZZ_INC_arena := -Itests/host
+FUZZ_SRCS_pool = $(POOLS_OBJ)
+FUZZ_INC_pool := -Itests/cpp $(KHO_INC)
+FUZZ_LD_pool = $(POOLS_OBJ) $(POOLS_LIBS)
 FUZZ_SRCS_proto := examples/cached/proto.c
 FUZZ_INC_proto := -Iexamples/cached
 FUZZ_SRCS_control := tool/supervisor.c tool/servers.c tool/upgrades.c tool/spawn.c tool/holds.c tool/standby.c tool/liveupdate.c tool/notify.c tool/paths.c

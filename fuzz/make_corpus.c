@@ -647,6 +647,49 @@ static void arrays(const char *dir)
 	array_updates(dir, 8, 30, "updates-8");
 }
 
+/* Words of the first pool of fuzz_pool, and of its first link, that lead elsewhere: see there. */
+static void pools(const char *dir)
+{
+	static const struct {
+		const char *name;
+		u8 at, how, to, behind;
+	} seeds[] = {
+		{"magic", 0, 0, 0, 0},
+		{"version", 8, 0, 0, 0},
+		{"pad", 12, 0, 0, 0},
+		{"next-third", 16, 1, 3, 0},
+		{"next-itself", 16, 1, 0, 0},
+		{"next-inside", 16, 1, 3, 16},
+		{"prev-first", 24, 1, 1, 0},
+		{"mending-ring", 32, 1, 0, 16},
+		{"mending-block", 32, 1, 2, 0},
+		{"mending-another", 32, 1, 9, 0},
+		{"torn", 40, 0, 0, 0},
+		{"top-first", 48, 1, 1, 16},
+		{"top-inside", 48, 1, 1, 32},
+		{"top-size", 57, 0, 0, 0},
+		{"link-next-itself", 64, 1, 1, 0},
+		{"link-next-ring", 64, 1, 0, 16},
+		{"link-next-another", 64, 1, 9, 0},
+		{"link-prev-third", 72, 1, 3, 0},
+		{"second-next-first", 80, 1, 1, 0},
+	};
+
+	write_file(dir, "pool", "sound", "", 0);
+	for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++) {
+		const u8 patch[8] = {seeds[i].at,
+				     0,
+				     seeds[i].how,
+				     seeds[i].to,
+				     seeds[i].behind | !seeds[i].how,
+				     1,
+				     1,
+				     1};
+
+		write_file(dir, "pool", seeds[i].name, patch, sizeof(patch));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	FACT(argc == 2);
@@ -666,6 +709,7 @@ int main(int argc, char **argv)
 	reserve_mem(argv[1]);
 	slabs(argv[1]);
 	arrays(argv[1]);
+	pools(argv[1]);
 	make_life(argv[1]);
 	return 0;
 }

@@ -59,15 +59,16 @@ static struct {
 	size_t sent_gone, sent_new; /* notes that were looked at for either */
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER, .free = NO_SLOT};
 
-static unsigned int hash(__u64 token)
+/* Where @token is looked for first. */
+static unsigned int home_of(__u64 token)
 {
-	return (unsigned int)((token * 0x9e3779b97f4a7c15ULL) >> 32);
+	return (unsigned int)kho_hash_place_(token, table.mask);
 }
 
 /* Where @token is in the index, or the empty place where it would be. */
 static unsigned int probe(__u64 token)
 {
-	unsigned int i = hash(token) & table.mask;
+	unsigned int i = home_of(token);
 
 	while (table.index[i] && table.slots[table.index[i] - 1].token != token)
 		i = (i + 1) & table.mask;
@@ -162,7 +163,7 @@ static int add(__u64 token, int fd)
 static void fill_hole(unsigned int hole)
 {
 	for (unsigned int i = (hole + 1) & table.mask; table.index[i]; i = (i + 1) & table.mask) {
-		unsigned int home = hash(table.slots[table.index[i] - 1].token) & table.mask;
+		unsigned int home = home_of(table.slots[table.index[i] - 1].token);
 
 		if (((i - home) & table.mask) < ((i - hole) & table.mask))
 			continue;

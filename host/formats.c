@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "formats.h"
 #include "life.h"
 #include "migrate.h"
 #include "note.h"
@@ -87,8 +88,8 @@ void kho_formats_hello_(struct kho_abi_msg_hello *hello, struct kho_abi_format *
 						   KHO_ABI_FORMATS_MAX - hello->nr_formats);
 }
 
-static const struct kho_abi_format *find(const struct kho_abi_format *list, unsigned int nr,
-					 const char *name)
+const struct kho_abi_format *kho_format_find_(const struct kho_abi_format *list, unsigned int nr,
+					      const char *name)
 {
 	for (unsigned int i = 0; i < nr; i++)
 		if (!strcmp(list[i].name, name))
@@ -96,8 +97,12 @@ static const struct kho_abi_format *find(const struct kho_abi_format *list, unsi
 	return NULL;
 }
 
-/* The newest version that @writer can write and @reader reads, or 0. */
-static __u32 common(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
+bool kho_format_reads_(const struct kho_abi_format *reader, __u32 version)
+{
+	return reader && version >= reader->reads_min && version <= reader->reads_max;
+}
+
+__u32 kho_format_common_(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
 {
 	__u32 min = writer->writes_min ?: writer->writes, max = writer->writes;
 
@@ -144,12 +149,7 @@ static bool by_hook(const struct kho_abi_format *writer, const struct kho_abi_fo
 /* A file does not say what hooks are in it; that it can write older versions is a hint. */
 static bool perhaps(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
 {
-	return common(writer, reader);
-}
-
-static bool reads(const struct kho_abi_format *reader, __u32 version)
-{
-	return reader && version >= reader->reads_min && version <= reader->reads_max;
+	return kho_format_common_(writer, reader);
 }
 
 /*
@@ -162,11 +162,11 @@ static int check_theirs_read(const struct kho_abi_format *ours, unsigned int nr_
 {
 	for (unsigned int i = 0; i < nr_ours; i++) {
 		const struct kho_abi_format *w = &ours[i];
-		const struct kho_abi_format *r = find(theirs, nr_theirs, w->name);
+		const struct kho_abi_format *r = kho_format_find_(theirs, nr_theirs, w->name);
 
 		if (!w->writes || w->flags & (KHO_ABI_FORMAT_OPTIONAL | KHO_ABI_FORMAT_PART))
 			continue;
-		if (!reads(r, w->writes) && !can(w, r))
+		if (!kho_format_reads_(r, w->writes) && !can(w, r))
 			return refuse(w, r, w->writes, "we");
 	}
 	return 0;
@@ -178,9 +178,9 @@ static int check_theirs_write(const struct kho_abi_format *theirs, unsigned int 
 {
 	for (unsigned int i = 0; i < nr_theirs; i++) {
 		const struct kho_abi_format *w = &theirs[i];
-		const struct kho_abi_format *r = find(ours, nr_ours, w->name);
+		const struct kho_abi_format *r = kho_format_find_(ours, nr_ours, w->name);
 
-		if (w->writes && !w->flags && !common(w, r))
+		if (w->writes && !w->flags && !kho_format_common_(w, r))
 			return refuse(w, r, w->writes_min ?: w->writes, "the successor");
 	}
 	return 0;
@@ -208,8 +208,8 @@ static int check_part(void *ctx, const struct khoc_compat_part *part)
 	const struct kho_abi_format *reader;
 
 	memcpy(name, part->name, part->name_len);
-	reader = find(readers->list, readers->nr, name);
-	if (part->optional || reads(reader, part->version))
+	reader = kho_format_find_(readers->list, readers->nr, name);
+	if (part->optional || kho_format_reads_(reader, part->version))
 		return 0;
 	if (reader)
 		range(read, sizeof(read), reader->reads_min, reader->reads_max);
@@ -257,12 +257,14 @@ void kho_formats_welcome_(const struct kho_abi_msg_hello *theirs)
 		struct kho_abi_format writer;
 
 		put(&writer, f);
-		until_healthy[i] = common(&writer, find(readers, theirs->nr_formats, f->name));
+		until_healthy[i] = kho_format_common_(
+			&writer, kho_format_find_(readers, theirs->nr_formats, f->name));
 		if (!until_healthy[i] && !f->flags)
 			until_healthy[i] = f->writes; /* forced */
 	}
 	for (size_t i = 0; i < NR_OWN; i++)
-		may_use[i] = reads(find(readers, theirs->nr_formats, own[i].name), own[i].writes);
+		may_use[i] = kho_format_reads_(
+			kho_format_find_(readers, theirs->nr_formats, own[i].name), own[i].writes);
 	kho_handlers_welcome_(readers, theirs->nr_formats);
 	negotiated = true;
 }

@@ -7,7 +7,7 @@
 
 static struct kho_hnode **bucket(const struct kho_htable *table, __u64 key)
 {
-	return &table->buckets[(key * 0x9e3779b97f4a7c15ULL) >> 32 & table->mask];
+	return &table->buckets[kho_hash_place_(key, table->mask)];
 }
 
 static int grow(struct kho_htable *table)

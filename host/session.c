@@ -164,15 +164,12 @@ int luo_session_retrieve(const char *name, struct luo_session **session)
 int luo_session_next(unsigned int *pos, char *name)
 {
 	struct luo_session *session;
-	unsigned int nr = 0;
 	int rc = kho_luo_enter_();
 
 	if (rc)
 		return rc;
 	rc = kho_luo_load_(!*pos);
-	session = rc ? NULL : kho_luo_.list;
-	while (session && nr++ < *pos)
-		session = session->next;
+	session = rc ? NULL : kho_luo_session_nth_(*pos);
 	if (session) {
 		memcpy(name, session->name, KHO_ABI_LUO_SESSION_NAME_LEN);
 		++*pos;

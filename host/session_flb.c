@@ -94,22 +94,27 @@ static int make(struct liveupdate_flb *flb)
 	return 0;
 }
 
-/* The last file that needed it has gone. */
-static int end(struct flb_record *record)
+/*
+ * The last file that needed it has gone. Without memory to take the record out it stays, whole: the next file
+ * has it again, or the next one that goes ends it.
+ */
+static void end(struct flb_record *record)
 {
 	struct liveupdate_flb_op_args args = args_of(record);
 	const struct liveupdate_flb_ops *ops = record->flb ? record->flb->ops : NULL;
 	void (*last)(struct liveupdate_flb_op_args *) = NULL;
-	int rc;
+	__u8 state[KHO_ABI_SESSION_STATE_MAX];
 
 	if (ops)
 		last = record->preserved ? ops->unpreserve : ops->finish;
+	/* It sees what the record led to when nobody else can any more. */
+	memcpy(state, args.state, args.state_len);
+	args.state = state;
+	if (kho_rec_remove_(&kho_luo_.flbs, &record->ref, kho_object_at_(record->object)))
+		return;
+	*record = (struct flb_record){0};
 	if (last)
 		last(&args);
-	rc = kho_rec_remove_(&kho_luo_.flbs, &record->ref, kho_object_at_(record->object));
-	if (!rc)
-		*record = (struct flb_record){0};
-	return rc;
 }
 
 void kho_flbs_drop_(__u64 mask)
@@ -117,10 +122,12 @@ void kho_flbs_drop_(__u64 mask)
 	for (unsigned int i = 0; i < LUO_FLBS_MAX; i++) {
 		struct flb_record *record = &kho_luo_.flb[i];
 
-		if (!(mask >> i & 1) || !record->there)
+		if (!record->there)
 			continue;
-		record->files -= !!record->files;
-		store_count(record);
+		if (mask >> i & 1) {
+			record->files -= !!record->files;
+			store_count(record);
+		}
 		if (!record->files)
 			end(record);
 	}

@@ -82,6 +82,23 @@ struct luo_session *kho_luo_find_session_(const char *name)
 	return node ? session_of(node) : NULL;
 }
 
+struct luo_session *kho_luo_session_nth_(unsigned int nth)
+{
+	struct luo_session *session = kho_luo_.list;
+	unsigned int nr = 0;
+
+	/* A walk asks for the one behind the last it got. */
+	if (kho_luo_.walked && kho_luo_.walked_nr <= nth) {
+		session = kho_luo_.walked;
+		nr = kho_luo_.walked_nr;
+	}
+	for (; session && nr < nth; nr++)
+		session = session->next;
+	kho_luo_.walked = session;
+	kho_luo_.walked_nr = nr;
+	return session;
+}
+
 struct luo_session *kho_luo_new_session_(const char *name)
 {
 	struct luo_session *session = calloc(1, sizeof(*session));
@@ -105,6 +122,7 @@ struct luo_session *kho_luo_new_session_(const char *name)
 	if (session->next)
 		session->next->prev = session;
 	kho_luo_.list = session;
+	kho_luo_.walked = NULL;
 	return session;
 }
 
@@ -206,6 +224,7 @@ void kho_luo_session_forget_(struct luo_session *session)
 {
 	forget_files(session);
 	kho_hash_del_(&kho_luo_.names, &session->name_hash);
+	kho_luo_.walked = NULL;
 	*(session->prev ? &session->prev->next : &kho_luo_.list) = session->next;
 	if (session->next)
 		session->next->prev = session->prev;

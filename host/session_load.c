@@ -79,6 +79,14 @@ static int fault(int code, int structure, kho_pa_t at, __u64 value, const char *
 	return kho_fail_report_(&report);
 }
 
+/* Can an object of @size bytes, on the heap, begin there? */
+static bool in_heap(kho_pa_t pa, __u64 size)
+{
+	const __u64 end = kho_file_size_();
+
+	return !(pa & 15) && pa >= kho_arena_.header->data_pa && pa < end && end - pa >= size;
+}
+
 /* Room for one more of @size bytes. */
 static void *one_more(void *array, size_t nr, size_t *max, size_t size)
 {
@@ -101,7 +109,7 @@ static int check_object(const struct copy *copy, int structure, kho_pa_t at, kho
 	const __u64 size = kho_file_size_();
 	unsigned char *state;
 
-	if (pa & 15 || pa < kho_arena_.header->data_pa || pa >= size || size - pa < sizeof(*object))
+	if (!in_heap(pa, sizeof(*object)))
 		return fault(KHO_E_RANGE, structure, at, pa, "data");
 	memcpy(object, kho_object_at_(pa), sizeof(*object));
 	if (object->magic !=
@@ -547,9 +555,7 @@ static void settle_dead(void)
 
 	if (!*dead)
 		return;
-	state = *dead & 15 || *dead < kho_arena_.header->data_pa || *dead >= kho_file_size_()
-			? NULL
-			: kho_slab_state_of_(kho_phys_to_virt(*dead));
+	state = in_heap(*dead, 1) ? kho_slab_state_of_(kho_phys_to_virt(*dead)) : NULL;
 	if (!state || *state != KHO_ABI_OBJECT_LIVE || reached(*dead) ||
 	    kho_publish_tagged(dead, 0, NULL, kho_phys_to_virt(*dead)))
 		__atomic_store_n(dead, 0, __ATOMIC_RELEASE);
@@ -627,8 +633,7 @@ static int find_head(bool writer)
 				 "root \"" KHO_ABI_SESSION_ROOT "\": is a \"%s\", version %u",
 				 root.type, root.version);
 	pa = kho_virt_to_phys(__atomic_load_n(root.slot, __ATOMIC_ACQUIRE));
-	if (pa & 15 || pa < kho_arena_.header->data_pa || pa >= kho_file_size_() ||
-	    kho_file_size_() - pa < sizeof(struct kho_abi_session))
+	if (!in_heap(pa, sizeof(struct kho_abi_session)))
 		return fault(KHO_E_RANGE, KHOC_S_LUO, pa, pa, "root");
 	state = writer ? kho_slab_state_of_(kho_phys_to_virt(pa)) : NULL;
 	if (writer && (!state || *state != KHO_ABI_OBJECT_LIVE ||
@@ -656,9 +661,8 @@ static int find_head(bool writer)
 static int load(bool writer)
 {
 	struct copy copy = {.writer = writer};
-	int rc = find_head(writer);
-
 	bool begun = false;
+	int rc = find_head(writer);
 
 	if (!rc && kho_luo_.head) {
 		rc = copy_all(&copy);

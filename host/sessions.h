@@ -37,6 +37,12 @@ struct kho_htable {
 	__u64 nr;
 };
 
+/* Which of @mask + 1 places, a power of two from 2 on: the top bits of a product depend on all of the key's. */
+static inline __u64 kho_hash_place_(__u64 key, __u64 mask)
+{
+	return (key * 0x9e3779b97f4a7c15ULL) >> __builtin_clzll(mask);
+}
+
 /* Return: 0, -ENOMEM. */
 int kho_hash_add_(struct kho_htable *table, struct kho_hnode *node);
 void kho_hash_del_(struct kho_htable *table, struct kho_hnode *node);
@@ -179,6 +185,7 @@ struct flb_record {
  * @changes: of the arena when that was so
  * @head: in the arena, or NULL: no sessions yet
  * @named: the subtree is there, too
+ * @walked: number @walked_nr of @list, which a walk was at last; NULL: none since that changed
  * @flb: by bit
  */
 struct luo_state {
@@ -193,6 +200,8 @@ struct luo_state {
 	struct kho_htable names;
 	struct kho_htable numbers;
 	struct luo_session *list;
+	struct luo_session *walked;
+	unsigned int walked_nr;
 	struct flb_record flb[LUO_FLBS_MAX];
 	struct luo_file **by_fd;
 	unsigned int nr_by_fd;
@@ -234,6 +243,8 @@ void kho_luo_change_begin_(void);
 void kho_luo_change_end_(void);
 struct luo_session *kho_luo_find_session_(const char *name);
 struct luo_session *kho_luo_new_session_(const char *name);
+/* From 0; NULL: there are fewer. One step for the number behind that of the last call. */
+struct luo_session *kho_luo_session_nth_(unsigned int nth);
 struct luo_file *kho_luo_find_file_(const struct luo_session *session, __u64 token);
 /* Into the tables. Return: 0, -ENOMEM: @file is not freed. */
 int kho_luo_file_add_(struct luo_session *session, struct luo_file *file);

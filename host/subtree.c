@@ -18,6 +18,7 @@
 #include <kho/abi/vmalloc.h>
 
 #include "arena.h"
+#include "formats.h"
 #include "life.h"
 #include "subtree.h"
 
@@ -142,10 +143,7 @@ static int check_subtrees(const void *fdt, kho_pa_t slot)
 /* Linux 7.2 does not say what lies in its images: what says nothing is taken as before. */
 static int check_composite(const void *fdt, kho_pa_t slot)
 {
-#define FORMAT(name, min, max, writes, flags) {name, min, max, false},
-	static const struct khoc_compat_reads own[] = {{"kho", 4, 4, true},
-						       KHO_ABI_LIBRARY_FORMATS(FORMAT)};
-#undef FORMAT
+	static const struct khoc_compat_reads own[] = {KHO_READS_};
 	const char *composite = khoc_root_composite(fdt);
 	struct khoc_compat_why why;
 	char text[256];

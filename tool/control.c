@@ -54,6 +54,15 @@ static int ask_status(const char *path)
 	return r;
 }
 
+/* What came with an answer, or as news, for people. */
+static void print_said(const char *text)
+{
+	char line[4096];
+
+	snprintf(line, sizeof(line), "%s", text);
+	puts(printable(line));
+}
+
 static const char *status_text(void)
 {
 	return kho_msg_text_(&reply, sizeof(struct kho_abi_msg_result));
@@ -83,8 +92,12 @@ void status_value(const char *text, const char *key, char *value, size_t size)
 	}
 }
 
-/* Call @fn for every supervisor that answers, its status in reply. Return: how many, or negative. */
-static int each_supervisor(void (*fn)(void *ctx, const char *path), void *ctx)
+/*
+ * Call @fn for every supervisor that answers, its status in reply; @dead for each that left its socket behind, unless
+ * NULL. Return: how many answered, or negative.
+ */
+static int each_supervisor(void (*fn)(void *ctx, const char *path), void (*dead)(const char *name),
+			   void *ctx)
 {
 	char dir[256], path[512];
 	struct dirent *d;
@@ -102,7 +115,12 @@ static int each_supervisor(void (*fn)(void *ctx, const char *path), void *ctx)
 		if (len < 6 || strcmp(d->d_name + len - 5, ".sock"))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, d->d_name);
-		if (ask_status(path))
+		r = ask_status(path);
+		if (r == -ECONNREFUSED && dead) {
+			d->d_name[len - 5] = '\0';
+			dead(d->d_name);
+		}
+		if (r)
 			continue;
 		nr++;
 		fn(ctx, path);
@@ -134,10 +152,12 @@ static int connect_target(const char *target, char *path, size_t size)
 	int fd, r;
 
 	if (*target && strspn(target, "0123456789") == strlen(target)) {
-		r = each_supervisor(match_pid, &w);
+		r = each_supervisor(match_pid, NULL, &w);
 		if (r < 0 || !*w.path) {
 			complain("process %s is neither a server under kho run nor a kho run of "
-				 "yours: kho status lists them",
+				 "yours: kho status lists them; a server whose kho run died is "
+				 "taken "
+				 "over by kho run --adopt",
 				 target);
 			return -ESRCH;
 		}
@@ -145,13 +165,21 @@ static int connect_target(const char *target, char *path, size_t size)
 	} else {
 		char name[NAME_SIZE];
 
-		if (parse_name(target, name) || socket_path(name, path, size, false)) {
-			complain("no kho run of the name %s: kho status lists them", target);
+		if (parse_name(target, name, false) || socket_path(name, path, size, false)) {
+			complain("no kho run of the name \"%.100s\": kho status lists them",
+				 target);
 			return -ESRCH;
 		}
 	}
 	fd = connect_control(path);
-	if (fd < 0)
+	if (fd == -ECONNREFUSED)
+		complain("the kho run of %s died. If its server goes on, kho run --adopt --name %s "
+			 "-- "
+			 "SERVER [ARGUMENT]... takes it over; without --adopt a new one is started",
+			 target, target);
+	else if (fd == -ENOENT)
+		complain("no kho run of the name %s: kho status lists them", target);
+	else if (fd < 0)
 		complain("no kho run answers at %s (%s): kho status lists those that do", path,
 			 strerror(-fd));
 	return fd;
@@ -172,7 +200,7 @@ static int await_reply(int fd, bool quiet)
 			return 1;
 		}
 		if (reply.type == KHO_MSG_CTL_PROGRESS && !quiet)
-			printf("%s\n", kho_msg_text_(&reply, 0));
+			print_said(kho_msg_text_(&reply, 0));
 		fflush(stdout);
 		if (reply.type == KHO_MSG_CTL_REPLY)
 			break;
@@ -358,7 +386,7 @@ int cmd_upgrade(int argc, char **argv)
 		r = upgrade_option(&u, opt);
 	if (u.help) {
 		fputs(upgrade_help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	if (!r && optind == argc) {
 		complain("upgrade: which server? kho status lists them");
@@ -398,7 +426,7 @@ static int await_answer(int fd, unsigned int timeout_ms, const char *done)
 	if (res->error)
 		complain("not %s: %s", done, status_text());
 	else if (*status_text())
-		printf("%s\n", status_text());
+		print_said(status_text());
 	return res->error ? 1 : 0;
 }
 
@@ -407,7 +435,7 @@ static int only_target(int argc, char **argv, const char *help)
 {
 	if (argc == 2 && !strcmp(argv[1], "--help")) {
 		fputs(help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	if (argc == 2 && argv[1][0] != '-')
 		return -1;
@@ -586,6 +614,11 @@ static int status_one(struct view *v, const char *target)
 	return 0;
 }
 
+static void tell_dead(const char *name)
+{
+	complain("%s: its kho run died: kho run --adopt takes its server over", name);
+}
+
 int cmd_status(int argc, char **argv)
 {
 	struct view v = {0};
@@ -594,7 +627,7 @@ int cmd_status(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help")) {
 			fputs(status_help, stdout);
-			return 0;
+			return output_done(0, 2);
 		} else if (!strcmp(argv[i], "--json")) {
 			v.json = true;
 		} else if (!strcmp(argv[i], "--prometheus")) {
@@ -612,7 +645,7 @@ int cmd_status(int argc, char **argv)
 	v.list = true;
 	if (v.json && !v.prometheus)
 		printf("[");
-	if (each_supervisor(show, &v) < 0) {
+	if (each_supervisor(show, v.json || v.prometheus ? NULL : tell_dead, &v) < 0) {
 		complain("the run directory cannot be read");
 		return 1;
 	}

@@ -63,11 +63,11 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
 		usage(stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	if (!strcmp(argv[1], "--version")) {
 		puts("kho " KHO_VERSION);
-		return 0;
+		return output_done(0, 2);
 	}
 	for (size_t i = 0; i < NR_COMMANDS; i++)
 		if (!strcmp(argv[1], commands[i].name))

@@ -111,24 +111,22 @@ int parse_realtime(const char *text, int *priority)
 	return 0;
 }
 
-int parse_name(const char *text, char *name)
+int parse_name(const char *text, char *name, bool complains)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789._-+";
+	const char *why = NULL;
 
+	_Static_assert(NAME_SIZE == 32, "the words say so");
 	if (!*text || strlen(text) >= NAME_SIZE || strspn(text, allowed) != strlen(text) ||
-	    *text == '.') {
-		complain("name \"%s\": 1 to %d letters, digits and . _ - + are expected: choose "
-			 "one with --name",
-			 text, NAME_SIZE - 1);
+	    *text == '.')
+		why = "1 to 31 letters, digits and . _ - + are expected";
+	else if (strspn(text, "0123456789") == strlen(text))
+		why = "the other commands would take it for a process id";
+	if (why && complains)
+		complain("name \"%.100s\": %s: choose one with --name", text, why);
+	if (why)
 		return -EINVAL;
-	}
-	if (strspn(text, "0123456789") == strlen(text)) {
-		complain("name \"%s\": the other commands would take it for a process id: choose "
-			 "one with --name",
-			 text);
-		return -EINVAL;
-	}
 	strcpy(name, text);
 	return 0;
 }
@@ -203,9 +201,18 @@ static int listen_inet(const char *text)
 	if (fd < 0 && res->ai_family == AF_INET6 && !*host) {
 		freeaddrinfo(res);
 		hints.ai_family = AF_INET;
-		if (getaddrinfo(NULL, port, &hints, &res))
+		r = getaddrinfo(NULL, port, &hints, &res);
+		if (r) {
+			complain("--listen %s: %s", text, gai_strerror(r));
 			return -EINVAL;
+		}
 		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	}
+	if (fd < 0) {
+		r = -errno;
+		complain("--listen %s: %s", text, strerror(errno));
+		freeaddrinfo(res);
+		return r;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (res->ai_family == AF_INET6)
@@ -246,7 +253,7 @@ int open_program(const char *name)
 	char full[PATH_MAX];
 	int r = -ENOENT;
 
-	if (strchr(name, '/'))
+	if (!*name || strchr(name, '/'))
 		return open_executable(name);
 	for (path = path ? path : "/usr/bin:/bin"; *path && r < 0;) {
 		size_t len = strcspn(path, ":");

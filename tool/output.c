@@ -27,6 +27,18 @@ static void put_line(const char *line, size_t len)
 		return; /* there is nobody to tell */
 }
 
+char *printable(char *text)
+{
+	for (unsigned char *s = (unsigned char *)text; *s;) {
+		int len = *s < 0x20 || *s == 0x7f ? 0 : utf8_len(s);
+
+		if (!len)
+			*s = '?';
+		s += len ? len : 1;
+	}
+	return text;
+}
+
 void complain(const char *format, ...)
 {
 	char line[2048] = "kho: ";
@@ -36,7 +48,7 @@ void complain(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(line + len, sizeof(line) - len - 1, format, args);
 	va_end(args);
-	len = strlen(line);
+	len = strlen(printable(line));
 	line[len++] = '\n';
 	put_line(line, len);
 }

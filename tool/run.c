@@ -174,7 +174,7 @@ static int parse(struct sup *s, struct request *req, int argc, char **argv)
 	}
 	s->program.argv = argv + optind;
 	base = strrchr(argv[optind], '/');
-	return parse_name(req->name ? req->name : base ? base + 1 : argv[optind], s->name);
+	return parse_name(req->name ? req->name : base ? base + 1 : argv[optind], s->name, true);
 }
 
 static int copy_program(struct sup *s)
@@ -269,7 +269,7 @@ int cmd_run(int argc, char **argv)
 		return 2;
 	if (req.help) {
 		fputs(help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	notify_start(&sup);
 	if (prepare(&sup, &req))

@@ -191,7 +191,9 @@ void restart_server(struct sup *s, const char *how)
 		complain("%s: %u death(s) within %u s, last: %s: not started again; its arena is "
 			 "kept: kho upgrade %s starts a new program with it, kho stop %s ends it",
 			 s->name, deaths, s->death_seconds, how, s->name, s->name);
-		reply_upgrade(s, -ECHILD, KHO_STEP_SPAWN, how);
+		/* One that has not begun starts its program now. */
+		if (!s->begin_by)
+			reply_upgrade(s, -ECHILD, KHO_STEP_SPAWN, how);
 		return;
 	}
 	if (s->wants_standby && standby_take(s)) {
@@ -398,6 +400,7 @@ bool serve(struct sup *s, struct server *who)
 		return false;
 	}
 	if (s->msg.type == KHO_MSG_REGISTER || s->msg.type == KHO_MSG_RUNNING) {
+		who->stale = 0; /* another program by now: it does not know of those */
 		remember(s, who);
 		map_owner(s);
 	}
@@ -418,11 +421,12 @@ bool serve(struct sup *s, struct server *who)
 			notify("READY=1\nSTATUS=served by process %d", (int)s->cur.pid);
 			s->reviving = false;
 			s->deadline = 0;
-			reply_upgrade(s, 0, KHO_STEP_DONE, "");
+			if (!s->begin_by)
+				reply_upgrade(s, 0, KHO_STEP_DONE, "");
 		}
 	} else if (s->msg.type == KHO_MSG_LISTEN) {
 		adopt_listener(s);
-	} else if (s->msg.type == KHO_MSG_PROGRESS && who == &s->cur) {
+	} else if (s->msg.type == KHO_MSG_PROGRESS && who == &s->cur && !who->stale) {
 		s->rehearsed |= res->step >= KHO_STEP_READY;
 		progress(s, kho_msg_text_(&s->msg, sizeof(*res)));
 	} else if (s->msg.type == KHO_MSG_UPGRADED && who == &s->cur) {

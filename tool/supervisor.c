@@ -270,7 +270,10 @@ static int next_timeout(struct sup *s)
 {
 	__u64 first = s->deadline, watchdog = notify_deadline();
 	__u64 standby = s->wants_standby ? standby_next(s) : 0;
+	__u64 upgrade = upgrade_next(s);
 
+	if (upgrade && (!first || upgrade < first))
+		first = upgrade;
 	if (standby && (!first || standby < first))
 		first = standby;
 	if (s->hush && (!first || s->hush < first))
@@ -287,6 +290,7 @@ static void on_time(struct sup *s)
 {
 	notify_on_time();
 	standby_on_time(s);
+	upgrade_on_time(s);
 	for (struct dying *d = s->dying; d < s->dying + MAX_DYING; d++) {
 		if (!d->pid || !d->kill_at || kho_left_ms_(d->kill_at))
 			continue;

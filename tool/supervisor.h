@@ -48,6 +48,7 @@ enum standby_state {
  * @child: ours, so that waitpid() tells; else only its pidfd does
  * @sock: to its keeper, or -1
  * @running: it said so: its kho_ready() returned
+ * @stale: upgrades that were given up, and of which it will still say how they ended
  */
 struct server {
 	pid_t pid;
@@ -55,6 +56,7 @@ struct server {
 	int sock;
 	bool child;
 	bool running;
+	unsigned int stale;
 	__u64 generation;
 	__u64 since;
 	char release[NAME_SIZE];
@@ -126,6 +128,11 @@ struct sup {
 
 	struct kho_abi_msg_upgrade up;
 	__u64 deadline; /* of what the state waits for; 0 = none */
+	__u64 begin_by; /* an upgrade waits for the server, until then; 0: none does */
+	__u64 look_at; /* when to look at the predecessor again */
+	bool again; /* it has been begun twice */
+	bool order_read; /* the predecessor has taken it */
+	unsigned int idle_looks; /* in a row that found it standing still */
 	__u64 deaths[MAX_DEATHS];
 	unsigned int nr_deaths;
 	unsigned int restarts;
@@ -181,6 +188,9 @@ void upgrade_running(struct sup *s, struct server *who);
 void successor_died(struct sup *s, const char *how);
 bool predecessor_died(struct sup *s, const char *how);
 void upgrade_timed_out(struct sup *s);
+/* One that waits to begin, or whose predecessor may stand still; when it wants that called, 0: it does not. */
+void upgrade_on_time(struct sup *s);
+__u64 upgrade_next(const struct sup *s);
 
 /* ---- liveupdate.c ---- */
 /* The arena that came in, if any. Return: 0, or negative: the kernel cannot do it. */

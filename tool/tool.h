@@ -48,7 +48,8 @@ int parse_size(const char *what, const char *text, __u64 *size);
 int parse_restarts(const char *text, unsigned int *deaths, unsigned int *seconds);
 /* May it be had, too? For us and what we start. */
 int parse_realtime(const char *text, int *priority);
-int parse_name(const char *text, char *name);
+/* @complains: say what is wrong with it. */
+int parse_name(const char *text, char *name, bool complains);
 /* [HOST:]PORT or unix:PATH: a listening socket. Return: the fd or negative. */
 int open_listener(const char *text);
 /* Open what the shell would execute for @name. Return: the fd or -errno. */
@@ -69,6 +70,8 @@ int connect_control(const char *path);
 
 /* ---- output.c ---- */
 
+/* Names, and what programs say, may hold what a terminal obeys, or lines of their own: '?' for each such byte. */
+char *printable(char *text);
 /* "kho: ..." on stderr, a line at a time. Not patient, it is lost if nobody reads there. */
 extern bool patient;
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -13,17 +13,24 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <linux/sockios.h>
 
 #include <kho/abi/handover.h>
 #include <kho/core/report.h>
 #include <kho/host.h>
 
+#include "find.h"
 #include "proc.h"
 #include "supervisor.h"
 
 #define SLACK_MS 15000 /* beyond the hand-over's own time-outs: kills, waits, roll-back */
+#define BEGIN_MS 5000 /* for a server that starts to be one that can be asked */
+#define LOOK_MS 250
+#define LOOKS 20 /* at a predecessor that stands still: 5 s */
 #define ORPHAN_MS 15000 /* a successor without predecessor to say RUNNING, or exit */
 #define RETIRE_MS 10000 /* a predecessor to exit after it said UPGRADED */
 #define REFUSED_MS 1000
@@ -52,7 +59,8 @@ static void use_candidate(struct sup *s)
 
 static void finish(struct sup *s, int error, unsigned int step, const char *text)
 {
-	s->deadline = 0;
+	if (s->state != SUP_STARTING && s->state != SUP_ADOPTING)
+		s->deadline = 0; /* there it is the server's own */
 	snprintf(s->last_upgrade, sizeof(s->last_upgrade), "%s%s%s",
 		 !error			 ? "ok"
 		 : step < KHO_STEP_GRANT ? "refused"
@@ -215,15 +223,70 @@ static int check_notes(struct sup *s, char *text, size_t size)
 	return 0;
 }
 
-void begin_upgrade(struct sup *s, struct conn *c)
+static __u64 upgrade_deadline(const struct sup *s)
+{
+	/* Files are sent twice, the second time as long as a freeze may take. */
+	return kho_now_ms_() + or_default(s->up.ready_ms, 60000) +
+	       2ULL * or_default(s->up.freeze_ms, 1000) + or_default(s->up.taken_ms, 1000) +
+	       or_default(s->up.healthy_ms, 10000) + SLACK_MS;
+}
+
+/* Of a server that died too often: the new program is its next start, and has one chance. */
+static int revive(struct sup *s)
+{
+	int r;
+
+	use_candidate(s);
+	s->nr_deaths = 0;
+	s->reviving = true;
+	r = start_server(s);
+	if (r) {
+		s->reviving = false;
+		s->state = SUP_FAILED;
+	}
+	return r;
+}
+
+static void launch(struct sup *s)
 {
 	char text[512];
 	int r;
 
-	if (s->state != SUP_RUNNING && s->state != SUP_FAILED) {
-		reply(c, -EBUSY, KHO_STEP_SPAWN,
-		      s->state == SUP_UPGRADING ? "an upgrade is in progress"
-						: "the server is not running yet");
+	if (s->state == SUP_FAILED) {
+		r = revive(s);
+	} else if (check_notes(s, text, sizeof(text))) {
+		finish(s, -KHO_E_INCOMPATIBLE, KHO_STEP_CHECK, text);
+		return;
+	} else {
+		r = start_upgrade(s);
+		if (!r) {
+			s->state = SUP_UPGRADING;
+			s->rehearsed = false;
+			s->look_at = kho_now_ms_() + LOOK_MS;
+			s->idle_looks = 0;
+			s->order_read = false;
+			s->deadline = upgrade_deadline(s);
+		}
+	}
+	if (!r)
+		return;
+	snprintf(text, sizeof(text), "the new program cannot be executed: %s", strerror(-r));
+	finish(s, r, KHO_STEP_SPAWN, text);
+}
+
+void begin_upgrade(struct sup *s, struct conn *c)
+{
+	char text[128];
+	int r;
+
+	if (s->state == SUP_UPGRADING || s->begin_by || (s->reviving && s->state == SUP_STARTING)) {
+		reply(c, -EBUSY, KHO_STEP_SPAWN, "an upgrade is in progress");
+		return;
+	}
+	if (s->state == SUP_STOPPING || s->state == SUP_HELD) {
+		reply(c, -ESHUTDOWN, KHO_STEP_SPAWN,
+		      s->state == SUP_HELD ? "there is no server: its arena waits for a kexec"
+					   : "the server is being stopped");
 		return;
 	}
 	if (s->state == SUP_RUNNING && s->cur.sock < 0) {
@@ -232,33 +295,140 @@ void begin_upgrade(struct sup *s, struct conn *c)
 	}
 	memcpy(&s->up, s->msg.body, sizeof(s->up));
 	r = take_candidate(s);
-	c->upgrades = !r;
-	if (!r && s->state == SUP_FAILED) {
-		use_candidate(s);
-		s->nr_deaths = 0;
-		s->reviving = true;
-		r = start_server(s);
-		if (r)
-			s->state = SUP_FAILED;
-	} else if (!r && check_notes(s, text, sizeof(text))) {
-		finish(s, -KHO_E_INCOMPATIBLE, KHO_STEP_CHECK, text);
-		return;
-	} else if (!r) {
-		r = start_upgrade(s);
-		if (!r) {
-			s->state = SUP_UPGRADING;
-			s->rehearsed = false;
-			s->deadline = kho_now_ms_() + or_default(s->up.ready_ms, 60000) +
-				      or_default(s->up.freeze_ms, 1000) +
-				      or_default(s->up.healthy_ms, 10000) + SLACK_MS;
-		}
-	}
-	if (!r)
-		return;
-	snprintf(text, sizeof(text), "the new program cannot be executed: %s", strerror(-r));
 	c->upgrades = true;
-	finish(s, r, KHO_STEP_SPAWN, text);
+	if (r) {
+		snprintf(text, sizeof(text), "the new program cannot be executed: %s",
+			 strerror(-r));
+		finish(s, r, KHO_STEP_SPAWN, text);
+		return;
+	}
+	/* Who has just been started answers clients before we hear that it does. */
+	s->begin_by = kho_now_ms_() + BEGIN_MS;
+	s->again = false;
+	upgrade_on_time(s);
 }
+
+/* ---- a predecessor that does not answer ---- */
+
+/* Nothing of what we said to it is left in the socket. */
+static bool has_read_all(const struct server *who)
+{
+	int unread = 0;
+
+	return who->sock < 0 || ioctl(who->sock, SIOCOUTQ, &unread) || !unread;
+}
+
+static bool stands_still(pid_t pid)
+{
+	char state = task_state(pid, pid);
+
+	return state == 'T' || state == 't';
+}
+
+static void say_silent(const struct sup *s, char *text, size_t size)
+{
+	int pid = (int)s->cur.pid;
+
+	if (stands_still(s->cur.pid))
+		snprintf(text, size,
+			 "the old program, process %d, is stopped (SIGSTOP, a debugger, kho save): "
+			 "kill -CONT %d lets it go on",
+			 pid, pid);
+	else
+		snprintf(text, size,
+			 "the old program, process %d, does not answer: kill -KILL %d has it "
+			 "started again, with its arena",
+			 pid, pid);
+}
+
+/* What it says of this one from now on is nobody's business. */
+static void give_up(struct sup *s, unsigned int step, const char *text)
+{
+	if (s->next.pid)
+		kill(s->next.pid, SIGKILL);
+	if (!s->cur.pid)
+		return; /* its death is the next event */
+	s->state = SUP_RUNNING;
+	s->cur.stale++;
+	if (s->next.pid)
+		add_dying(s, &s->next, 0, false);
+	finish(s, -ETIMEDOUT, step, text);
+}
+
+static void predecessor_silent(struct sup *s)
+{
+	char text[256];
+
+	say_silent(s, text, sizeof(text));
+	if (!s->next.running) {
+		give_up(s, KHO_STEP_SPAWN, text);
+		return;
+	}
+	/* The arena is the new one's, which serves: that the other one could take it back helps nobody. */
+	progress(s, text);
+	progress(s, "the new program serves: the old one is killed");
+	kill(s->cur.pid, SIGKILL);
+}
+
+static void look_at_predecessor(struct sup *s)
+{
+	if (!s->cur.pid || kho_left_ms_(s->look_at))
+		return;
+	s->look_at = kho_now_ms_() + LOOK_MS;
+	/* Once it is at it, it reads nothing from us until it is done. */
+	s->order_read = s->order_read || s->rehearsed || has_read_all(&s->cur);
+	if (s->order_read && !stands_still(s->cur.pid))
+		s->idle_looks = 0;
+	else if (++s->idle_looks == LOOKS)
+		predecessor_silent(s);
+}
+
+/* One that has an earlier order still to read would answer that first. */
+static bool can_begin(const struct sup *s)
+{
+	return s->state == SUP_FAILED ||
+	       (s->state == SUP_RUNNING && (!s->cur.stale || has_read_all(&s->cur)));
+}
+
+static void begin_or_wait(struct sup *s)
+{
+	char text[256] = "the server has not called kho_ready() yet";
+
+	if (can_begin(s)) {
+		s->begin_by = 0;
+		launch(s);
+		return;
+	}
+	if (s->state == SUP_STOPPING || s->state == SUP_HELD) {
+		s->begin_by = 0; /* who waits for it was told */
+		return;
+	}
+	if (kho_left_ms_(s->begin_by))
+		return;
+	s->begin_by = 0;
+	if (s->state == SUP_RUNNING)
+		say_silent(s, text, sizeof(text));
+	else if (s->state == SUP_ADOPTING)
+		strcpy(text, "no server has come to be adopted yet");
+	finish(s, -EBUSY, KHO_STEP_SPAWN, text);
+}
+
+void upgrade_on_time(struct sup *s)
+{
+	if (s->begin_by)
+		begin_or_wait(s);
+	else if (s->state == SUP_UPGRADING)
+		look_at_predecessor(s);
+}
+
+__u64 upgrade_next(const struct sup *s)
+{
+	if (s->begin_by)
+		return s->cur.stale ? kho_now_ms_() + LOOK_MS : s->begin_by;
+	return s->state == SUP_UPGRADING && s->cur.pid ? s->look_at : 0;
+}
+
+/* ---- how it ends ---- */
 
 static void promote(struct sup *s)
 {
@@ -273,6 +443,10 @@ static void promote(struct sup *s)
 
 void upgraded(struct sup *s, int error, unsigned int step, const char *text)
 {
+	if (s->cur.stale) {
+		s->cur.stale--; /* of one that was given up */
+		return;
+	}
 	if (s->state != SUP_UPGRADING)
 		return;
 	if (!error && s->next.pid && !(s->up.flags & KHO_UPGRADE_EXEC)) {
@@ -315,6 +489,17 @@ void upgrade_running(struct sup *s, struct server *who)
 	}
 }
 
+/* A predecessor that died before it said a word about it was dying already: once more, with the next one. */
+static bool try_again(struct sup *s)
+{
+	if (s->rehearsed || s->again)
+		return false;
+	s->again = true;
+	s->begin_by = kho_now_ms_() + BEGIN_MS;
+	progress(s, "the old program died before it was asked: it is started again first");
+	return true;
+}
+
 void successor_died(struct sup *s, const char *how)
 {
 	char text[256];
@@ -325,6 +510,11 @@ void successor_died(struct sup *s, const char *how)
 	}
 	if (s->state != SUP_UPGRADING)
 		return;
+	if (!s->cur.pid && try_again(s)) {
+		snprintf(text, sizeof(text), "%s", s->last_death);
+		restart_server(s, text);
+		return;
+	}
 	if (!(s->up.flags & KHO_UPGRADE_EXEC)) { /* there it is the end of the rehearsal */
 		snprintf(text, sizeof(text), "process of the new program %s", how);
 		progress(s, text);
@@ -339,6 +529,12 @@ void successor_died(struct sup *s, const char *how)
 
 bool predecessor_died(struct sup *s, const char *how)
 {
+	if ((s->up.flags & KHO_UPGRADE_EXEC || !s->next.pid) && try_again(s)) {
+		if (s->next.pid)
+			add_dying(s, &s->next, REFUSED_MS, false);
+		s->state = SUP_RUNNING;
+		return false;
+	}
 	if (s->up.flags & KHO_UPGRADE_EXEC) {
 		if (s->next.pid)
 			add_dying(s, &s->next, REFUSED_MS, false);
@@ -362,12 +558,9 @@ bool predecessor_died(struct sup *s, const char *how)
 
 void upgrade_timed_out(struct sup *s)
 {
-	if (s->next.pid)
-		kill(s->next.pid, SIGKILL);
-	if (!s->cur.pid)
-		return; /* its death is the next event */
-	s->state = SUP_RUNNING;
-	if (s->next.pid)
-		add_dying(s, &s->next, 0, false);
-	finish(s, -ETIMEDOUT, KHO_STEP_HEALTHY, "the predecessor did not say how it ended");
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "the old program, process %d, did not say in time how it ended", (int)s->cur.pid);
+	give_up(s, KHO_STEP_HEALTHY, text);
 }

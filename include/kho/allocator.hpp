@@ -34,8 +34,10 @@
 #define KHO_ALLOCATOR_HPP
 
 #include <cerrno>
+#include <cinttypes>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <memory_resource>
 #include <mutex>
@@ -46,6 +48,7 @@
 #include <utility>
 
 #include <kho/abi/pool.h>
+#include <kho/core/report.h>
 #include <kho/host.h>
 
 namespace kho
@@ -94,6 +97,50 @@ inline heap_resource *heap() noexcept
 
 /* ---- live memory ---------------------------------------------------------------- */
 
+/* What is wrong with a pool that came in, where and why. code() is EPROTO. */
+class pool_fault final : public std::system_error
+{
+    public:
+	pool_fault(int why, std::uint64_t where, const char *what, std::uint64_t found)
+		: std::system_error(EPROTO, std::generic_category(), text(why, where, what, found)), fault(why),
+		  at(where), field(what), value(found)
+	{
+	}
+
+	int fault; /* KHO_E_* of <kho/core/report.h> */
+	std::uint64_t at; /* the pool, or the link of a block */
+	const char *field; /* as in docs/abi.md, "pool-v1" */
+	std::uint64_t value; /* of it */
+
+    private:
+	static const char *meaning(int fault) noexcept
+	{
+		switch (fault) {
+		case KHO_E_MAGIC:
+			return "not a pool";
+		case KHO_E_VERSION:
+			return "a version that this program does not know";
+		case KHO_E_NOT_PRESERVED:
+			return "no live object of the heap is there";
+		case KHO_E_ORDER:
+			return "its neighbours do not point back";
+		case KHO_E_TRUNCATED:
+			return "more than its object has";
+		default:
+			return "not as the format has it";
+		}
+	}
+
+	static std::string text(int fault, std::uint64_t at, const char *field, std::uint64_t value)
+	{
+		char where[160];
+
+		std::snprintf(where, sizeof(where), "kho::pool: at %#" PRIx64 ": %s is %#" PRIx64 ": ", at, field,
+			      value);
+		return std::string(where) + meaning(fault);
+	}
+};
+
 class pool final : public std::pmr::memory_resource
 {
 	using link = kho_abi_pool_link;
@@ -101,7 +148,8 @@ class pool final : public std::pmr::memory_resource
     public:
 	/**
 	 * The pool that hangs from a root, made if it is not there. After kho_ready(). The first one of a program
-	 * is that of kho::allocator. Throws std::system_error: as kho_root(); EPROTO: what is there is no pool.
+	 * is that of kho::allocator. Throws std::system_error: as kho_root(); kho::pool_fault: what is there is no
+	 * pool, or damaged.
 	 * After KHO_THAW_ROLLED_BACK: destroy it, and make it again.
 	 */
 	pool(const char *name, const char *type, std::uint32_t version)
@@ -149,13 +197,17 @@ class pool final : public std::pmr::memory_resource
 			store(head->updates, 0);
 	}
 
-	/* Free everything, without a destructor being called: nothing in the pool may be touched any more. */
+	/**
+	 * Free everything, without a destructor being called: nothing in the pool may be touched any more.
+	 * Throws kho::pool_fault at a block that is damaged: it and those behind it stay, and the pool is torn.
+	 */
 	void drop()
 	{
 		std::lock_guard<std::mutex> guard(lock);
 
 		store(head->updates, 1);
 		store(head->top, 0);
+		was_torn = true;
 		while (to_link(head->ring.next) != &head->ring)
 			unlink(to_link(head->ring.next));
 		was_torn = false;
@@ -243,27 +295,87 @@ class pool final : public std::pmr::memory_resource
 			fail(r, "kho::pool: not published");
 	}
 
+	/* ---- of a predecessor: nothing is believed ---- */
+
 	/* The pool itself, and what a link being changed left; other links as they are used. */
 	void check()
 	{
-		if (kho_usable_size(head) < sizeof(*head) || head->magic != KHO_ABI_POOL_MAGIC ||
-		    head->version != KHO_ABI_POOL_VERSION || !is_link(head->ring.next))
-			fail(EPROTO, "kho::pool: what the root points to is not a pool");
-		if (head->top && kho_usable_size(to_link(head->top - sizeof(link))) < sizeof(link))
-			fail(EPROTO, "kho::pool: its first object is none of the heap's");
-		if (!head->mending)
-			return;
-		/* What went leaves one way back that is wrong, behind it; what came, the one behind that. */
-		mend(mend(head->mending));
+		if (!is_live(address(head), sizeof(*head)))
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(slot), "slot", address(head));
+		if (head->magic != KHO_ABI_POOL_MAGIC)
+			throw pool_fault(KHO_E_MAGIC, address(head), "magic", head->magic);
+		if (head->version != KHO_ABI_POOL_VERSION)
+			throw pool_fault(KHO_E_VERSION, address(head), "version", head->version);
+		if (head->pad)
+			throw pool_fault(KHO_E_FORMAT, address(head), "pad", head->pad);
+		if (head->mending)
+			mend(head->mending);
+		check_neighbours(&head->ring);
+		if (head->top)
+			check_top();
+	}
+
+	void check_top() const
+	{
+		std::uint64_t block = head->top - sizeof(link);
+
+		if (!is_live(block, sizeof(link)))
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(head), "top", head->top);
+		if (head->top_size > kho_usable_size(to_link(block)) - sizeof(link))
+			throw pool_fault(KHO_E_TRUNCATED, address(head), "top_size", head->top_size);
+		check_neighbours(to_link(block));
+	}
+
+	/* Both are there, and know it. */
+	void check_neighbours(const link *at) const
+	{
+		if (!is_live_link(at->next))
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(at), "next", at->next);
+		if (!is_live_link(at->prev))
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(at), "prev", at->prev);
+		if (to_link(at->next)->prev != address(at))
+			throw pool_fault(KHO_E_ORDER, address(at), "next", at->next);
+		if (to_link(at->prev)->next != address(at))
+			throw pool_fault(KHO_E_ORDER, address(at), "prev", at->prev);
+	}
+
+	/*
+	 * What went leaves one way back that is wrong, behind it; what came (in front of all), the one behind that.
+	 * If more is, the ring is damaged, or is none, and is not written to.
+	 */
+	void mend(std::uint64_t before)
+	{
+		if (!is_live_link(before) || !is_live_link(to_link(before)->next) ||
+		    !is_live_link(to_link(to_link(before)->next)->next))
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(head), "mending", before);
+		link *at = to_link(before), *next = to_link(at->next), *after = to_link(next->next);
+		bool first = at == &head->ring;
+		bool known = first || (next != at && is_live_link(at->prev) && to_link(at->prev)->next == before);
+		bool went = next == at || after->prev == address(next);
+		bool came = first && next->prev == before && after->prev == before;
+
+		if (!known || (!went && !came))
+			throw pool_fault(KHO_E_ORDER, address(head), "mending", before);
+		store(next->prev, before);
+		store(after->prev, address(next));
 		store(head->mending, 0);
 	}
 
-	__u64 mend(__u64 at) const
+	/* Is there a live object of the heap that has as many bytes? Asked by what a live one alone refuses. */
+	static bool is_live(std::uint64_t at, std::size_t bytes)
 	{
-		if (!is_link(at) || !is_link(to_link(at)->next))
-			fail(EPROTO, "kho::pool: the link that was being changed is none");
-		store(to_link(to_link(at)->next)->prev, at);
-		return to_link(at)->next;
+		std::size_t size = at & 15 ? 0 : kho_usable_size(to_link(at));
+
+		if (size < bytes || kho_realloc(to_link(at), size))
+			return false;
+		if (errno != EINVAL)
+			fail(errno, "kho::pool: not opened");
+		return true;
+	}
+
+	bool is_live_link(std::uint64_t at) const
+	{
+		return at == address(&head->ring) || is_live(at, sizeof(link));
 	}
 
 	bool is_link(__u64 at) const noexcept
@@ -292,9 +404,14 @@ class pool final : public std::pmr::memory_resource
 	{
 		link *prev = to_link(block->prev), *next = to_link(block->next);
 
-		if (!is_link(block->prev) || !is_link(block->next) || prev->next != address(block) ||
-		    next->prev != address(block))
-			fail(EPROTO, "kho::pool: a block's neighbours do not know it");
+		if (!is_link(block->next))
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(block), "next", block->next);
+		if (!is_link(block->prev))
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(block), "prev", block->prev);
+		if (next->prev != address(block))
+			throw pool_fault(KHO_E_ORDER, address(block), "next", block->next);
+		if (prev->next != address(block))
+			throw pool_fault(KHO_E_ORDER, address(block), "prev", block->prev);
 		store(head->mending, address(prev));
 		/* The ring's own link is no object: a slot may not get its address by kho_publish(). */
 		int r = kho_publish_tagged(&prev->next, address(next), nullptr, block);
@@ -302,6 +419,8 @@ class pool final : public std::pmr::memory_resource
 		if (!r)
 			store(next->prev, address(prev));
 		store(head->mending, 0);
+		if (r == -EINVAL)
+			throw pool_fault(KHO_E_NOT_PRESERVED, address(prev), "next", address(block));
 		if (r)
 			fail(r, "kho::pool: not freed");
 	}

@@ -34,8 +34,8 @@ static int run_bench(const char *size, const char *n, const char *subjects)
 	pid_t pid = fork();
 
 	if (!pid) {
-		execl("/bin/blackout-bench", "blackout-bench", "--bin", "/bin", "--sizes", size, "--n",
-		      n, "--subjects", subjects, "--json", RESULT, NULL);
+		execl("/bin/blackout-bench", "blackout-bench", "--bin", "/bin", "--sizes", size,
+		      "--n", n, "--subjects", subjects, "--json", RESULT, NULL);
 		_exit(127);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)

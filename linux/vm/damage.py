@@ -29,6 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "../../build/vm")
 SECONDS = int(os.environ.get("KHO_DAMAGE_SECONDS", "60"))
 PANIC = "kho_on_fault=panic"
+CLASSES = "refuse", "consumer", "accept", "warns", "any"
 STOPS = {"load": "kexec_calculate_store_digests", "jump": "machine_kexec"}
 SPLAT = re.compile(r"BUG[: ]|WARNING|Oops|Call Trace|Kernel panic|general protection|rcu: .*stall"
                    r"|Unable to handle|EXT_RESET")
@@ -45,7 +46,7 @@ class Damage:
         (self.name, self.when, self.place, self.width, self.value, self.expect,
          self.structure, *more) = line.split()
         self.long = more == ["long"]
-        if self.when not in STOPS or self.expect not in ("refuse", "consumer", "accept"):
+        if self.when not in STOPS or self.expect not in CLASSES:
             raise guest.Failed(f"damages: {line}")
 
 
@@ -191,9 +192,22 @@ def refused_wrong(damage, places, log):
     return ""
 
 
+def warning(damage):
+    """What may be in a warning of the kernel's own code, of a damage that is drawn any that is known."""
+    if damage.expect == "warns":
+        return damage.structure
+    if damage.expect == "any":
+        return "|".join(line.structure for line in table() if line.expect == "warns")
+    return "(?!)"
+
+
 def judge(damage, places, log, ended):
     """Nothing if the kernels did as they must, else why not."""
     splat = SPLAT.search(log)
+    if splat and re.search(warning(damage), log):
+        splat = None
+    elif damage.expect == "warns":
+        return f"no warning with {damage.structure}"
     files = re.search(r"^VM: arrived session: \d+ files right, (\d+) wrong", log, re.M)
     if splat:
         return first(".*" + re.escape(splat.group(0)) + ".*", log)
@@ -204,7 +218,7 @@ def judge(damage, places, log, ended):
     unmade = first(r"^VM: made no session.*", log)
     lost = first(r"^VM: boot 2 has no session.*", log)
     # To lose it is the consumer's own way of refusing, and nobody else's.
-    if (lost or unmade) and (damage.expect != "consumer" or not unmade):
+    if (lost or unmade) and (damage.expect not in ("consumer", "warns", "any") or not unmade):
         return lost or unmade
     if damage.expect == "refuse":
         if "VM: arrived no session" not in log:
@@ -236,8 +250,7 @@ def draw(images):
         value = dice.choice(("0", hex(2**64 - 1), f"+{dice.choice((1, 8, 4096))}",
                              f"^{hex(1 << dice.randrange(8 * width))}",
                              hex(dice.getrandbits(64)), f"@{dice.choice(names)}", "@end", "@free"))
-        yield Damage(f"random-{seed}-{number} jump {dice.choice(names)}+{offset} {width} {value} "
-                     "accept -")
+        yield Damage(f"random-{seed}-{number} jump {dice.choice(names)}+{offset} {width} {value} any -")
 
 
 def prepare(chain, command, kernel):

@@ -191,6 +191,7 @@ TEST(everything_is_read)
 			EXPECT_EQ(flb.index, i);
 			EXPECT_EQ(flb.data, 0xfeedf00dcafebee0 + i);
 			EXPECT_EQ(flb.count, 3 + i);
+			EXPECT_EQ(khoc_luo_flb_needed(&flb, NULL), 0);
 			EXPECT_EQ(flb.pa, page(&s, 8) + 16 + i * 64);
 		}
 		EXPECT_EQ(khoc_luo_flb_next(&flbs, &flb, NULL), -ENOENT);
@@ -325,6 +326,14 @@ TEST(names_that_cannot_be)
 	EXPECT_EQ(khoc_luo_flb_next(&flbs, &flb, &r), -KHO_E_FORMAT);
 	expect_report(&r, KHO_E_FORMAT, KHOC_S_LUO_FLB, page(&s, 8) + 16, 48, 48, "name");
 	EXPECT_EQ(flb.count, 3);
+	for (u64 count = 1; count < 1ULL << 40; count <<= 1) {
+		flb.count = count;
+		EXPECT_EQ(khoc_luo_flb_needed(&flb, &r), count < 1ULL << 31 ? 0 : -KHO_E_RANGE);
+	}
+	flb.count = 0;
+	EXPECT_EQ(khoc_luo_flb_needed(&flb, &r), -KHO_E_RANGE);
+	expect_report(&r, KHO_E_RANGE, KHOC_S_LUO_FLB, page(&s, 8) + 16 + 56, 0, 0x7fffffff,
+		      "count");
 	EXPECT_EQ(khoc_luo_flb_next(&flbs, &flb, &r), 0);
 	EXPECT_STR_EQ(flb.name, "test-flb-v1");
 	image_destroy(&s.image);

@@ -13,7 +13,6 @@
 
 #include <kho/abi/handover.h>
 #include <kho/abi/migration.h>
-#include <kho/abi/pool.h>
 #include <kho/abi/session.h>
 #include <kho/abi/save.h>
 #include <kho/abi/slab.h>
@@ -22,6 +21,7 @@
 
 #include "arena.h"
 #include "heap.h"
+#include "pools.h"
 #include "preserve.h"
 #include "subtree.h"
 
@@ -825,20 +825,25 @@ static void owner_and_journal(void)
 
 /* ---- pool-v1 --------------------------------------------------------------------- */
 
+/* Made by kho::pool; its program dies in an update. */
 static void pool(void)
 {
-	const __u64 at = 0x550000202000, ring = at + offsetof(struct kho_abi_pool, ring);
-	const __u64 block = 0x550000204040;
-	const struct kho_abi_pool pool = {.magic = KHO_ABI_POOL_MAGIC,
-					  .version = KHO_ABI_POOL_VERSION,
-					  .ring = {block, block},
-					  .updates = 1,
-					  .top = block + sizeof(struct kho_abi_pool_link),
-					  .top_size = 0x30};
-	const struct kho_abi_pool_link link = {ring, ring};
+	int fd = kho_arena_create_("examples");
+	struct kho_abi_pool *head;
+	struct pools_why why;
 
-	hexdump("pool", &pool, sizeof(pool));
-	hexdump("pool-link", &link, sizeof(link));
+	need(fd >= 0 && !kho_arena_format_(fd, 128 * MiB), "arena");
+	need(!kho_arena_map_(fd, true) && !kho_arena_own_(), "arena");
+	need(!pools_open("names", &why) && pools_top(&why), "pool");
+	need(pools_allocate(100, 16, &why), "pool");
+	head = pools_head("names");
+	head->updates = 1;
+	hexdump("pool", head, sizeof(*head));
+	hexdump("pool-top", (void *)(uintptr_t)(head->top - sizeof(head->ring)),
+		sizeof(head->ring));
+	hexdump("pool-link", (void *)(uintptr_t)head->ring.next, sizeof(head->ring));
+	pools_close();
+	kho_arena_unmap_();
 }
 
 /* ---- save-v1 --------------------------------------------------------------------- */

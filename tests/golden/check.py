@@ -16,6 +16,7 @@ from arena_reader import Arena  # noqa: E402
 from core_reader import Image, read_array, read_blocks, read_tree, read_vmalloc  # noqa: E402
 from fdt_reader import Fdt, read_memblock  # noqa: E402
 from kho_bytes import check, sparse_load  # noqa: E402
+from pool_reader import Pool  # noqa: E402
 from slab_reader import FREE, LIVE, RESERVED, read_large  # noqa: E402
 
 NR_ARRAYS, SET_SIZES, NR_AREAS = 6, (20, 8), 3
@@ -185,11 +186,58 @@ def sessions(data, _shift):
     return lines
 
 
+def marked(data, number, size, nth):
+    """Where the program's bytes of that block lie, in the @nth pool that got one: found without any link."""
+    mark, at = b"A BLOCK\0" + struct.pack("<QQ", number, size), -1
+    for _ in range(nth + 1):
+        at = data.find(mark, at + 1)
+    check(at > 0, f"block {number}")
+    return at
+
+
+def pool_bytes(arena, name, at, nth):
+    """Every byte of a pool at @at and its links, from docs/abi.md and what pools.h says of it: {address: bytes}."""
+    numbers = {"died-adding": (6, 5, 4, 3, 2, 1, 0), "died-removing": (5, 4, 2, 1, 0)}.get(name, (5, 4, 3, 2, 1, 0))
+    # The third block, removed, became the last pool's; the sixth is in one alone.
+    nths = {3: min(nth, 2), 6: 0}
+    inner = [arena.base + marked(arena.data, n, POOL_SIZES[n], nths.get(n, nth)) for n in numbers]
+    ring = [at + 16] + [address - (64 if n == 3 else 16) for n, address in zip(numbers, inner)]
+    # Once around; what came or went last, the one behind it does not know.
+    links = [[ring[(i + 1) % len(ring)], ring[i - 1]] for i in range(len(ring))]
+    if name == "died-adding":
+        links[2][1] = ring[0]
+    if name == "died-removing":
+        links[3][1] = arena.base + marked(arena.data, 3, POOL_SIZES[3], nth) - 64
+    mending = {"died-adding": ring[0], "died-removing": ring[2]}.get(name, 0)
+    head = struct.pack("<QIIQQQQQQ", 0x4C4F4F50204F484B, 1, 0, *links[0], mending,
+                       name in ("died-adding", "died-updating"), inner[-1], 48)
+    return {at: head, **{where: struct.pack("<QQ", *link) for where, link in zip(ring[1:], links[1:])}}
+
+
+POOL_SIZES = (24, 8, 100, 1000, 40000, 0, 0)
+
+
+def pools(data, _shift):
+    arena = Arena(data)
+    lines, nth = [compatible(arena, data)], 0
+    for s in sorted((s for s in arena.subtrees if s.type == b"pool"), key=lambda s: s.data):
+        pool = Pool(arena, s.value)
+        lines.append(f"pool {s.name} {int(pool.updates)} {pool.top_size if pool.top else 0}")
+        for link in pool.blocks:
+            at = next(at for at in (16, 64) if data[link - arena.base + at:][:8] == b"A BLOCK\0")
+            lines.append("block {} {}".format(*struct.unpack_from("<QQ", data, link - arena.base + at + 8)))
+        if pool.blocks:
+            for at, expected in pool_bytes(arena, s.name, s.value, nth).items():
+                check(data[at - arena.base:][:len(expected)] == expected, f"bytes of pool {s.name} at {at:#x}")
+            nth += 1
+    return lines
+
+
 def main():
     failed = 0
     for name, reader in [
             ("arena-v1", arena_v1), ("vmalloc-v1", vmalloc_v1), ("structures-v1", structures),
-            ("sessions-v1", sessions)] + [(f"core-{shift}", core) for shift in (6, 12, 14, 16)] + \
+            ("sessions-v1", sessions), ("pool-v1", pools)] + [(f"core-{shift}", core) for shift in (6, 12, 14, 16)] + \
             [(f"linux-{shift}", linux) for shift in (12, 14, 16)]:
         found = reader(sparse_load(f"{HERE}/{name}.sparse"), int(name.rpartition("-")[2].lstrip("v")))
         with open(f"{HERE}/{name}.txt", encoding="ascii") as file:

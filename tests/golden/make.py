@@ -118,6 +118,18 @@ def sessions_text():
     return lines + ["flb jobs of all jobs"]
 
 
+def pool_text():
+    """See tests/cpp/pools.cpp. What comes last is first; what a death left half done is done."""
+    full = ["0 24", "1 8", "2 100", "3 1000", "4 40000", "5 0"][::-1]
+    pools = (("full", 0, full), ("empty", 0, []), ("died-adding", 1, ["6 0"] + full),
+             ("died-removing", 0, full[:2] + full[3:]), ("died-emptying", 0, []), ("died-updating", 1, full))
+    lines = ["compatible kho-v4;arena-v1;radix-v1;slab-v1 kho-v4"]
+    for name, torn, blocks in pools:
+        lines.append(f"pool {name} {torn} {48 if blocks else 0}")
+        lines += ["block " + block for block in blocks]
+    return lines
+
+
 # ---- what Linux hands over ----------------------------------------------------------------
 
 class Writer:
@@ -241,7 +253,7 @@ def luo(writer):
         for what, value, token in of_it:
             lines.append(f"file {what.decode()} {token:#x}")
             lines += next((said for pa, said in found if pa == value), [])
-    flbs, kinds = writer.preserved(), ((b"iommu-v1", 0x19000, 2), (b"other", 0, 0))
+    flbs, kinds = writer.preserved(), ((b"iommu-v1", 0x19000, 2), (b"other", 0, 1))
     writer.put(flbs, struct.pack("<QQ", 1, 2) + b"".join(
         name.ljust(48, b"\0") + struct.pack("<QQ", value, count) for name, value, count in kinds))
     lines += [f"flb {name.decode()} {value:#x} {count}" for name, value, count in kinds]
@@ -281,7 +293,7 @@ def write(path, what, lines):
 def main():
     top = sys.argv[1]
     for name, text in ("arena", arena_text), ("vmalloc", vmalloc_text), ("structures", structures_text), \
-            ("sessions", sessions_text):
+            ("sessions", sessions_text), ("pool", pool_text):
         write(f"{top}/{name}-v1.txt", f"What is in {name}-v1.sparse.", text())
     for shift in SHIFTS:
         write(f"{top}/core-{shift}.txt", f"What is in core-{shift}.sparse.", core_text(shift))

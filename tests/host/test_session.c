@@ -284,6 +284,88 @@ static void misuse_of_the_arena(void **state)
 	put(session);
 }
 
+/* ---- many ---- */
+
+static void next_is(unsigned int *pos, unsigned int number)
+{
+	char name[64], expected[64];
+
+	snprintf(expected, sizeof(expected), "number %u", number);
+	assert_int_equal(luo_session_next(pos, name), 0);
+	assert_string_equal(name, expected);
+}
+
+/* Without looking at those before; what changes meanwhile is seen as from the front. */
+static void a_walk_goes_on_where_it_was(void **state)
+{
+	struct luo_session *session, *front;
+	unsigned int pos = 0, other = 0;
+	char name[64];
+
+	for (unsigned int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "number %u", i);
+		session = new_session(name);
+		put(session);
+	}
+	/* The newest is the first. */
+	for (unsigned int i = 0; i < 50; i++)
+		next_is(&pos, 99 - i);
+	front = kho_luo_.list->next;
+	kho_luo_.list->next = NULL;
+	for (unsigned int i = 50; i < 60; i++)
+		next_is(&pos, 99 - i);
+	kho_luo_.list->next = front;
+	/* Another walk; and one more session, behind whose number all others lie. */
+	next_is(&other, 99);
+	next_is(&pos, 39);
+	put(new_session("number 100"));
+	next_is(&pos, 39);
+	next_is(&other, 99);
+	session = old_session("number 70");
+	assert_int_equal(luo_session_finish(session), 0);
+	put(session);
+	next_is(&pos, 37);
+	while (!luo_session_next(&pos, name))
+		;
+	assert_string_equal(name, "number 0");
+	assert_int_equal(pos, 100);
+	assert_int_equal(luo_session_next(&pos, name), -ENOENT);
+}
+
+/* The most that a look-up may have to compare. */
+static unsigned int longest_chain(const struct kho_htable *table)
+{
+	unsigned int longest = 0;
+
+	for (__u64 i = 0; i <= table->mask; i++) {
+		unsigned int len = 0;
+
+		for (struct kho_hnode *node = table->buckets[i]; node; node = node->next)
+			len++;
+		longest = len > longest ? len : longest;
+	}
+	return longest;
+}
+
+/* Numbers in any of a token's bits: as they are, at the top, swapped, in the middle. */
+static void tokens_are_scattered_wherever_they_differ(void **state)
+{
+	static struct kho_hnode nodes[4096];
+
+	for (unsigned int shift = 0; shift <= 52; shift += 4) {
+		struct kho_htable table = {NULL};
+
+		for (__u64 i = 0; i < 4096; i++) {
+			nodes[i].key = i << shift;
+			assert_int_equal(kho_hash_add_(&table, &nodes[i]), 0);
+		}
+		assert_in_range(longest_chain(&table), 1, 16);
+		for (__u64 i = 0; i < 4096; i++)
+			assert_ptr_equal(kho_hash_find_(&table, i << shift), &nodes[i]);
+		kho_hash_free_(&table);
+	}
+}
+
 /* ---- many, against a model ---- */
 
 #define SESSIONS 130 /* three blocks */
@@ -428,6 +510,8 @@ int main(void)
 		TEST_IN_ARENA(misuse_of_tokens),
 		TEST_IN_ARENA(misuse_of_sessions),
 		TEST_IN_ARENA(misuse_of_the_arena),
+		TEST_IN_ARENA(a_walk_goes_on_where_it_was),
+		cmocka_unit_test(tokens_are_scattered_wherever_they_differ),
 		TEST_IN_ARENA(like_a_model),
 		TEST_IN_ARENA(a_full_arena),
 	};

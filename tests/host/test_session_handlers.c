@@ -405,6 +405,34 @@ static void flbs_that_fail_or_go(void **state)
 	no_leak();
 }
 
+/* The record of the first of two FLBs cannot be taken out: then nothing of it is, until it can. */
+static void an_flb_ends_in_a_full_arena(void **state)
+{
+	static struct liveupdate_flb second = {.compatible = "second-v1", .ops = &flb_ops};
+	static struct page *pages[ARENA_MAX / KHO_PAGE_SIZE];
+	struct luo_session *session;
+	unsigned int nr = 0;
+
+	assert_int_equal(liveupdate_register_flb(&dir_handler, &second), 0);
+	session = new_session("a");
+	put_in(session, event(), 8);
+	put_in(session, event(), 9);
+	put_in(session, directory(), 1);
+	assert_int_equal(flb_calls.preserved, 2);
+	kho_sessions_stale_(); /* as after a roll-back: no page lies ready */
+	while ((pages[nr] = kho_alloc_pages(1)))
+		nr++;
+	assert_int_equal(luo_session_close_fd(session, 1), 0);
+	assert_int_equal(decode().flbs, 1);
+	assert_int_equal(flb_calls.unpreserved, 1);
+	while (nr)
+		kho_free_pages(pages[--nr], 1);
+	assert_int_equal(luo_session_close_fd(session, 9), 0);
+	assert_int_equal(decode().flbs, 0);
+	assert_int_equal(flb_calls.unpreserved, 2);
+	no_leak();
+}
+
 #define TEST_WITH_HANDLER(fn) cmocka_unit_test_setup_teardown(fn, set_up_handler, tear_down_handler)
 #define TEST_WITH_FLB(fn) cmocka_unit_test_setup_teardown(fn, set_up_flb, tear_down_handler)
 
@@ -419,6 +447,7 @@ int main(void)
 		TEST_WITH_HANDLER(a_successor_without_the_handler_is_refused),
 		TEST_WITH_FLB(shared_by_all_files_of_a_handler),
 		TEST_WITH_FLB(flbs_that_fail_or_go),
+		TEST_WITH_FLB(an_flb_ends_in_a_full_arena),
 	};
 
 	return cmocka_run_group_tests_name("session handlers", tests, NULL, NULL);

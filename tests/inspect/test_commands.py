@@ -96,11 +96,19 @@ def full_disk():
     for want, *args in (2, "inspect", "sound"), (2, "inspect", "--json", "sound"), (2, "map", "sound"), \
             (2, "map", "--svg", "-", "sound"), (2, "map", "--svg", "/dev/full", "sound"), \
             (2, "diff", "sound", "bad"), (2, "verify", "sound"), \
-            (2, "check", "kernel", "kernel"), (1, "status"), (1, "status", "--json"), (1, "load", saved):
+            (2, "check", "kernel", "kernel"), (1, "status"), (1, "status", "--json"), (1, "load", saved), \
+            (2, "--help"), (2, "--version"), *((2, c, "--help") for c in COMMANDS):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([f"{BUILD}/kho", *args], stdout=full, stderr=subprocess.PIPE, cwd=DIRECTORY.name,
                                   env={**os.environ, **NO_SERVERS}, timeout=60, check=False)
         must(done.returncode == want and b"written" in done.stderr, args, done.returncode, done.stderr)
 
 
-run_tests([helps, wrong_usage, nothing_there, json_is_json, exit_statuses, full_disk])
+def fdt_of_an_arena():
+    """It is not looked for: whoever gives one is told."""
+    sources()
+    said = kho("inspect", "--fdt", "0x1000", os.path.join(dumps.HERE, "../save/v1.save"))[1]
+    must("--fdt is not used" in said, said)
+
+
+run_tests([helps, fdt_of_an_arena, wrong_usage, nothing_there, json_is_json, exit_statuses, full_disk])

@@ -3,7 +3,7 @@
 LIFE_TESTS := test_owner test_quiesce test_fdtable test_message test_handover test_supervise test_system
 LIFE_TESTS += test_courier test_standby test_progress test_note test_versions test_parts test_edges
 LIFE_TESTS += test_sessions test_systemd
-LIFE_TESTS += test_liveupdate test_notify
+LIFE_TESTS += test_liveupdate test_notify test_waits
 LIFE_BINS := $(LIFE_TESTS:%=$(O)/tests/life/%)
 TEST_LIFE_SERVER := $(O)/tests/life/server
 LIFE_HELPERS := $(O)/tests/life/util.o

@@ -21,7 +21,8 @@
  * "none" otherwise.
  *
  * In the environment: KHO_TEST_DUMPABLE, have the arena in core dumps; KHO_TEST_PAIRS=N, preserve so
- * many socket pairs; KHO_TEST_DROP, become nobody after kho_start(). A request of another letter than
+ * many socket pairs; KHO_TEST_DROP, become nobody after kho_start(); KHO_TEST_SLOW=MS, after a crash
+ * it takes so long to kho_ready(). A request of another letter than
  * "?" is answered with one number.
  */
 #include <errno.h>
@@ -527,6 +528,8 @@ static void start(void)
 		find_all();
 	if (how == KHO_FRESH)
 		make_pairs();
+	if (how == KHO_RESTARTED && getenv("KHO_TEST_SLOW"))
+		usleep((unsigned int)atoi(getenv("KHO_TEST_SLOW")) * 1000);
 	if (kho_ready())
 		die("ready");
 	if (faulty("crash-granted"))

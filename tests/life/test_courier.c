@@ -58,7 +58,7 @@ static void assert_closed(int fd)
 	struct pollfd p = {fd, POLLIN, 0};
 	char c;
 
-	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
 	assert_true(recv(fd, &c, 1, 0) <= 0);
 }
 
@@ -90,7 +90,7 @@ static void connections_outlive_a_kill(void **state)
 	kill(a.pid, SIGSTOP);
 	assert_int_equal(send(conn[0], "?", 1, 0), 1);
 	kill_and_wait(a.pid);
-	assert_int_equal(poll(&(struct pollfd){conn[0], POLLIN, 0}, 1, 5000), 1);
+	assert_int_equal(poll(&(struct pollfd){conn[0], POLLIN, 0}, 1, WAIT_MS), 1);
 	await_status(NAME, "held", "3");
 	for (int i = 0; i < 3; i++)
 		close(conn[i]);
@@ -312,11 +312,11 @@ static void assert_refused(int fd, int error, const char *why)
 	static struct kho_msg msg;
 	const struct kho_abi_msg_result *res = (const void *)msg.body;
 
-	assert_int_equal(kho_msg_recv_(fd, &msg, 5000), 0);
+	assert_int_equal(kho_msg_recv_(fd, &msg, WAIT_MS), 0);
 	assert_int_equal(msg.type, KHO_MSG_CTL_REPLY);
 	assert_int_equal(res->error, error);
 	assert_non_null(strstr(kho_msg_text_(&msg, sizeof(*res)), why));
-	assert_int_equal(kho_msg_recv_(fd, &msg, 5000), -EPIPE);
+	assert_int_equal(kho_msg_recv_(fd, &msg, WAIT_MS), -EPIPE);
 	close(fd);
 }
 

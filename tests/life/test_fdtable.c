@@ -309,7 +309,7 @@ static void gone_before_all_are_sent(void **state)
 		_exit(!!line);
 	}
 	close(pair[1]);
-	assert_int_equal(kho_msg_recv_(pair[0], &hello, 5000), 0);
+	assert_int_equal(kho_msg_recv_(pair[0], &hello, WAIT_MS), 0);
 	assert_int_equal(hello.type, KHO_MSG_HELLO);
 	send_tokens(pair[0], 1, 3, file);
 	send_tokens(pair[0], 1, 2, -1);

@@ -75,7 +75,7 @@ static void jump(void)
 static void await_outgoing(unsigned int nr)
 {
 	for (int i = 0; fake_outgoing() != nr; i++) {
-		assert_in_range(i, 0, 5000);
+		assert_in_range(i, 0, WAIT_MS);
 		usleep(1000);
 	}
 }
@@ -264,7 +264,7 @@ static void the_holder_stays(void **state)
 	assert_int_equal(kho("stop", NAME, NULL), 0);
 	await_outgoing(0);
 	for (int i = 0; !kill(holder, 0); i++) {
-		assert_in_range(i, 0, 5000);
+		assert_in_range(i, 0, WAIT_MS);
 		waitpid(-1, NULL, WNOHANG);
 		usleep(1000);
 	}

@@ -81,7 +81,7 @@ static void await_words(const char *start)
 	char words[512];
 
 	do {
-		assert_true(hear(words, sizeof(words), 5000));
+		assert_true(hear(words, sizeof(words), WAIT_MS));
 	} while (strncmp(words, start, strlen(start)));
 }
 

@@ -194,7 +194,7 @@ static void one_wake_serves_many(void **state)
 	kill(a.pid, SIGKILL);
 	/* Each holder is killed in its turn; whoever the record names is the next. */
 	for (int i = 0; i < 8; i++) {
-		__u64 deadline = now_us() + 5000000;
+		__u64 deadline = now_us() + WAIT_US;
 		pid_t last = i ? (pid_t)page->pid : a.pid;
 		int at = -1;
 

@@ -145,7 +145,7 @@ static void first_use_at_the_last_moment(void **state)
 /* The predecessor goes a little after its successor is healthy. */
 static int make_blocks_soon(void)
 {
-	__u64 deadline = now_us() + 5000000;
+	__u64 deadline = now_us() + WAIT_US;
 	int r;
 
 	while ((r = ask_number('b')) == -KHO_E_INCOMPATIBLE && now_us() < deadline)

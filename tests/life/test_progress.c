@@ -61,7 +61,7 @@ static struct kho_tcp_progress get(int fd)
 
 static void await_bytes(int fd)
 {
-	assert_int_equal(poll(&(struct pollfd){fd, POLLIN, 0}, 1, 5000), 1);
+	assert_int_equal(poll(&(struct pollfd){fd, POLLIN, 0}, 1, WAIT_MS), 1);
 }
 
 static void nothing_yet(void **state)
@@ -217,7 +217,7 @@ static void what_does_not_count(void **state)
 	setsockopt(client, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
 	close(client);
 	client = -1;
-	assert_int_equal(poll(&(struct pollfd){server, 0, 0}, 1, 5000), 1);
+	assert_int_equal(poll(&(struct pollfd){server, 0, 0}, 1, WAIT_MS), 1);
 	assert_int_equal(kho_tcp_progress(server, &p), -ENOTCONN); /* reset */
 }
 

@@ -80,7 +80,7 @@ static void await_conns(int fd, int nr)
 /* kho run has them all: one that was accepted a moment ago may still be on its way. */
 static void await_held_all(int fd)
 {
-	for (int i = 0; i < 5000 && ask_on(fd, 'h'); i++)
+	for (int i = 0; i < WAIT_MS && ask_on(fd, 'h'); i++)
 		usleep(1000);
 	assert_int_equal(ask_on(fd, 'h'), 0);
 }

@@ -45,7 +45,7 @@ static bool lives(pid_t pid)
 static void assert_gone(pid_t pid)
 {
 	for (int i = 0; lives(pid); i++) {
-		assert_in_range(i, 0, 5000);
+		assert_in_range(i, 0, WAIT_MS);
 		usleep(1000);
 	}
 }

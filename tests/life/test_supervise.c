@@ -75,7 +75,18 @@ static void the_server_outlives_its_supervisor(void **state)
 	b = ask(conn);
 	assert_int_equal(b.pid, a.pid);
 	assert_int_equal(b.count, a.count + 2);
-	assert_int_equal(kho("status", NAME, NULL), 1);
+	for (int i = 0; i < 5; i++) {
+		static const char *const asks[] = {"status", "upgrade", "stop", "clear",
+						   "preserve"};
+
+		assert_int_equal(kho(asks[i], NAME, NULL), 1);
+		assert_non_null(strstr(kho_out, "the kho run of t died"));
+		assert_non_null(strstr(kho_out, "kho run --adopt --name t -- SERVER"));
+	}
+	assert_int_equal(kho("status", NULL), 0);
+	assert_non_null(strstr(kho_out, "kho: t: its kho run died: kho run --adopt"));
+	assert_int_equal(kho("status", "--json", NULL), 0);
+	assert_string_equal(kho_out, "[]\n");
 	run = start_run(NAME, adopting, plain);
 	assert_int_equal(atoi(status_field(NAME, "pid")), a.pid);
 	/* It holds arena and listening socket again: a crash is survived. */
@@ -108,7 +119,7 @@ static int connect_run(const char *name)
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.sock", test_dir, name);
 	for (int i = 0; connect(fd, (struct sockaddr *)&addr, sizeof(addr)); i++) {
-		assert_in_range(i, 0, 5000);
+		assert_in_range(i, 0, WAIT_MS);
 		usleep(1000);
 	}
 	return fd;
@@ -135,7 +146,7 @@ static void read_line(int fd, char *line, size_t size)
 	size_t len = 0;
 
 	do {
-		assert_int_equal(poll(&p, 1, 5000), 1);
+		assert_int_equal(poll(&p, 1, WAIT_MS), 1);
 		assert_true(len < size - 1 && read(fd, line + len, 1) == 1);
 	} while (line[len++] != '\n');
 	line[len] = '\0';
@@ -165,7 +176,7 @@ static void an_arena_that_can_shrink_is_not_adopted(void **state)
 		char want[64];
 
 		fd = register_with(NAME, i == 0 ? unsealed : i == 1 ? unsealable : p[0]);
-		assert_int_equal(kho_msg_recv_(fd, &msg, 5000), -EPIPE); /* hung up on */
+		assert_int_equal(kho_msg_recv_(fd, &msg, WAIT_MS), -EPIPE); /* hung up on */
 		close(fd);
 		read_line(log[0], text, sizeof(text));
 		snprintf(want, sizeof(want), "process %d is not adopted", (int)getpid());
@@ -285,8 +296,8 @@ static void it_stands_still(void **state)
 			static struct kho_msg msg;
 			int fd = connect_run(NAME);
 
-			_exit(kho_msg_send_(fd, &out, 5000) || kho_msg_recv_(fd, &msg, 5000) ||
-			      msg.type != KHO_MSG_CTL_REPLY);
+			_exit(kho_msg_send_(fd, &out, WAIT_MS) ||
+			      kho_msg_recv_(fd, &msg, WAIT_MS) || msg.type != KHO_MSG_CTL_REPLY);
 		}
 	}
 	usleep(200000);
@@ -408,6 +419,16 @@ static void words_for_mistakes(void **state)
 	assert_int_equal(kho("upgrade", "nobody", NULL), 1);
 	assert_non_null(strstr(kho_out, "kho status"));
 	assert_int_equal(kho("stop", "1", NULL), 1);
+	/* No escape sequence, no line of its own; and not the words of kho run. */
+	assert_int_equal(kho("stop", "a\033[31m\nkho: b\x9b", NULL), 1);
+	assert_string_equal(kho_out, "kho: no kho run of the name \"a?[31m?kho: b?\": kho status "
+				     "lists them\n");
+	assert_int_equal(kho("upgrade", "--exec", "", "nobody", NULL), 1);
+	assert_int_equal(kho("run", "--name", NAME, "", NULL), 1);
+	assert_string_equal(kho_out, "kho: : No such file or directory\n");
+	/* 2^32 + 1 is not process 1. */
+	assert_int_equal(kho("save", "4294967297", "/nonexistent/x", NULL), 1);
+	assert_non_null(strstr(kho_out, "4294967297 is neither a process nor"));
 	assert_int_equal(chmod(test_dir, 0777), 0);
 	assert_int_equal(kho("run", "true", NULL), 1);
 	assert_non_null(strstr(kho_out, "KHO_RUNDIR"));
@@ -455,7 +476,7 @@ static void closed_standard_fds(void **state)
 
 	snprintf(listen, sizeof(listen), "unix:%s/listen", test_dir);
 	run_closed(run);
-	assert_true(try_ask(&a, 5000));
+	assert_true(try_ask(&a, WAIT_MS));
 	await_status(NAME, "state", "running");
 	assert_int_equal(await_child(run_closed(next)), 0);
 	a = ask(-1);

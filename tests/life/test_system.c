@@ -86,7 +86,7 @@ static pid_t only_child(pid_t pid)
 {
 	pid_t child;
 
-	for (int i = 0; i < 5000; i++, usleep(1000))
+	for (int i = 0; i < WAIT_MS; i++, usleep(1000))
 		if (children_of(pid, &child) == 1)
 			return child;
 	fail_msg("process %d has %d children", (int)pid, children_of(pid, &child));
@@ -122,7 +122,7 @@ static void pid_1_of_a_container(void **state)
 		skip();
 	}
 	outer = start_container();
-	assert_true(try_ask(&a, 5000));
+	assert_true(try_ask(&a, WAIT_MS));
 	assert_true(a.pid < 10); /* its own pid namespace */
 	init = only_child(outer);
 	server = only_child(init);
@@ -130,7 +130,7 @@ static void pid_1_of_a_container(void **state)
 		assert_int_equal(ask_number('o'), 0);
 	assert_int_equal(only_child(init), server); /* the orphans were reaped */
 	kill(server, SIGKILL);
-	assert_true(try_ask(&b, 5000));
+	assert_true(try_ask(&b, WAIT_MS));
 	assert_int_not_equal(b.pid, a.pid);
 	assert_int_equal(b.count, a.count + 1);
 	await_status(NAME, "state", "running");

@@ -127,7 +127,7 @@ static void hear(void)
 
 static void await(const unsigned int *what, unsigned int value)
 {
-	for (int i = 0; i < 5000 && *what != value; i++) {
+	for (int i = 0; i < WAIT_MS && *what != value; i++) {
 		hear();
 		usleep(1000);
 	}

@@ -43,8 +43,8 @@ static void expect(int version)
 
 static int to(const char *versions, const char *fault)
 {
-	return kho("upgrade", NAME, "--exec", server_path, "--", versions, "1", fault, versions,
-		   NULL);
+	return kho("upgrade", NAME, PATIENT, "--exec", server_path, "--", versions, "1", fault,
+		   versions, NULL);
 }
 
 static void up_and_down(void **state)
@@ -66,8 +66,8 @@ static void up_and_down(void **state)
 	assert_int_equal(to("1-2", "none"), 0);
 	expect(2);
 	/* In place: there is no predecessor to be waited for. */
-	assert_int_equal(kho("upgrade", NAME, "--in-place", "--exec", server_path, "--", "x", "1",
-			     "none", "1", NULL),
+	assert_int_equal(kho("upgrade", NAME, PATIENT, "--in-place", "--exec", server_path, "--",
+			     "x", "1", "none", "1", NULL),
 			 0);
 	expect(1);
 	await_status(NAME, "restarts", "0");

@@ -150,7 +150,7 @@ static pid_t spawn_program(const char *const *argv, int out)
 
 int run_program(char *out, size_t size, const char *const *argv)
 {
-	__u64 deadline = now_us() + 30000000;
+	__u64 deadline = now_us() + WAIT_US;
 	size_t len = 0;
 	int p[2], status;
 	pid_t pid;
@@ -212,7 +212,7 @@ pid_t start_run(const char *name, const char *const *options, const char *const 
 	fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	pid = spawn_program(argv, fd);
 	close(fd);
-	assert_true(try_ask(&a, 5000));
+	assert_true(try_ask(&a, WAIT_MS));
 	await_status(name, "state", "running");
 	return pid;
 }
@@ -231,7 +231,7 @@ const char *status_field(const char *name, const char *key)
 
 void await_status(const char *name, const char *key, const char *value)
 {
-	__u64 deadline = now_us() + 5000000;
+	__u64 deadline = now_us() + WAIT_US;
 
 	while (strcmp(status_field(name, key), value)) {
 		if (now_us() > deadline)
@@ -293,9 +293,9 @@ struct answer ask(int fd)
 	struct answer a = {0};
 
 	if (fd < 0)
-		assert_true(try_ask(&a, 5000));
+		assert_true(try_ask(&a, WAIT_MS));
 	else
-		assert_true(ask_on(fd, &a, 5000));
+		assert_true(ask_on(fd, &a, WAIT_MS));
 	return a;
 }
 
@@ -308,7 +308,7 @@ int ask_number(char request)
 
 	assert_true(fd >= 0);
 	assert_int_equal(send(fd, &request, 1, MSG_NOSIGNAL), 1);
-	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
 	n = recv(fd, buf, sizeof(buf) - 1, 0);
 	assert_true(n > 0);
 	buf[n] = '\0';
@@ -336,7 +336,7 @@ void hold(const char *step)
 
 pid_t await_held(const char *step)
 {
-	__u64 deadline = now_us() + 5000000;
+	__u64 deadline = now_us() + WAIT_US;
 	char path[256];
 	FILE *f;
 	int pid = 0;
@@ -362,8 +362,10 @@ void let_go(const char *step)
 
 void kill_and_wait(pid_t pid)
 {
+	__u64 deadline = now_us() + WAIT_US;
+
 	kill(pid, SIGKILL);
-	for (int i = 0; i < 2500; i++) {
+	while (now_us() < deadline) {
 		char path[64], buf[512], *p;
 		int fd;
 		ssize_t n;
@@ -387,9 +389,10 @@ void kill_and_wait(pid_t pid)
 
 int await_child(pid_t pid)
 {
+	__u64 deadline = now_us() + WAIT_US;
 	int status = 0;
 
-	for (int i = 0; i < 6000; i++) {
+	while (now_us() < deadline) {
 		pid_t got = waitpid(pid, &status, WNOHANG);
 
 		if (got == pid)

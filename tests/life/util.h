@@ -17,6 +17,12 @@
 
 #include <kho/types.h>
 
+/* For what comes as soon as it can: a machine may be busy with other things for long. */
+#define WAIT_MS 60000
+#define WAIT_US (WAIT_MS * 1000ULL)
+/* The same for kho upgrade, where its own limits are not what a test is about. */
+#define PATIENT "--freeze-timeout", "50s", "--taken-timeout", "50s", "--healthy-timeout", "50s"
+
 struct answer {
 	unsigned long long count;
 	unsigned long long generation;
@@ -41,7 +47,7 @@ unsigned int seed_random(void); /* KHO_SEED, else the clock; printed */
 __u64 now_us(void);
 unsigned int count_fds(void);
 
-/* Run a program to its end, at most 30 s. @out gets stdout and stderr. Return: exit status. */
+/* Run a program to its end, at most WAIT_MS. @out gets stdout and stderr. Return: exit status. */
 int run_program(char *out, size_t size, const char *const *argv);
 /* kho(1) with arguments. The output is in kho_out. */
 extern char kho_out[8192];
@@ -50,10 +56,10 @@ int kho(const char *first, ...) __attribute__((sentinel));
 pid_t start_run(const char *name, const char *const *options, const char *const *server_args);
 /* Field of kho status. Return: kho_out-owned text, "" when there is none. */
 const char *status_field(const char *name, const char *key);
-/* Wait until a status field has a value; fails the test after 5 s. */
+/* Wait until a status field has a value; fails the test after WAIT_MS. */
 void await_status(const char *name, const char *key, const char *value);
 
-/* The test server at test_dir/listen. ask() fails the test after 5 s; try_ask() returns false. */
+/* The test server at test_dir/listen. ask() fails the test after WAIT_MS; try_ask() returns false. */
 int connect_server(void);
 struct answer ask(int fd);
 /* The number that answers a request of one letter, of the server there. */

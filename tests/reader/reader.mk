@@ -16,9 +16,14 @@ $(O)/tests/reader/%_dump: tests/reader/%_dump.c $(LIB)
 	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_INC) -MF $@.d -MT $@ -o $@ $< $(LIB) \
 		$(KHO_LDFLAGS) $(KHO_LDLIBS)
 
+$(O)/tests/reader/pool_dump: tests/reader/pool_dump.c $(POOLS_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(POOLS_CC)
+
 .PHONY: check-reader
-check-reader: $(O)/tests/reader/arena_dump $(O)/tests/reader/core_dump $(O)/tests/reader/luo_dump
+check-reader: $(O)/tests/reader/arena_dump $(O)/tests/reader/core_dump $(O)/tests/reader/luo_dump $(O)/tests/reader/pool_dump
 	@tests/reader/agree.py $< $(ARENAS) $(DAMAGES)
 	@tests/reader/core_agree.py $(O)/tests/reader/core_dump $(CORE_IMAGES) $(DAMAGES)
 	@tests/reader/luo_agree.py $(O)/tests/reader/luo_dump $(LUO_IMAGES) $(DAMAGES)
-	@echo "run-tests: 3 passed, 0 failed"
+	@tests/reader/pool_agree.py $(O)/tests/reader/pool_dump $(ARENAS) $(DAMAGES)
+	@echo "run-tests: 4 passed, 0 failed"

@@ -7,6 +7,13 @@ $(TEST_SAVE): tests/save/test_progress_bar.c $(O)/tool/save/progress_bar.o $(LIB
 	$(CC) $(CFLAGS) $(KHO_CFLAGS) -Wframe-larger-than=65536 $(KHO_CORE_INC) -Itool/save -MF $@.d -MT $@ \
 		-o $@ $(filter %.c %.o,$^) $(LIB) -Wl,--wrap=kho_now_ms_ $(KHO_LDFLAGS) $(KHO_LDLIBS) -lcmocka
 
+# On a disk that the test breaks.
+SAVE_NO_SYNC := $(O)/tests/save/kho-no-sync
+$(SAVE_NO_SYNC): tests/save/no_sync.c $(TOOL_OBJS) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(KHO_CFLAGS) -MF $@.d -MT $@ -o $@ $^ -Wl,--wrap=fsync $(KHO_LDFLAGS) $(KHO_LDLIBS) \
+		$(if $(KHO_ZSTD),-lzstd)
+
 .PHONY: check-save
-check-save: $(O)/kho $(O)/cached $(TEST_SAVE)
-	@tests/run.sh $@ $(TEST_SAVE) "tests/save/test_save.py $(O)/kho $(O)/cached"
+check-save: $(O)/kho $(O)/cached $(TEST_SAVE) $(SAVE_NO_SYNC)
+	@tests/run.sh $@ $(TEST_SAVE) "tests/save/test_save.py $(O)/kho $(O)/cached $(SAVE_NO_SYNC)"

@@ -5,7 +5,8 @@
 # load as of one instant; what is damaged, cut off or made up is refused with the reason; and a kho save that is
 # killed leaves a server that goes on.
 #
-# usage: test_save.py KHO CACHED; KHO_SEED=N repeats
+# usage: test_save.py KHO CACHED KHO-ON-A-BAD-DISK; KHO_SEED=N repeats
+import errno
 import json
 import os
 import random
@@ -22,7 +23,7 @@ import time
 
 import save_file
 
-kho, cached = (os.path.abspath(p) for p in sys.argv[1:])
+kho, cached, no_sync = (os.path.abspath(p) for p in sys.argv[1:])
 seed = int(os.environ.get("KHO_SEED") or random.randrange(1 << 32))
 rng = random.Random(seed)
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -141,6 +142,28 @@ def check_round_trip():
         fail("compression does not compress")
     if oct(os.stat("plain").st_mode & 0o777) != "0o600":
         fail("others can read what is saved")
+
+
+# The name of a file lasts when its directory does.
+def check_sync():
+    a = Server("synced")
+    a.set("k", "v")
+    os.mkdir("dir")
+    for error, status in ((errno.EIO, 1), (errno.EINVAL, 0)):
+        for file in ("here", "dir/there", os.path.abspath("dir/full")):
+            os.environ["KHO_TEST_NO_SYNC"] = str(error)
+            done = subprocess.run([no_sync, "save", "--force", "synced", file], capture_output=True, text=True)
+            del os.environ["KHO_TEST_NO_SYNC"]
+            said = f"directory {os.path.dirname(file) or '.'} cannot be synced: Input/output error"
+            if done.returncode != status or (said in done.stderr) != (status == 1):
+                fail(f"{file}: {done.returncode}, {done.stderr}")
+            run("load", file)
+    long = run("save", "synced", "d/" * 2100 + "f", status=1)
+    if "too long" not in long:
+        fail(f"a long name: {long!r}")
+    a.stop()
+    if [f for f in os.listdir("dir") if f not in ("there", "full")]:
+        fail(f"left behind: {os.listdir('dir')}")
 
 
 def check_reader():
@@ -400,6 +423,7 @@ with tempfile.TemporaryDirectory() as d:
     Server.__init__ = tracked
     try:
         check_round_trip()
+        check_sync()
         check_golden()
         check_hostile(*check_reader())
         check_under_load()

@@ -19,6 +19,7 @@
 
 #include "arena.h"
 #include "find.h"
+#include "formats.h"
 #include "json_out.h"
 #include "model.h"
 #include "tool.h"
@@ -58,10 +59,7 @@ static const char *const verdicts[] = {
 
 static const struct kho_abi_format *find(const struct party *p, const char *name)
 {
-	for (unsigned int i = 0; i < p->nr; i++)
-		if (!strcmp(p->list[i].name, name))
-			return &p->list[i];
-	return NULL;
+	return kho_format_find_(p->list, p->nr, name);
 }
 
 static void put(struct party *p, const struct kho_abi_format *format)
@@ -265,19 +263,6 @@ static int take_party(struct party *p, const char *what)
 
 /* ---- part by part ---- */
 
-static bool reads(const struct kho_abi_format *reader, __u32 version)
-{
-	return reader && version >= reader->reads_min && version <= reader->reads_max;
-}
-
-/* Is there a version that one can write and the other reads? */
-static bool common(const struct kho_abi_format *writer, const struct kho_abi_format *reader)
-{
-	__u32 min = writer->writes_min ?: writer->writes;
-
-	return reader && min <= reader->reads_max && reader->reads_min <= writer->writes;
-}
-
 /* The part of that name in a compatibility string. */
 static bool part_of(const char *string, const char *name, struct khoc_compat_part *part)
 {
@@ -300,20 +285,20 @@ static enum verdict judge(const struct party *old, const struct party *new,
 		version = part.version;
 	if (!version || (w->flags & KHO_ABI_FORMAT_PART && *old->has && !there))
 		return UNUSED;
-	if (reads(r, version))
+	if (kho_format_reads_(r, version))
 		return TAKEN;
 	if (w->flags & KHO_ABI_FORMAT_OPTIONAL || (there && part.optional))
 		return OPTIONAL;
 	if (w->flags & KHO_ABI_FORMAT_PART && !there)
 		return IF_USED;
-	return !new->kernel && !there &&common(w, r) ? MIGRATED : REFUSED;
+	return !new->kernel && !there &&kho_format_common_(w, r) ? MIGRATED : REFUSED;
 }
 
 /* Until it is healthy the new one must not write what the old one, which may have to go on, cannot read. */
 static bool no_way_back(const struct party *new, const struct kho_abi_format *w,
 			const struct kho_abi_format *r)
 {
-	return !new->kernel &&w && w->writes && !w->flags && !common(w, r);
+	return !new->kernel &&w && w->writes && !w->flags && !kho_format_common_(w, r);
 }
 
 struct comparison {
@@ -443,7 +428,7 @@ int cmd_check(int argc, char **argv)
 		quiet = quiet || opt == 'q';
 		if (opt == 'h' || opt == '?') {
 			fputs(check_help, opt == 'h' ? stdout : stderr);
-			return opt == 'h' ? 0 : 2;
+			return opt == 'h' ? output_done(0, 2) : 2;
 		}
 	}
 	if (argc - optind != 2) {

@@ -248,6 +248,9 @@ static void take_flbs(struct model *m, __u32 owner)
 	if (m->luo.flbs_pa)
 		claim(m, owner, m->luo.flbs_pa, page_size(m), true);
 	while ((err = khoc_luo_flb_next(&walk, &flb, &report)) != -ENOENT) {
+		/* In an arena the counts are taken anew by whoever attaches. */
+		if (!err && m->source->kind != SOURCE_ARENA)
+			err = khoc_luo_flb_needed(&flb, &report);
 		if (err)
 			faults_add(&m->faults, &report, "live update: FLB %llu",
 				   (unsigned long long)flb.index);

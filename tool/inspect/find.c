@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #include "find.h"
 #include "load.h"
 #include "message.h"
+#include "proc.h"
 #include "source.h"
 #include "tool.h"
 
@@ -60,12 +62,30 @@ static pid_t pid_of_name(const char *name, const char *key)
 
 pid_t find_pid(const char *what)
 {
-	return is_number(what) ? (pid_t)strtoul(what, NULL, 10) : pid_of_name(what, "\npid ");
+	unsigned long pid = is_number(what) ? strtoul(what, NULL, 10) : 0;
+
+	/* One that no process can have is none, and not another one. */
+	if (is_number(what))
+		return pid > INT_MAX ? 0 : (pid_t)pid;
+	return pid_of_name(what, "\npid ");
 }
 
 pid_t find_supervisor(const char *name)
 {
 	return pid_of_name(name, "\nsupervisor ");
+}
+
+char task_state(pid_t pid, pid_t task)
+{
+	char path[64], text[512];
+	const char *state;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)task);
+	if (kho_proc_text_(AT_FDCWD, path, text, sizeof(text)) <= 0)
+		return '\0';
+	/* "PID (NAME) STATE ...", and a name may have brackets. */
+	state = strrchr(text, ')');
+	return state && state[1] ? state[2] : '\0';
 }
 
 /* Does it begin as an arena does? */

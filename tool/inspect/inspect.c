@@ -222,7 +222,7 @@ int cmd_inspect(int argc, char **argv)
 	struct model m;
 
 	if (r)
-		return r == 1 ? 0 : 2;
+		return r == 1 ? output_done(0, 2) : 2;
 	if (open_model(&s, &m, argv[optind], &o))
 		return 2;
 	if (o.json)
@@ -246,7 +246,7 @@ int cmd_verify(int argc, char **argv)
 	struct model m;
 
 	if (r)
-		return r == 1 ? 0 : 2;
+		return r == 1 ? output_done(0, 2) : 2;
 	for (int i = 0;; i++) {
 		if (open_model(&s, &m, argv[optind], &o))
 			return 2;
@@ -295,7 +295,7 @@ static int write_svg(const struct model *m, const char *path)
 	view_svg(out, m);
 	if (out == stdout)
 		return output_done(0, 2);
-	if (fclose(out)) {
+	if (ferror(out) | fclose(out)) {
 		complain("%s: cannot be written: %m", path);
 		return 2;
 	}
@@ -310,7 +310,7 @@ int cmd_map(int argc, char **argv)
 	struct model m;
 
 	if (r)
-		return r == 1 ? 0 : 2;
+		return r == 1 ? output_done(0, 2) : 2;
 	if (open_model(&s, &m, argv[optind], &o))
 		return 2;
 	if (o.svg) {
@@ -333,7 +333,7 @@ int cmd_diff(int argc, char **argv)
 	struct model x, y;
 
 	if (r)
-		return r == 1 ? 0 : 2;
+		return r == 1 ? output_done(0, 2) : 2;
 	if (open_model(&a, &x, argv[optind], &o))
 		return 2;
 	if (!open_model(&b, &y, argv[optind + 1], &o)) {

@@ -12,6 +12,7 @@
 #include <kho/core/arena.h>
 #include <kho/core/compat.h>
 
+#include "formats.h"
 #include "model.h"
 #include "tool.h"
 
@@ -367,6 +368,9 @@ static int find_root(struct model *m, const char *fdt)
 
 	if (s->kind == SOURCE_DUMP)
 		return roots_find(m) ?: roots_choose(m, fdt);
+	if (fdt)
+		complain("%s: --fdt is not used: an arena says itself where its root FDT is",
+			 s->name);
 	/* khoc_arena_check() has accepted the word. */
 	if (khoc_cword_get(s->header.root_fdt, offsetof(struct kho_abi_arena_header, root_fdt),
 			   &at))
@@ -390,10 +394,8 @@ static void make_root(struct model *m)
 /* The parts that a handover says it is made of: are they those that are decoded here? */
 static void check_parts(struct model *m)
 {
-#define FORMAT(name, min, max, writes, flags) {name, min, max, false},
 	static const struct khoc_compat_reads reads[] = {
-		{"kho", 4, 4, true},
-		KHO_ABI_LIBRARY_FORMATS(FORMAT)
+		KHO_READS_
 		/* of kernels alone */
 		{"luo", 5, 5, false},
 		{"memblock", 1, 1, false},
@@ -401,7 +403,6 @@ static void check_parts(struct model *m)
 		{"sparsefd", 1, 1, false},
 		{"types", 1, 1, false},
 	};
-#undef FORMAT
 	const char *parts = m->have_root ? khoc_root_composite(m->root) : NULL;
 	struct khoc_compat_why why;
 	struct khoc_report report;

@@ -96,6 +96,10 @@ static int load_to_file(int in, const char *file, const char *to)
 		return -errno;
 	}
 	r = lseek(in, 0, SEEK_SET) ? -errno : save_read(in, file, out, NULL);
+	if (!r && (fsync(out) && errno != EINVAL)) {
+		r = -errno;
+		complain("%s: %s", to, strerror(errno));
+	}
 	close(out);
 	if (r)
 		unlink(to);
@@ -134,7 +138,7 @@ int cmd_load(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			fputs(help, stdout);
-			return 0;
+			return output_done(0, 2);
 		}
 		if (opt != OPT_ARENA)
 			return 2;

@@ -67,8 +67,8 @@ struct stopped {
 /* All threads of @pid: do they stand still, or are gone? Return: 1, 0, -errno. */
 static int all_stopped(pid_t pid)
 {
-	char path[300], text[512];
 	struct dirent *d;
+	char path[64];
 	int stopped = 1;
 	DIR *tasks;
 
@@ -77,16 +77,11 @@ static int all_stopped(pid_t pid)
 	if (!tasks)
 		return -errno;
 	while (stopped && (d = readdir(tasks))) {
-		const char *state;
+		if (d->d_name[0] != '.') {
+			char state = task_state(pid, atoi(d->d_name));
 
-		if (d->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", (int)pid, d->d_name);
-		if (kho_proc_text_(AT_FDCWD, path, text, sizeof(text)) <= 0)
-			continue;
-		/* "PID (NAME) STATE ...", and a name may have brackets. */
-		state = strrchr(text, ')');
-		stopped = state && state[1] && strchr("TtZX", state[2]);
+			stopped = !state || strchr("TtZX", state);
+		}
 	}
 	closedir(tasks);
 	return stopped;
@@ -242,29 +237,66 @@ static int save_to(int out, const struct request *req, int arena, pid_t pid)
 	return r;
 }
 
-/* The name of the file is that of a whole one, or of none. */
-static int save_beside(const struct request *req, int arena, pid_t pid)
+/* A name is written with its directory: without that a loss of power may take it back. */
+static int sync_directory(const char *file)
 {
-	char temp[4096];
-	int out, r;
+	const char *slash = strrchr(file, '/');
+	char *dir = slash ? strndup(file, slash == file ? 1 : (size_t)(slash - file)) : strdup(".");
+	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int r = fd < 0 || fsync(fd) ? -errno : 0;
 
-	if (snprintf(temp, sizeof(temp), "%s.XXXXXX", req->file) >= (int)sizeof(temp))
-		return -ENAMETOOLONG;
-	out = mkostemp(temp, O_CLOEXEC);
-	if (out < 0) {
-		complain("%s: %s", temp, strerror(errno));
-		return -errno;
-	}
-	r = save_to(out, req, arena, pid);
-	if (!r && (fsync(out) || (req->force ? rename(temp, req->file) : link(temp, req->file)))) {
+	if (fd >= 0)
+		close(fd);
+	/* A file system that cannot do it has nothing to do. */
+	if (r == -EINVAL)
+		r = 0;
+	if (r)
+		complain("%s: written, but its directory %s cannot be synced: %s: the file may be "
+			 "gone after a loss of power",
+			 file, dir ?: "", strerror(-r));
+	free(dir);
+	return r;
+}
+
+/* @temp, which is whole, gets the name that is asked for. */
+static int give_name(const struct request *req, int out, const char *temp)
+{
+	int r = 0;
+
+	if (fsync(out) || (req->force ? rename(temp, req->file) : link(temp, req->file))) {
 		r = -errno;
 		complain("%s: %s%s", req->file, strerror(errno),
 			 r == -EEXIST ? ": --force replaces it" : "");
 	}
-	close(out);
-	if (r || !req->force)
-		unlink(temp);
 	return r;
+}
+
+/* The name of the file is that of a whole one, or of none. */
+static int save_beside(const struct request *req, int arena, pid_t pid)
+{
+	bool named = false;
+	char temp[4096];
+	int out, r;
+
+	if (snprintf(temp, sizeof(temp), "%s.XXXXXX", req->file) >= (int)sizeof(temp)) {
+		complain("the file's name is too long");
+		return -ENAMETOOLONG;
+	}
+	out = mkostemp(temp, O_CLOEXEC);
+	if (out < 0) {
+		r = -errno;
+		complain("%s: no file can be made beside it: %s", req->file, strerror(-r));
+		return r;
+	}
+	r = save_to(out, req, arena, pid);
+	if (!r) {
+		r = give_name(req, out, temp);
+		named = !r;
+	}
+	close(out);
+	if (!named || !req->force)
+		unlink(temp);
+	return named ? sync_directory(req->file) : r;
 }
 
 static int save(const struct request *req)
@@ -331,7 +363,7 @@ int cmd_save(int argc, char **argv)
 			return 2;
 	if (show_help) {
 		fputs(help, stdout);
-		return 0;
+		return output_done(0, 2);
 	}
 	if (argc - optind != 2) {
 		complain("save: a PID or NAME, and a FILE, are expected");

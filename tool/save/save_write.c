@@ -188,6 +188,8 @@ int save_write(int out, const char *name, int arena, bool compress)
 	w.squeezed = malloc(KHO_ABI_SAVE_CHUNK_MAX);
 	progress_begin(&w.bar, "saving", (__u64)st.st_blocks * 512);
 	r = w.buf && w.squeezed ? put_all(&w, &head) : -ENOMEM;
+	if (!w.buf || !w.squeezed)
+		complain("no memory to save with");
 	progress_end(&w.bar);
 	free(w.buf);
 	free(w.squeezed);

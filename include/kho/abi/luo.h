@@ -24,6 +24,7 @@
 #define KHO_ABI_LUO_HANDLER_LEN 48
 #define KHO_ABI_LUO_FLB_NAME_LEN 48
 #define KHO_ABI_LUO_FLB_PAGES 1
+#define KHO_ABI_LUO_FLB_COUNT_MAX 0x7fffffffULL
 
 /**
  * struct kho_abi_luo - blob of the subtree "LUO"
@@ -97,7 +98,7 @@ KHO_ABI_OFFSET(struct kho_abi_luo_flb_header, count, 8);
  * struct kho_abi_luo_flb - file-lifecycle-bound data
  * @name: of the kind; unique
  * @data: its owner's
- * @count: files that need it
+ * @count: files that need it: 1 to KHO_ABI_LUO_FLB_COUNT_MAX; one that nobody needs is not written
  */
 struct kho_abi_luo_flb {
 	char name[KHO_ABI_LUO_FLB_NAME_LEN];

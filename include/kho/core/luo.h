@@ -197,4 +197,13 @@ int khoc_luo_flbs(struct khoc_luo_flbs *walk, const struct khoc_luo *luo,
 int khoc_luo_flb_next(struct khoc_luo_flbs *walk, struct khoc_luo_flb *flb,
 		      struct khoc_report *report);
 
+/**
+ * khoc_luo_flb_needed() - is its count one that Linux writes?
+ * Linux takes a reference away for each file, and warns if there are not as many. A host that counts anew does not
+ * ask.
+ *
+ * Return: 0; -KHO_E_RANGE.
+ */
+int khoc_luo_flb_needed(const struct khoc_luo_flb *flb, struct khoc_report *report);
+
 #endif

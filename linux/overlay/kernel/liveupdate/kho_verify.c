@@ -267,8 +267,11 @@ static noinline int verify_flbs(struct kho_verify *v, const struct khoc_luo *luo
 	int err;
 
 	err = khoc_luo_flbs(&walk, luo, &v->tree, &v->report);
-	while (!err)
+	while (!err) {
 		err = khoc_luo_flb_next(&walk, &flb, &v->report);
+		if (!err)
+			err = khoc_luo_flb_needed(&flb, &v->report);
+	}
 	return err == -ENOENT ? 0 : err;
 }
 
