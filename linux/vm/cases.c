@@ -85,7 +85,7 @@ static int region(const char *path, uint64_t *start, uint64_t *size)
 }
 
 /* reserve_mem=2M:4096:kept: the words of the region are their own addresses, turned over. */
-static int case_reserve_mem(const struct stage *stage)
+int case_reserve_mem(const struct stage *stage)
 {
 	uint64_t start, size, was, was_size, at, *word = (uint64_t *)page;
 	size_t i;
@@ -691,6 +691,7 @@ static const struct {
 	{"sparse", case_sparse},
 	{"speed", case_module},
 	{"types", case_ours},
+	{"vmcore", case_vmcore},
 };
 
 int run_case(const char *name, const struct stage *stage)
@@ -703,5 +704,5 @@ int run_case(const char *name, const struct stage *stage)
 			return cases[i].run(stage);
 	/* A program: with stages, as the kernel's LUO tests have them, if a kexec is between. */
 	snprintf(number, sizeof(number), "%d", stage->hop + 1);
-	return run_program(name, stage->hop || !stage->last ? number : NULL);
+	return run_program(name, stage->hop || !stage->last ? "--stage" : NULL, number, NULL);
 }

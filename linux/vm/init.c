@@ -29,6 +29,8 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include <linux/kexec.h>
+
 #include "init.h"
 
 static char cmdline[4096];
@@ -115,16 +117,21 @@ static int mount_all(void)
 	return 0;
 }
 
-int run_program(const char *program, const char *stage)
+int run_program(const char *program, ...)
 {
-	char path[128];
-	int status;
+	char path[128], *argv[8] = {(char *)program};
+	va_list args;
+	int status, i;
 	pid_t pid;
 
+	va_start(args, program);
+	for (i = 1; i < 7 && (argv[i] = va_arg(args, char *)); i++)
+		;
+	va_end(args);
 	snprintf(path, sizeof(path), "/bin/%s", program);
 	pid = fork();
 	if (pid == 0) {
-		execl(path, program, stage ? "--stage" : NULL, stage, NULL);
+		execv(path, argv);
 		printf("%s: %s\n", path, strerror(errno));
 		_exit(127);
 	}
@@ -138,28 +145,38 @@ int run_program(const char *program, const char *stage)
 static struct {
 	char name[64];
 	int hop;
-	bool loaded;
+	bool loaded, on_crash;
 } next;
 
-int load_next(void)
+static int load(unsigned long flags, const char *words)
 {
-	char path[128], line[sizeof(cmdline) + 80];
+	char path[128], line[sizeof(cmdline) + 160];
 	int kernel, initrd;
 
-	if (next.loaded)
-		return 0;
 	snprintf(path, sizeof(path), "/kernel/%s", next.name);
 	kernel = open(path, O_RDONLY);
 	initrd = open("/sys/firmware/initrd", O_RDONLY);
 	if (kernel < 0 || initrd < 0)
 		return failed("%s: %s", kernel < 0 ? path : "retained initrd", strerror(errno));
 	next_cmdline(line, sizeof(line), next.hop);
-	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(line) + 1, line, 0UL))
+	strncat(line, words, sizeof(line) - strlen(line) - 1);
+	if (syscall(SYS_kexec_file_load, kernel, initrd, strlen(line) + 1, line, flags))
 		return failed("kexec_file_load: %s", strerror(errno));
 	close(kernel);
 	close(initrd);
 	next.loaded = true;
 	return 0;
+}
+
+int load_next(void)
+{
+	return next.loaded ? 0 : load(0, "");
+}
+
+int load_crash(const char *words)
+{
+	next.on_crash = true;
+	return load(KEXEC_FILE_ON_CRASH, words);
 }
 
 /*
@@ -177,8 +194,11 @@ static int next_kernel(void)
 {
 	if (load_next() < 0)
 		return -1;
-	printf("VM: kexec to %s\n", next.name);
+	printf("VM: %s to %s\n", next.on_crash ? "crash" : "kexec", next.name);
 	drain();
+	/* The end of the first program is a panic, before any file of it is closed. */
+	if (next.on_crash)
+		_exit(1);
 	reboot(RB_KEXEC);
 	return failed("reboot: %s", strerror(errno));
 }

@@ -23,11 +23,17 @@ ssize_t read_file(const char *path, void *buffer, size_t size);
 /* The value of "@name" ("vm.x=") on the kernel's command line, or an empty string. */
 void parameter(const char *name, char *value, size_t size);
 
-/* Run /bin/@program, with "--stage @stage" if that is not NULL. Return: 0, or -1 after failed(). */
-int run_program(const char *program, const char *stage);
+/* Run /bin/@program with the arguments that follow, up to a NULL. Return: 0, or -1 after failed(). */
+int run_program(const char *program, ...) __attribute__((sentinel));
 
 /* Load the kernel that comes after this one, so that nothing is left but to jump. Return: 0, or -1 after failed(). */
 int load_next(void);
+
+/*
+ * Load it as the one that is started if this one crashes; @words are added to its command line. The jump to the next
+ * kernel is a crash then. Return: 0, or -1 after failed().
+ */
+int load_crash(const char *words);
 
 /* In demo.c. The machine's own address, 127.0.0.1, is there from then on. Return: 0, or -1 after failed(). */
 int case_demo(const struct stage *stage);
@@ -36,10 +42,17 @@ int loopback_up(void);
 /* In blackout.c. */
 int case_blackout(const struct stage *stage);
 
+/* In crash.c. */
+int case_vmcore(const struct stage *stage);
+
 /* In sparse.c. */
 int case_sparse(const struct stage *stage);
 
-/* In cases.c: the session that boot @hop makes; boot @hop finds that of the one before, or it does. */
+/*
+ * In cases.c: the region of reserve_mem=; the session that boot @hop makes; boot @hop finds that of the one before, or it
+ * does.
+ */
+int case_reserve_mem(const struct stage *stage);
 int make_session(int luo, int hop);
 int open_session(int luo, int hop);
 int check_session(int luo, int hop);
