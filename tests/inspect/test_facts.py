@@ -205,8 +205,12 @@ def newest_root_is_live():
     image.preserve(newer)
     at = image.data.index(struct.pack("<Q", metadata), other)
     image.put(at, newer)
-    found = kho_json("inspect", "--json", save("newer", image.dump()), want=1)
+    path = save("newer", image.dump())
+    found = kho_json("inspect", "--json", path, want=1)
     must(found["root"]["address"] == hex(other) and found["metadata"]["count"] == 42, found["root"])
+    must(f"{hex(image.root)}: 3 subtrees, older by its count" in kho("inspect", path, want=1)[0], "older")
+    said = kho("inspect", "--fdt", hex(image.root), path, want=1)[0]
+    must(f"{hex(other)}: 3 subtrees, newer by its count" in said, said)
 
 
 def root_can_be_named():

@@ -125,6 +125,18 @@ static void say_source(FILE *out, const struct model *m)
 	fputc('\n', out);
 }
 
+/* Beside the one that is shown, which --fdt may have named. */
+static const char *age_of(const struct model *m, const struct candidate *c)
+{
+	if (!c->marks_itself)
+		return "not preserved in its own tree";
+	if (!c->counted || !m->have_metadata)
+		return "without a count of handovers in both";
+	return c->count < m->metadata.count   ? "older by its count of handovers"
+	       : c->count > m->metadata.count ? "newer by its count of handovers"
+					      : "of the same count of handovers";
+}
+
 static void say_candidates(FILE *out, const struct model *m)
 {
 	char why[512];
@@ -139,9 +151,7 @@ static void say_candidates(FILE *out, const struct model *m)
 			fprintf(out, "damaged: %s\n",
 				kho_report_text_(&c->report, why, sizeof(why)));
 		else
-			fprintf(out, "%u subtrees, %s\n", c->nr_subtrees,
-				c->marks_itself ? "older by its count of handovers"
-						: "not preserved in its own tree");
+			fprintf(out, "%u subtrees, %s\n", c->nr_subtrees, age_of(m, c));
 	}
 }
 
