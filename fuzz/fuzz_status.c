@@ -34,7 +34,7 @@ int parse_ms(const char *what, const char *text, unsigned int *ms)
 	return -EINVAL;
 }
 
-int parse_name(const char *text, char *name)
+int parse_name(const char *text, char *name, bool complains)
 {
 	strcpy(name, "name");
 	return 0;

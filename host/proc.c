@@ -171,6 +171,19 @@ int kho_proc_self_(struct kho_proc_id *id)
 	return 0;
 }
 
+char kho_proc_state_(pid_t pid, pid_t task)
+{
+	char path[64], text[512];
+	const char *state;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)task);
+	if (kho_proc_text_(AT_FDCWD, path, text, sizeof(text)) <= 0)
+		return '\0';
+	/* "PID (NAME) STATE ...", and a name may have brackets. */
+	state = strrchr(text, ')');
+	return state && state[1] ? state[2] : '\0';
+}
+
 /* Layout of getdents64(2), which libc's readdir() would need an allocation for. */
 struct dirent_raw {
 	__u64 ino;

@@ -40,6 +40,8 @@ int kho_proc_self_(struct kho_proc_id *id);
 int kho_proc_field_(pid_t pid, int nr, __u64 *value);
 /* Start time of @pid (field 22). Return: 0, -ESRCH (no such process), -errno. */
 int kho_proc_start_time_(pid_t pid, __u64 *start_time);
+/* The letter of /proc's stat for a thread: 'T' or 't' when it stands still. '\0': it is gone, or hidden. */
+char kho_proc_state_(pid_t pid, pid_t task);
 /* Is there a process @pid that /proc does not show to us (hidepid)? A signal that may not be sent finds it. */
 bool kho_proc_hidden_(pid_t pid);
 /**

@@ -23,7 +23,6 @@
 #include <kho/core/report.h>
 #include <kho/host.h>
 
-#include "find.h"
 #include "proc.h"
 #include "supervisor.h"
 
@@ -320,7 +319,7 @@ static bool has_read_all(const struct server *who)
 
 static bool stands_still(pid_t pid)
 {
-	char state = task_state(pid, pid);
+	char state = kho_proc_state_(pid, pid);
 
 	return state == 'T' || state == 't';
 }

@@ -75,19 +75,6 @@ pid_t find_supervisor(const char *name)
 	return pid_of_name(name, "\nsupervisor ");
 }
 
-char task_state(pid_t pid, pid_t task)
-{
-	char path[64], text[512];
-	const char *state;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)task);
-	if (kho_proc_text_(AT_FDCWD, path, text, sizeof(text)) <= 0)
-		return '\0';
-	/* "PID (NAME) STATE ...", and a name may have brackets. */
-	state = strrchr(text, ')');
-	return state && state[1] ? state[2] : '\0';
-}
-
 /* Does it begin as an arena does? */
 static bool is_arena(int fd)
 {

@@ -9,8 +9,6 @@
 pid_t find_pid(const char *what);
 /* The kho run of a name. Return: its pid, or 0. */
 pid_t find_supervisor(const char *name);
-/* The letter of /proc's stat for a thread: 'T' or 't' when it stands still. 0: it is gone, or hidden. */
-char task_state(pid_t pid, pid_t task);
 /*
  * The arena that process @pid, which the user calls @what, has open. Return: an fd for reading; negative, having
  * complained.

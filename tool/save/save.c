@@ -78,7 +78,7 @@ static int all_stopped(pid_t pid)
 		return -errno;
 	while (stopped && (d = readdir(tasks))) {
 		if (d->d_name[0] != '.') {
-			char state = task_state(pid, atoi(d->d_name));
+			char state = kho_proc_state_(pid, atoi(d->d_name));
 
 			stopped = !state || strchr("TtZX", state);
 		}
