@@ -13,6 +13,7 @@
 #include "page.h"
 #include "pools.h"
 #include "preserve.h"
+#include "say_arena.h"
 
 #define MAX_SIZE (2 << 20)
 #define BLOCKS_MAX 8
@@ -118,23 +119,6 @@ static void say_pool(struct said *said, const char *name)
 		EXPECT_EQ(link_at(link_at(at)->next)->prev, at);
 		EXPECT(words[1] || head->top == (uintptr_t)words);
 	}
-}
-
-static void say_compatible(struct said *said)
-{
-	const char *list;
-	kho_pa_t pa;
-	int len;
-
-	EXPECT_EQ(khoc_cword_get(kho_arena_.words->root_fdt,
-				 offsetof(struct kho_abi_arena_header, root_fdt), &pa),
-		  0);
-	list = fdt_getprop(kho_phys_to_virt(pa), 0, "compatible", &len);
-	EXPECT(list && len > 0 && !list[len - 1]);
-	say(said, "compatible");
-	for (const char *at = list; at < list + len; at += strlen(at) + 1)
-		say(said, " %s", at);
-	say(said, "\n");
 }
 
 static void check_image(void)

@@ -13,6 +13,7 @@
 #include "heap.h"
 #include "page.h"
 #include "preserve.h"
+#include "say_arena.h"
 #include "vmalloc.h"
 
 #define MAX_SIZE (4 << 20)
@@ -122,25 +123,6 @@ static void say_area(struct said *said, unsigned int n)
 	say(said, "area %u %u\n", n, desc->total_pages);
 	for (unsigned int i = 0; i < desc->total_pages; i++)
 		say(said, "page %llu\n", (ull) * (__u64 *)(area + i * KHO_PAGE_SIZE));
-}
-
-static void say_compatible(struct said *said)
-{
-	const void *fdt;
-	const char *list;
-	kho_pa_t pa;
-	int len;
-
-	EXPECT_EQ(khoc_cword_get(kho_arena_.words->root_fdt,
-				 offsetof(struct kho_abi_arena_header, root_fdt), &pa),
-		  0);
-	fdt = kho_phys_to_virt(pa);
-	list = fdt_getprop(fdt, 0, "compatible", &len);
-	EXPECT(list && len > 0 && !list[len - 1]);
-	say(said, "compatible");
-	for (const char *at = list; at < list + len; at += strlen(at) + 1)
-		say(said, " %s", at);
-	say(said, "\n");
 }
 
 static void check_image(void)

@@ -8,17 +8,13 @@
 import contextlib
 import io
 import os
-import random
-import subprocess
 import struct
 import sys
-import tempfile
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import arena_reader  # noqa: E402  (beside this file)
+from comparing import Comparison, run  # noqa: E402
 
-BATCH = 50
 STRUCTURES = "array ", "log ", "area ", "slab ", "large ", "kmem_cache "
 
 
@@ -92,35 +88,23 @@ def damage(data, places, rng):
     return bytes(data)
 
 
-class Comparison:
+class Readings(Comparison):
     def __init__(self, dump, directory):
-        self.dump, self.directory = dump, directory
-        self.pending, self.accepted, self.refused, self.failures = [], 0, 0, []
+        super().__init__(dump, directory)
+        self.accepted, self.refused, self.failures = 0, 0, []
         self.structures, self.refused_structures = 0, 0
 
-    def add(self, what, data):
-        path = os.path.join(self.directory, f"{len(self.pending)}.arena")
-        with open(path, "wb") as f:
-            f.write(data)
-        self.pending.append((what, path, second_reading(data)))
-        if len(self.pending) == BATCH:
-            self.flush()
+    def second_reading(self, data):
+        return second_reading(data)
 
-    def flush(self):
-        if not self.pending:
-            return
-        done = subprocess.run([self.dump, "read", *(path for _, path, _ in self.pending)],
-                              capture_output=True, encoding="latin1", check=True)
-        why = dict(line.split(": ", 1) for line in done.stderr.splitlines())
-        for (what, path, second), first in zip(self.pending, done.stdout.split("end\n")):
-            self.refused += first == "refused\n"
-            self.accepted += first != "refused\n"
-            lines = [line for line in first.splitlines() if line.startswith(STRUCTURES)]
-            self.structures += len(lines)
-            self.refused_structures += sum(line.endswith("refused") for line in lines)
-            if first != second:
-                self.failures.append((f"{what} ({why.get(path, 'accepted')})", first, second))
-        self.pending = []
+    def compare(self, what, first, second, why):
+        self.refused += first == "refused\n"
+        self.accepted += first != "refused\n"
+        lines = [line for line in first.splitlines() if line.startswith(STRUCTURES)]
+        self.structures += len(lines)
+        self.refused_structures += sum(line.endswith("refused") for line in lines)
+        if first != second:
+            self.failures.append((f"{what} ({why})", first, second))
 
 
 def show(failure):
@@ -133,22 +117,7 @@ def show(failure):
 
 
 def main():
-    dump = sys.argv[1]
-    arenas, damages = (int(x) for x in (sys.argv[2:] + ["12", "40"])[:2])
-    seed = int(os.environ.get("KHO_SEED", time.time_ns() % 10**9))
-    print(f"KHO_SEED={seed}")
-    with tempfile.TemporaryDirectory() as directory:
-        comparison = Comparison(dump, directory)
-        for number in range(seed, seed + arenas):
-            path = os.path.join(directory, "made")
-            subprocess.run([dump, "make", str(number), path], check=True)
-            with open(path, "rb") as f:
-                data = f.read()
-            comparison.add(f"arena {number}", data)
-            rng, places = random.Random(number), targets(data)
-            for i in range(damages):
-                comparison.add(f"arena {number}, damage {i}", damage(data, places, rng))
-        comparison.flush()
+    comparison = run(Readings, targets, damage, *sys.argv[1:])
     for failure in comparison.failures[:10]:
         show(failure)
     print(f"{comparison.accepted} arenas accepted, {comparison.refused} refused; in the former "

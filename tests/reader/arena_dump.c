@@ -20,10 +20,10 @@
 #include <kho/slab.h>
 
 #include "arena.h"
+#include "dump_main.h"
 #include "heap.h"
 #include "preserve.h"
 #include "vmalloc.h"
-#include "random.h"
 
 #define MIB (1ULL << 20)
 #define NR_SLOTS 64
@@ -648,15 +648,5 @@ static void read_one(const char *path)
 
 int main(int argc, char **argv)
 {
-	if (argc == 4 && !strcmp(argv[1], "make")) {
-		seed = strtoull(argv[2], NULL, 0);
-		return make(argv[3]);
-	}
-	if (argc < 3 || strcmp(argv[1], "read")) {
-		fprintf(stderr, "usage: arena_dump make SEED FILE | read FILE...\n");
-		return 2;
-	}
-	for (int i = 2; i < argc; i++)
-		read_one(argv[i]);
-	return 0;
+	return dump_main(argc, argv, make, read_one);
 }

@@ -8,18 +8,13 @@
 # usage: pool_agree.py POOL_DUMP [ARENAS [DAMAGES]]; KHO_SEED repeats a run
 import collections
 import os
-import random
-import subprocess
 import sys
-import tempfile
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from arena_reader import Arena  # noqa: E402  (beside this file)
+from comparing import Comparison, run  # noqa: E402
 from kho_bytes import Refused  # noqa: E402
 from pool_reader import Pool, pool_told  # noqa: E402
-
-BATCH = 50
 
 
 def pools_of(arena):
@@ -54,7 +49,8 @@ def places(data):
     return words, states
 
 
-def damage(data, words, states, rng):
+def damage(data, targets, rng):
+    words, states = targets
     data = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         at, kind = rng.choice(words), rng.randrange(6)
@@ -72,51 +68,26 @@ def damage(data, words, states, rng):
     return bytes(data)
 
 
-class Comparison:
+class Readings(Comparison):
     def __init__(self, dump, directory):
-        self.dump, self.directory = dump, directory
-        self.pending, self.failures, self.outcomes = [], 0, collections.Counter()
+        super().__init__(dump, directory)
+        self.failures, self.outcomes = 0, collections.Counter()
 
-    def add(self, what, data):
-        path = os.path.join(self.directory, f"{len(self.pending)}.arena")
-        with open(path, "wb") as f:
-            f.write(data)
-        self.pending.append((what, path, second_reading(data)))
-        if len(self.pending) == BATCH:
-            self.flush()
+    def second_reading(self, data):
+        return second_reading(data)
 
-    def flush(self):
-        paths = [path for _, path, _ in self.pending]
-        out = subprocess.run([self.dump, "read", *paths], capture_output=True, text=True, check=True).stdout \
-            if paths else ""
-        for (what, _, second), first in zip(self.pending, out.split("end\n")):
-            for ours, theirs in zip(first.splitlines() + [None], second + [None]):
-                if ours != theirs:
-                    self.failures += 1
-                    print(f"{what}: library {ours!r}, second reader {theirs!r}", file=sys.stderr)
-                elif ours:
-                    words = ours.split()
-                    self.outcomes[words[4] if len(words) > 4 else words[2]] += 1
-        self.pending = []
+    def compare(self, what, first, second, why):
+        for ours, theirs in zip(first.splitlines() + [None], second + [None]):
+            if ours != theirs:
+                self.failures += 1
+                print(f"{what}: library {ours!r}, second reader {theirs!r}", file=sys.stderr)
+            elif ours:
+                words = ours.split()
+                self.outcomes[words[4] if len(words) > 4 else words[2]] += 1
 
 
 def main():
-    dump = sys.argv[1]
-    arenas, damages = (int(x) for x in (sys.argv[2:] + ["8", "40"])[:2])
-    seed = int(os.environ.get("KHO_SEED", time.time_ns() % 10**9))
-    print(f"KHO_SEED={seed}")
-    with tempfile.TemporaryDirectory() as directory:
-        comparison = Comparison(dump, directory)
-        for number in range(seed, seed + arenas):
-            path = os.path.join(directory, "made")
-            subprocess.run([dump, "make", str(number), path], check=True)
-            with open(path, "rb") as f:
-                data = f.read()
-            comparison.add(f"arena {number}", data)
-            rng, where = random.Random(number), places(data)
-            for i in range(damages):
-                comparison.add(f"arena {number}, damage {i}", damage(data, *where, rng))
-        comparison.flush()
+    comparison = run(Readings, places, damage, *sys.argv[1:])
     said = comparison.outcomes
     print(f"pools: {said['freed']} whole, {said['stays']} with a damaged block, {said['refused']} refused; "
           f"{comparison.failures} disagreements")

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "dump_main.h"
 #include "page.h"
 #include "pools.h"
 #include "preserve.h"
-#include "random.h"
 
 #define MAX_SIZE (3ULL << 20)
 #define NR_POOLS 4
@@ -179,15 +179,5 @@ static void read_one(const char *path)
 
 int main(int argc, char **argv)
 {
-	if (argc == 4 && !strcmp(argv[1], "make")) {
-		seed = strtoull(argv[2], NULL, 0);
-		return make(argv[3]);
-	}
-	if (argc < 3 || strcmp(argv[1], "read")) {
-		fprintf(stderr, "usage: pool_dump make SEED FILE | read FILE...\n");
-		return 2;
-	}
-	for (int i = 2; i < argc; i++)
-		read_one(argv[i]);
-	return 0;
+	return dump_main(argc, argv, make, read_one);
 }

@@ -344,6 +344,14 @@ static void put_structures(struct json *j, const struct model *m)
 	json_close(j, '}');
 }
 
+static void put_where(struct json *j, const struct fault *f)
+{
+	json_text(j, "of", f->what);
+	json_text(j, "structure", khoc_structure_text(f->report.structure));
+	json_text(j, "field", f->report.field);
+	json_hex(j, "address", f->report.addr);
+}
+
 static void put_faults(struct json *j, const struct model *m)
 {
 	json_open(j, "faults", '[');
@@ -351,10 +359,7 @@ static void put_faults(struct json *j, const struct model *m)
 		const struct fault *f = &m->faults.list[i];
 
 		json_open(j, NULL, '{');
-		json_text(j, "of", f->what);
-		json_text(j, "structure", khoc_structure_text(f->report.structure));
-		json_text(j, "field", f->report.field);
-		json_hex(j, "address", f->report.addr);
+		put_where(j, f);
 		if (f->report.level >= 0)
 			json_u64(j, "level", (__u64)f->report.level);
 		json_u64(j, "fault", (__u64)f->report.fault);
@@ -371,10 +376,7 @@ static void put_faults(struct json *j, const struct model *m)
 		const struct fault *f = &m->gaps.list[i];
 
 		json_open_flat(j, NULL, '{');
-		json_text(j, "of", f->what);
-		json_text(j, "structure", khoc_structure_text(f->report.structure));
-		json_text(j, "field", f->report.field);
-		json_hex(j, "address", f->report.addr);
+		put_where(j, f);
 		json_hex(j, "missing", f->report.value);
 		json_close(j, '}');
 	}
