@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "init.h"
 
@@ -25,21 +23,6 @@ static int mount_shm(void)
 	mkdir("/dev/shm", 01777);
 	if (mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=90%"))
 		return failed("mount /dev/shm");
-	return 0;
-}
-
-static int run_bench(const char *size, const char *n, const char *subjects)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		execl("/bin/blackout-bench", "blackout-bench", "--bin", "/bin", "--sizes", size,
-		      "--n", n, "--subjects", subjects, "--json", RESULT, NULL);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
-		return failed("blackout-bench: status %#x", pid < 0 ? -1 : status);
 	return 0;
 }
 
@@ -73,7 +56,9 @@ int case_blackout(const struct stage *stage)
 		return failed("vm.do=%s", words);
 	setenv("HOME", "/tmp", 1);
 	setenv("TMPDIR", "/tmp", 1);
-	if (loopback_up() < 0 || mount_shm() < 0 || run_bench(size, n, subjects) < 0)
+	if (loopback_up() < 0 || mount_shm() < 0 ||
+	    run_program("blackout-bench", "--bin", "/bin", "--sizes", size, "--n", n, "--subjects",
+			subjects, "--json", RESULT, NULL) < 0)
 		return -1;
 	return show_rows();
 }

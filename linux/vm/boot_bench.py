@@ -22,7 +22,6 @@ tick, 55 million instructions away.
 
 "instructions" is up to the return of memblock_free_all(), "instructions_to_init" up to the first
 program: work that was moved to later is in it, and so is all else that a boot does."""
-import json
 import os
 import re
 import sys
@@ -57,17 +56,6 @@ class Rows:
             yield {"case": case, "subject": subject, "metric": metric, "unit": unit, "n": count,
                    "min": values[0], "median": values[(count - 1) // 2],
                    "p99": values[(count - 1) * 99 // 100], "max": values[-1]}
-
-    def write(self, path):
-        rows = list(self.summary())
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "w", encoding="ascii") as file:
-            json.dump({"rows": rows}, file, indent=1)
-            file.write("\n")
-        print(f"{'case':<24} {'subject':<10} {'metric':<22} {'unit':<13} {'n':>2} {'median':>16}")
-        for row in rows:
-            print(f"{row['case']:<24} {row['subject']:<10} {row['metric']:<22} {row['unit']:<13} "
-                  f"{row['n']:>2} {row['median']:>16.2f}")
 
 
 def launch(case, chain, what, processors, counted):
@@ -158,7 +146,7 @@ def main(path, *names):
                     rows.add(case, subject, "instructions_per_page", "instructions", taken / blocks)
                 rows.add(case, subject, "instructions", "instructions", taken)
                 rows.add(case, subject, "instructions_to_init", "instructions", to_init)
-    rows.write(path)
+    guest.write_rows(path, list(rows.summary()))
 
 
 try:

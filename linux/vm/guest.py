@@ -233,6 +233,19 @@ class Kernel:
         return self.symbols[symbol]
 
 
+def write_rows(path, rows):
+    """The rows of a benchmark, as JSON to a file, and as a table to stdout."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w", encoding="ascii") as file:
+        json.dump({"rows": rows}, file, indent=1)
+        file.write("\n")
+    print(f"{'case':<24} {'subject':<16} {'metric':<22} {'unit':<13} {'n':>3} {'median':>16} {'p99':>16}")
+    for row in rows:
+        if "median" in row:
+            print(f"{row['case']:<24} {row['subject']:<16} {row['metric']:<22} {row['unit']:<13} "
+                  f"{row['n']:>3} {row['median']:>16.2f} {row['p99']:>16.2f}")
+
+
 def cache():
     home = os.environ.get("HOME", "/tmp")
     return os.environ.get("KHO_CACHE") or os.path.join(

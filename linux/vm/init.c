@@ -33,6 +33,8 @@
 
 #include "init.h"
 
+#define MAX_ARGS 14
+
 static char cmdline[4096];
 
 int failed(const char *format, ...)
@@ -119,13 +121,13 @@ static int mount_all(void)
 
 int run_program(const char *program, ...)
 {
-	char path[128], *argv[8] = {(char *)program};
+	char path[128], *argv[MAX_ARGS + 2] = {(char *)program};
 	va_list args;
 	int status, i;
 	pid_t pid;
 
 	va_start(args, program);
-	for (i = 1; i < 7 && (argv[i] = va_arg(args, char *)); i++)
+	for (i = 1; i <= MAX_ARGS && (argv[i] = va_arg(args, char *)); i++)
 		;
 	va_end(args);
 	snprintf(path, sizeof(path), "/bin/%s", program);

@@ -23,7 +23,7 @@ ssize_t read_file(const char *path, void *buffer, size_t size);
 /* The value of "@name" ("vm.x=") on the kernel's command line, or an empty string. */
 void parameter(const char *name, char *value, size_t size);
 
-/* Run /bin/@program with the arguments that follow, up to a NULL. Return: 0, or -1 after failed(). */
+/* Run /bin/@program with the arguments that follow, up to 14 and a NULL. Return: 0, or -1 after failed(). */
 int run_program(const char *program, ...) __attribute__((sentinel));
 
 /* Load the kernel that comes after this one, so that nothing is left but to jump. Return: 0, or -1 after failed(). */
