@@ -430,18 +430,44 @@ static int await_answer(int fd, unsigned int timeout_ms, const char *done)
 	return res->error ? 1 : 0;
 }
 
-/* Is all that is there the one name of a server? Return: -1; the exit status, having said what. */
-static int only_target(int argc, char **argv, const char *help)
+/*
+ * What stands behind the name of a command: @options, which set their flags ('h' asks for @help), and at most
+ * one name of a server. Return: -1; the exit status, having said what.
+ */
+static int read_words(int argc, char **argv, const struct option *options, const char *help,
+		      const char **target)
 {
-	if (argc == 2 && !strcmp(argv[1], "--help")) {
-		fputs(help, stdout);
-		return output_done(0, 2);
+	int opt;
+
+	optind = 1;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 'h') {
+			fputs(help, stdout);
+			return output_done(0, 2);
+		}
+		if (opt)
+			return 2;
 	}
-	if (argc == 2 && argv[1][0] != '-')
+	*target = argv[optind];
+	if (argc - optind <= 1)
 		return -1;
+	complain("%s: %s: one PID or NAME is expected", argv[0], argv[optind + 1]);
+	return 2;
+}
+
+/* The same, with a name for certain. */
+static int read_target(int argc, char **argv, const struct option *options, const char *help,
+		       const char **target)
+{
+	int status = read_words(argc, argv, options, help, target);
+
+	if (status >= 0 || *target)
+		return status;
 	complain("%s: one PID or NAME is expected: kho status lists them", argv[0]);
 	return 2;
 }
+
+static const struct option help_alone[] = {{"help", no_argument, NULL, 'h'}, {0}};
 
 static const char preserve_help[] =
 	"usage: kho preserve [--cancel] PID|NAME\n"
@@ -452,21 +478,19 @@ static const char preserve_help[] =
 
 int cmd_preserve(int argc, char **argv)
 {
-	bool cancel = argc > 1 && !strcmp(argv[1], "--cancel");
-	struct kho_abi_msg_preserve head = {.flags = cancel ? KHO_PRESERVE_CANCEL : 0};
+	int cancel = 0;
+	const struct option options[] = {
+		{"cancel", no_argument, &cancel, 1}, {"help", no_argument, NULL, 'h'}, {0}};
+	struct kho_abi_msg_preserve head = {0};
 	struct kho_msg_out out = {
 		.type = KHO_MSG_CTL_PRESERVE, .head = &head, .head_len = sizeof(head)};
-	int fd, status;
+	const char *target;
+	int fd, status = read_target(argc, argv, options, preserve_help, &target);
 
-	if (cancel) {
-		argv[1] = argv[0];
-		argv++;
-		argc--;
-	}
-	status = only_target(argc, argv, preserve_help);
 	if (status >= 0)
 		return status;
-	fd = ask(argv[1], &out);
+	head.flags = cancel ? KHO_PRESERVE_CANCEL : 0;
+	fd = ask(target, &out);
 	return fd < 0 ? 1 : await_answer(fd, LONG_MS, "preserved");
 }
 
@@ -478,11 +502,12 @@ static const char stop_help[] =
 int cmd_stop(int argc, char **argv)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_CTL_STOP};
-	int fd, status = only_target(argc, argv, stop_help);
+	const char *target;
+	int fd, status = read_target(argc, argv, help_alone, stop_help, &target);
 
 	if (status >= 0)
 		return status;
-	fd = ask(argv[1], &out);
+	fd = ask(target, &out);
 	return fd < 0 ? 1 : await_reply(fd, false);
 }
 
@@ -496,11 +521,12 @@ static const char clear_help[] =
 int cmd_clear(int argc, char **argv)
 {
 	struct kho_msg_out out = {.type = KHO_MSG_CTL_CLEAR};
-	int fd, status = only_target(argc, argv, clear_help);
+	const char *target;
+	int fd, status = read_target(argc, argv, help_alone, clear_help, &target);
 
 	if (status >= 0)
 		return status;
-	fd = ask(argv[1], &out);
+	fd = ask(target, &out);
 	return fd < 0 ? 1 : await_answer(fd, STATUS_MS, "cleared");
 }
 
@@ -621,25 +647,19 @@ static void tell_dead(const char *name)
 
 int cmd_status(int argc, char **argv)
 {
+	int json = 0, prometheus = 0;
+	const struct option options[] = {{"json", no_argument, &json, 1},
+					 {"prometheus", no_argument, &prometheus, 1},
+					 {"help", no_argument, NULL, 'h'},
+					 {0}};
 	struct view v = {0};
-	const char *target = NULL;
+	const char *target;
+	int status = read_words(argc, argv, options, status_help, &target);
 
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--help")) {
-			fputs(status_help, stdout);
-			return output_done(0, 2);
-		} else if (!strcmp(argv[i], "--json")) {
-			v.json = true;
-		} else if (!strcmp(argv[i], "--prometheus")) {
-			v.prometheus = true;
-		} else if (argv[i][0] == '-' || target) {
-			complain("status: [--json] or [--prometheus], and at most one PID or NAME "
-				 "are expected");
-			return 2;
-		} else {
-			target = argv[i];
-		}
-	}
+	if (status >= 0)
+		return status;
+	v.json = json;
+	v.prometheus = prometheus;
 	if (target)
 		return output_done(status_one(&v, target), 1);
 	v.list = true;

@@ -48,6 +48,18 @@ def nothing_there():
         must(not out and err.startswith("kho: "), command, out, err)
 
 
+def options_end_at_two_dashes():
+    """What follows is a name, whatever it looks like; before them options may stand anywhere."""
+    for command in COMMANDS:
+        want = 2 if command in INSPECTORS else 1
+        plain = kho(command, *WANTS[command], want=want, env=NO_SERVERS)
+        must(kho(command, "--", *WANTS[command], want=want, env=NO_SERVERS) == plain, command)
+    for command, option in ("preserve", "--cancel"), ("status", "--json"):
+        for args in (option, "--", "-x"), ("--", "-x"), (option, "nobody"), ("nobody", option):
+            _, err = kho(command, *args, want=1, env=NO_SERVERS)
+            must(err.startswith(f"kho: no kho run of the name {'-x' if '-x' in args else 'nobody'}:"), command, args, err)
+
+
 def sources():
     save("sound", dumps.sound(12).dump())
     save("ours", dumps.ours()[0].dump())
@@ -111,4 +123,5 @@ def fdt_of_an_arena():
     must("--fdt is not used" in said, said)
 
 
-run_tests([helps, fdt_of_an_arena, wrong_usage, nothing_there, json_is_json, exit_statuses, full_disk])
+run_tests([helps, fdt_of_an_arena, wrong_usage, nothing_there, options_end_at_two_dashes, json_is_json, exit_statuses,
+           full_disk])
