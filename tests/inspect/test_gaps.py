@@ -72,6 +72,28 @@ def a_gap_in_the_tree():
         must("outside its limits" not in text, text)
 
 
+def with_an_older_root():
+    """Of a kernel before, whole, with a tree of its own. Return: the image, and the pages on the way to the live root."""
+    image = dumps.sound()
+    name, pa, size = next(subtree for subtree in image.subtrees() if subtree[0] == "kexec-metadata")
+    count, = struct.unpack_from("<I", image.data, pa + size - 4)
+    metadata, root, live = image.preserved(), image.free(), image.tree
+    image.write(metadata, image.data[pa:pa + size])
+    image.data[metadata + size - 4:metadata + size] = struct.pack("<I", count - 1)
+    image.tree = image.free()
+    image.preserve(root)
+    image.write(root, dumps.root_fdt(image.tree, [(name, metadata, size)]))
+    image.tree = live
+    return image, [live] + [image.word(word) for word in list(image.way(image.root, make=False))[:-1]]
+
+
+def the_newest_root_is_taken_whatever_its_tree_lacks():
+    image, tree = with_an_older_root()
+    for pages in [], *([pa] for pa in tree):
+        found = kho_json("inspect", "--json", gapped(image, *pages), want=3 if pages else 0)
+        must(found["root"]["address"] == hex(image.root), found["root"], [hex(pa) for pa in pages])
+
+
 def faults_beside_a_gap_stay_faults():
     image = dumps.sound()
     session = image.data.index(b"vm-1".ljust(64, b"\0"))
@@ -146,6 +168,7 @@ def other_formats_are_named():
             must(not out and all(word in why for word in want) and never not in why, why)
 
 
-run_tests([nothing_left_out_is_nothing_told, any_page_may_be_left_out, a_gap_in_the_tree, faults_beside_a_gap_stay_faults,
+run_tests([nothing_left_out_is_nothing_told, any_page_may_be_left_out, a_gap_in_the_tree,
+           the_newest_root_is_taken_whatever_its_tree_lacks, faults_beside_a_gap_stay_faults,
            a_page_that_no_machine_has_is_a_fault, bytes_that_are_not_there_are_counted,
            contents_are_compared_where_both_have_them, other_formats_are_named])

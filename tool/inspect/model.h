@@ -43,6 +43,7 @@ struct candidate {
 	bool sound;
 	bool tree_sound;
 	bool marks_itself; /* it is preserved in its own tree */
+	bool gaps; /* the tree is not in the dump, or not all */
 	unsigned int nr_subtrees;
 	bool counted; /* @count was there */
 	__u32 count; /* of its kexec-metadata */

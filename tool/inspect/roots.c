@@ -35,6 +35,7 @@ static void look_closer(struct model *m, const void *page, struct candidate *c)
 	struct khoc_metadata metadata;
 	struct khoc_block block;
 	struct khoc_radix tree;
+	size_t nr_gaps;
 	int pos = 0;
 
 	c->sound = true;
@@ -47,16 +48,23 @@ static void look_closer(struct model *m, const void *page, struct candidate *c)
 			c->count = metadata.count;
 		}
 	}
-	if (khoc_radix_attach(&tree, &m->source->mem, c->shift, khoc_root_tree(page)))
-		return;
-	c->marks_itself = khoc_radix_lookup(&tree, c->pa, &block);
-	c->tree_sound = !tree_validate(&tree, 0, NULL);
+	nr_gaps = m->source->nr_gaps;
+	if (!khoc_radix_attach(&tree, &m->source->mem, c->shift, khoc_root_tree(page))) {
+		c->marks_itself = khoc_radix_lookup(&tree, c->pa, &block);
+		c->tree_sound = !tree_validate(&tree, 0, NULL);
+	}
+	c->gaps = m->source->nr_gaps != nr_gaps;
 }
 
-/* How much speaks for it? Of page sizes between which nothing decides the smaller is taken. */
+/*
+ * How much speaks for it? Of page sizes between which nothing decides the smaller is taken. What was left out
+ * of a dump does not speak against it: the tree of a kernel before, which nobody needs, may be there whole.
+ */
 static int rank(const struct candidate *c)
 {
-	return !c->shift ? 0 : !c->sound ? 1 : 2 + c->tree_sound + 2 * c->marks_itself;
+	if (!c->shift || !c->sound)
+		return c->shift != 0;
+	return c->gaps ? 5 : 2 + c->tree_sound + 2 * c->marks_itself;
 }
 
 static void look_at(struct model *m, kho_pa_t pa)
