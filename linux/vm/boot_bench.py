@@ -60,7 +60,7 @@ class Rows:
 
 def launch(case, chain, what, processors, counted):
     """QEMU's command line, and the console's file."""
-    words, console = guest.command(case, chain, "nokaslr", f"vm.do={what}", KHO_ACCEL="tcg",
+    words, console = guest.command(case, chain, "nokaslr", f"vm.do={what}", KHO_ACCEL="tcg", KHO_CPU="max",
                                    KHO_QEMU=f"-m {MEMORY} -smp {processors}")
     if counted:
         words[words.index("tcg,thread=multi")] = "tcg,thread=single"

@@ -8,6 +8,7 @@
  *	vm.chain=A,B,C	the kernels /kernel/A, /kernel/B, ... in the order in which they are booted, and
  *			again from the first
  *	vm.jumps=N	how many kexecs there are
+ *	vm.last=BYTES	of the initramfs are all that the last boot needs: the kernels are behind them
  *	vm.only=N:WORD	boot N has that word on its command line, too
  *	vm.hop=N	which boot this is, from 0; what follows is for this boot alone
  *	retain_initrd	so that the initramfs can be given to the next kernel
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -150,6 +152,35 @@ static struct {
 	bool loaded, on_crash;
 } next;
 
+/* The first @size bytes of the file @from, as a file of their own. */
+static int beginning(int from, size_t size)
+{
+	static char buffer[1 << 16];
+	ssize_t n = 1;
+	int to;
+
+	to = memfd_create("initrd", 0);
+	for (; to >= 0 && size > 0 && n > 0; size -= n) {
+		n = read(from, buffer, size < sizeof(buffer) ? size : sizeof(buffer));
+		if (n > 0 && write(to, buffer, n) != n)
+			n = -1;
+	}
+	close(from);
+	return n > 0 ? to : -1;
+}
+
+/* The next boot's initramfs. */
+static int open_initrd(void)
+{
+	char jumps[16], last[16];
+	int whole;
+
+	whole = open("/sys/firmware/initrd", O_RDONLY);
+	parameter("vm.jumps=", jumps, sizeof(jumps));
+	parameter("vm.last=", last, sizeof(last));
+	return whole < 0 || next.hop < atoi(jumps) ? whole : beginning(whole, atol(last));
+}
+
 static int load(unsigned long flags, const char *words)
 {
 	char path[128], line[sizeof(cmdline) + 160];
@@ -157,7 +188,7 @@ static int load(unsigned long flags, const char *words)
 
 	snprintf(path, sizeof(path), "/kernel/%s", next.name);
 	kernel = open(path, O_RDONLY);
-	initrd = open("/sys/firmware/initrd", O_RDONLY);
+	initrd = open_initrd();
 	if (kernel < 0 || initrd < 0)
 		return failed("%s: %s", kernel < 0 ? path : "retained initrd", strerror(errno));
 	next_cmdline(line, sizeof(line), next.hop);
