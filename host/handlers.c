@@ -19,7 +19,8 @@
 #define HANDLERS_FORMATS_MAX 24 /* of the 64 that HELLO has room for */
 
 static struct handler *handlers; /* the last one registered first */
-static struct kind *kinds;
+static struct kind *kinds; /* those that files in sessions are of */
+static struct kho_htable kinds_by_text;
 static pthread_once_t builtin_once = PTHREAD_ONCE_INIT;
 
 /* What the predecessor reads, if there is one. */
@@ -242,34 +243,55 @@ struct handler *kho_handler_for_(const char *compatible)
 
 /* ---- kinds ---- */
 
+/* The node is what a kind begins with. */
+static struct kind *find_kind(const char *compatible)
+{
+	__u64 key = kho_hash_text_(compatible);
+	struct kho_hnode *node = kho_hash_find_(&kinds_by_text, key);
+
+	while (node && (node->key != key || strcmp(((struct kind *)node)->compatible, compatible)))
+		node = node->next;
+	return (struct kind *)node;
+}
+
+static struct kind *new_kind(const char *compatible)
+{
+	struct kind *kind = calloc(1, sizeof(*kind));
+
+	if (!kind)
+		return NULL;
+	kind->hash.key = kho_hash_text_(compatible);
+	if (kho_hash_add_(&kinds_by_text, &kind->hash)) {
+		free(kind);
+		return NULL;
+	}
+	strcpy(kind->compatible, compatible);
+	kind->handler = kho_handler_for_(compatible);
+	kind->next = kinds;
+	kind->at = &kinds;
+	if (kinds)
+		kinds->at = &kind->next;
+	kinds = kind;
+	return kind;
+}
+
 struct kind *kho_kind_get_(const char *compatible)
 {
-	struct kind *kind = kinds;
+	struct kind *kind = find_kind(compatible) ?: new_kind(compatible);
 
-	while (kind && strcmp(kind->compatible, compatible))
-		kind = kind->next;
-	if (!kind) {
-		kind = calloc(1, sizeof(*kind));
-		if (!kind)
-			return NULL;
-		strcpy(kind->compatible, compatible);
-		kind->handler = kho_handler_for_(compatible);
-		kind->next = kinds;
-		kinds = kind;
-	}
-	kind->files++;
+	if (kind)
+		kind->files++;
 	return kind;
 }
 
 void kho_kind_put_(struct kind *kind)
 {
-	struct kind **at = &kinds;
-
 	if (--kind->files)
 		return;
-	while (*at != kind)
-		at = &(*at)->next;
-	*at = kind->next;
+	kho_hash_del_(&kinds_by_text, &kind->hash);
+	*kind->at = kind->next;
+	if (kind->next)
+		kind->next->at = kind->at;
 	free(kind);
 }
 

@@ -2,8 +2,29 @@
 /* A private hash table, see sessions.h. Keys are scattered by a multiplication; at most one a bucket on average. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "sessions.h"
+
+__u64 kho_hash_factor_ = 0x9e3779b97f4a7c15ULL;
+
+/* Before main(): tables that are in use cannot change it. Without randomness it stays what it is. */
+__attribute__((constructor)) static void draw_factor(void)
+{
+	__u64 drawn;
+
+	if (getrandom(&drawn, sizeof(drawn), GRND_NONBLOCK) == sizeof(drawn))
+		kho_hash_factor_ = drawn | 1;
+}
+
+__u64 kho_hash_text_(const char *text)
+{
+	__u64 key = 0xcbf29ce484222325ULL ^ kho_hash_factor_; /* FNV-1a, from somewhere else */
+
+	while (*text)
+		key = (key ^ (unsigned char)*text++) * 0x100000001b3ULL;
+	return key;
+}
 
 static struct kho_hnode **bucket(const struct kho_htable *table, __u64 key)
 {

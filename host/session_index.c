@@ -56,15 +56,6 @@ void kho_luo_change_end_(void)
 	__atomic_store_n(&kho_luo_.head->changes, kho_luo_.changes, __ATOMIC_RELEASE);
 }
 
-__u64 kho_luo_name_key_(const char *name)
-{
-	__u64 key = 0xcbf29ce484222325ULL; /* FNV-1a */
-
-	while (*name)
-		key = (key ^ (unsigned char)*name++) * 0x100000001b3ULL;
-	return key;
-}
-
 /* ---- the index ------------------------------------------------------------- */
 
 static struct luo_session *session_of(struct kho_hnode *node)
@@ -74,7 +65,7 @@ static struct luo_session *session_of(struct kho_hnode *node)
 
 struct luo_session *kho_luo_find_session_(const char *name)
 {
-	__u64 key = kho_luo_name_key_(name);
+	__u64 key = kho_hash_text_(name);
 	struct kho_hnode *node = kho_hash_find_(&kho_luo_.names, key);
 
 	while (node && (node->key != key || strcmp(session_of(node)->name, name)))
@@ -106,7 +97,7 @@ struct luo_session *kho_luo_new_session_(const char *name)
 	if (!session)
 		return NULL;
 	strcpy(session->name, name);
-	session->name_hash.key = kho_luo_name_key_(name);
+	session->name_hash.key = kho_hash_text_(name);
 	if (kho_hash_add_(&kho_luo_.names, &session->name_hash)) {
 		free(session);
 		return NULL;

@@ -228,7 +228,7 @@ static int copy_session(struct copy *copy, const struct khoc_luo_session *from)
 	*session = (struct seen_session){.pa = from->pa,
 					 .files_pa = from->files_pa,
 					 .first_file = copy->nr_files,
-					 .name.key = kho_luo_name_key_(from->name)};
+					 .name.key = kho_hash_text_(from->name)};
 	memcpy(session->text, from->name, sizeof(session->text));
 	rc = copy_files(copy, from);
 	session->nr_files = copy->nr_files - session->first_file;

@@ -37,11 +37,17 @@ struct kho_htable {
 	__u64 nr;
 };
 
+/* Odd, and another one in each process: who chose the keys, a hostile predecessor, does not choose their places. */
+extern __u64 kho_hash_factor_;
+
 /* Which of @mask + 1 places, a power of two from 2 on: the top bits of a product depend on all of the key's. */
 static inline __u64 kho_hash_place_(__u64 key, __u64 mask)
 {
-	return (key * 0x9e3779b97f4a7c15ULL) >> __builtin_clzll(mask);
+	return (key * kho_hash_factor_) >> __builtin_clzll(mask);
 }
+
+/* The key of a text; several may have the same. */
+__u64 kho_hash_text_(const char *text);
 
 /* Return: 0, -ENOMEM. */
 int kho_hash_add_(struct kho_htable *table, struct kho_hnode *node);
@@ -117,7 +123,8 @@ void kho_rec_spare_forget_(void);
 
 /* Files of one compatibility string. @handler: the one that reads it, NULL if there is none. */
 struct kind {
-	struct kind *next;
+	struct kho_hnode hash;
+	struct kind *next, **at;
 	unsigned int files;
 	struct handler *handler;
 	char compatible[KHO_ABI_LUO_HANDLER_LEN + 1];
@@ -235,7 +242,6 @@ void kho_luo_lock_(void);
 /* The same in a call of the API, if the arena may be read. Return: 0; negative: it is not locked. */
 int kho_luo_enter_(void);
 void kho_luo_unlock_(void);
-__u64 kho_luo_name_key_(const char *name);
 /* All of it; handles stay, of sessions that are finished. */
 void kho_luo_forget_(void);
 /* Everything that is changed lies between the two. */
