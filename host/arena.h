@@ -141,6 +141,8 @@ int kho_arena_set_metadata_(const char *release, unsigned int count);
 
 /* Pre-fault what the tree says is there, skipping holes; idle priority; stops when *@stop. */
 void kho_arena_prefault_(const volatile bool *stop);
+/* Of a program that is about to exit: the page tables, in pieces. */
+void kho_arena_unfault_(void);
 
 /* Touch the data and zeros of the program and its libraries, up to 1 MiB of each. */
 void kho_own_prefault_(void);

@@ -392,6 +392,7 @@ static void retire(struct kho_handover *h)
 		config->retired(config->ctx);
 	/* Taking down page tables is 50 ms a GiB: not at the expense of who serves now. */
 	kho_proc_stand_back_();
+	kho_arena_unfault_();
 	_exit(0);
 }
 

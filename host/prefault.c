@@ -74,6 +74,22 @@ void kho_arena_prefault_(const volatile bool *stop)
 	}
 }
 
+/*
+ * The reverse, before an exit: that frees all page tables at once, and the kernel gives them back behind the next
+ * grace period, in one go, when nobody else has the processor (3 ms for 12 GiB). A thread that still runs may touch
+ * the arena as before.
+ */
+#define UNFAULT_PIECE (32ULL << 20)
+
+void kho_arena_unfault_(void)
+{
+	__u64 size = kho_file_size_();
+
+	for (__u64 at = 0; at < size; at += UNFAULT_PIECE)
+		madvise(kho_arena_.base + at, size - at < UNFAULT_PIECE ? size - at : UNFAULT_PIECE,
+			MADV_DONTNEED);
+}
+
 /* ---- the program's own ---- */
 
 /* A program with gigabytes of zeros for data pays for what it touches, as ever. */

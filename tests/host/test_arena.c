@@ -396,6 +396,48 @@ static void a_limit_of_the_file_is_no_death(void **state)
 	arena_drop();
 }
 
+/* Pages of the arena in this process's page tables. */
+static unsigned int mapped_pages(void)
+{
+	uint64_t from = (uintptr_t)kho_arena_.base / KHO_PAGE_SIZE, words[512];
+	uint64_t nr = kho_file_size_() / KHO_PAGE_SIZE;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	unsigned int there = 0;
+
+	assert_true(fd >= 0);
+	for (uint64_t i = 0; i < nr; i++) {
+		if (i % 512 == 0)
+			assert_true(pread(fd, words, sizeof(words), (off_t)(8 * (from + i))) > 0);
+		there += words[i % 512] >> 63;
+	}
+	close(fd);
+	return there;
+}
+
+/* Before an exit: no page table entry is left, nothing of the contents is lost. */
+static void unfaulting_keeps_what_is_there(void **state)
+{
+	unsigned char *object[40];
+	struct stat before, after;
+
+	arena_new(256 * MIB);
+	for (unsigned int i = 0; i < 40; i++) {
+		object[i] = kho_malloc(MIB);
+		assert_non_null(object[i]);
+		memset(object[i], (int)i + 1, MIB);
+	}
+	assert_true(mapped_pages() >= 40 * MIB / KHO_PAGE_SIZE);
+	assert_int_equal(fstat(kho_arena_.fd, &before), 0);
+	kho_arena_unfault_();
+	assert_int_equal(mapped_pages(), 0);
+	for (unsigned int i = 0; i < 40; i++)
+		for (unsigned int at = 0; at < MIB; at += 512)
+			assert_int_equal(object[i][at], i + 1);
+	assert_int_equal(fstat(kho_arena_.fd, &after), 0);
+	assert_int_equal(after.st_blocks, before.st_blocks);
+	arena_drop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +454,7 @@ int main(void)
 		cmocka_unit_test(the_file_grows_while_intents_are_checked),
 		cmocka_unit_test(words_survive),
 		cmocka_unit_test(a_limit_of_the_file_is_no_death),
+		cmocka_unit_test(unfaulting_keeps_what_is_there),
 	};
 
 	return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
