@@ -5,7 +5,7 @@ nanosecond (QEMU's -icount), so that nothing else on this machine is in the figu
 as JSON, and prints them.
 
   SIZES="16MiB 1GiB"    of the state
-  N=N                   upgrades of each size; else 200, 100, 50, 20, 10 from 16MiB to 12GiB, and 50 of others
+  N=N                   upgrades of each size; else 200, 100, 50, 20, 6 from 16MiB to 12GiB, and 50 of others
   SUBJECTS=a,b          as blackout-bench has them
   KERNELS=theirs        the guest's
 
@@ -20,7 +20,7 @@ import sys
 import guest
 
 GIB = 1 << 30
-COUNTS = {"16MiB": 200, "256MiB": 100, "1GiB": 50, "4GiB": 20, "12GiB": 10}
+COUNTS = {"16MiB": 200, "256MiB": 100, "1GiB": 50, "4GiB": 20, "12GiB": 6}
 UNITS = {"M": GIB >> 10, "G": GIB}
 SUBJECTS = "libkho,noise-floor,libkho-realtime,noise-realtime"
 

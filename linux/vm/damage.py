@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
 """damage.py CHAIN [NAME...]: real jumps with damaged handovers, one for each line of
-linux/vm/damages, or for the named ones. CHAIN is of three kernels: the first hands over, the second
-is given the damaged handover, the third what the second hands over.
+linux/vm/damages, or for the named ones; random-SEED-NUMBER: one that was drawn before. CHAIN is of three kernels:
+the first hands over, the second is given the damaged handover, the third what the second hands over.
 
   --all         those that are marked as long, too
   --random N    N damages drawn instead, by the seed KHO_SEED (else 1): anything may be accepted
@@ -30,6 +30,7 @@ OUT = os.path.join(HERE, "../../build/vm")
 SECONDS = int(os.environ.get("KHO_DAMAGE_SECONDS", "60"))
 PANIC = "kho_on_fault=panic"
 CLASSES = "refuse", "consumer", "accept", "warns", "any"
+DRAWN = re.compile(r"random-(\d+)-(\d+)")
 STOPS = {"load": "kexec_calculate_store_digests", "jump": "machine_kexec"}
 SPLAT = re.compile(r"BUG[: ]|WARNING|Oops|Call Trace|Kernel panic|general protection|rcu: .*stall"
                    r"|Unable to handle|EXT_RESET")
@@ -238,10 +239,8 @@ def judge_panic(damage, places, log):
     return refused_wrong(damage, places, log)
 
 
-def draw(images):
+def draw(images, seed):
     """Damages of anything, to anything, without end."""
-    seed = int(os.environ.get("KHO_SEED", "1"), 0)
-    print(f"# KHO_SEED={seed}", flush=True)
     dice = random.Random(seed)
     names = sorted(set(images["jump"].places) - {"end", "free", "setup", "scratch.area"})
     for number in itertools.count():
@@ -251,6 +250,11 @@ def draw(images):
                              f"^{hex(1 << dice.randrange(8 * width))}",
                              hex(dice.getrandbits(64)), f"@{dice.choice(names)}", "@end", "@free"))
         yield Damage(f"random-{seed}-{number} jump {dice.choice(names)}+{offset} {width} {value} any -")
+
+
+def drawn_before(images, name):
+    match = DRAWN.fullmatch(name)
+    return next(itertools.islice(draw(images, int(match.group(1))), int(match.group(2)), None))
 
 
 def prepare(chain, command, kernel):
@@ -280,7 +284,7 @@ def one(damage, image, command, console, kernel, chain, options):
         why = str(error)
     happened = seen(log, ended) if log else why
     what = damage.name
-    if "--random" in options:
+    if DRAWN.fullmatch(damage.name):
         what += f" {damage.place} {damage.width} {damage.value}"
     if more:
         what += f" {more}"
@@ -303,7 +307,8 @@ def main(arguments):
     chain, *names = words
     damages = [damage for damage in table() if damage.name in names or
                not names and (not damage.long or "--all" in options)]
-    if set(names) - {damage.name for damage in damages}:
+    drawn = [name for name in names if DRAWN.fullmatch(name)]
+    if set(names) - {damage.name for damage in damages} - set(drawn):
         raise guest.Failed(f"the table has not all of {names}")
     plain = chain.replace(">", "-")
     more = options[options.index("--with") + 1].split() if "--with" in options else []
@@ -314,9 +319,12 @@ def main(arguments):
                                      KHO_QEMU="-m 512M", KHO_TAG=str(os.getpid()))
     kernel = guest.Kernel(chain.split(">", maxsplit=1)[0])
     images = prepare(plain, command, kernel)
+    damages += [drawn_before(images, name) for name in drawn]
     left = len(damages)
     if "--random" in options:
-        damages, left = draw(images), int(options[options.index("--random") + 1])
+        seed = int(os.environ.get("KHO_SEED", "1"), 0)
+        print(f"# KHO_SEED={seed}", flush=True)
+        damages, left = draw(images, seed), int(options[options.index("--random") + 1])
     for damage in damages:
         left -= one(damage, images[damage.when], command, console, kernel, chain, options)
         if left <= 0:
