@@ -243,24 +243,13 @@ struct handler *kho_handler_for_(const char *compatible)
 
 /* ---- kinds ---- */
 
-/* The node is what a kind begins with. */
-static struct kind *find_kind(const char *compatible)
-{
-	__u64 key = kho_hash_text_(compatible);
-	struct kho_hnode *node = kho_hash_find_(&kinds_by_text, key);
-
-	while (node && (node->key != key || strcmp(((struct kind *)node)->compatible, compatible)))
-		node = node->next;
-	return (struct kind *)node;
-}
-
-static struct kind *new_kind(const char *compatible)
+static struct kind *new_kind(const char *compatible, __u64 key)
 {
 	struct kind *kind = calloc(1, sizeof(*kind));
 
 	if (!kind)
 		return NULL;
-	kind->hash.key = kho_hash_text_(compatible);
+	kind->hash.key = key;
 	if (kho_hash_add_(&kinds_by_text, &kind->hash)) {
 		free(kind);
 		return NULL;
@@ -277,8 +266,11 @@ static struct kind *new_kind(const char *compatible)
 
 struct kind *kho_kind_get_(const char *compatible)
 {
-	struct kind *kind = find_kind(compatible) ?: new_kind(compatible);
+	__u64 key = kho_hash_text_(compatible);
+	struct kind *kind = (struct kind *)kho_hash_find_text_(&kinds_by_text, key, compatible,
+							       offsetof(struct kind, compatible));
 
+	kind = kind ?: new_kind(compatible, key);
 	if (kind)
 		kind->files++;
 	return kind;

@@ -2,6 +2,7 @@
 /* A private hash table, see sessions.h. Keys are scattered by a multiplication; at most one a bucket on average. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "sessions.h"
@@ -83,6 +84,16 @@ struct kho_hnode *kho_hash_find_(const struct kho_htable *table, __u64 key)
 	struct kho_hnode *node = table->buckets ? *bucket(table, key) : NULL;
 
 	while (node && node->key != key)
+		node = node->next;
+	return node;
+}
+
+struct kho_hnode *kho_hash_find_text_(const struct kho_htable *table, __u64 key, const char *text,
+				      size_t off)
+{
+	struct kho_hnode *node = kho_hash_find_(table, key);
+
+	while (node && (node->key != key || strcmp((const char *)node + off, text)))
 		node = node->next;
 	return node;
 }

@@ -58,19 +58,10 @@ void kho_luo_change_end_(void)
 
 /* ---- the index ------------------------------------------------------------- */
 
-static struct luo_session *session_of(struct kho_hnode *node)
-{
-	return (struct luo_session *)((char *)node - offsetof(struct luo_session, name_hash));
-}
-
 struct luo_session *kho_luo_find_session_(const char *name)
 {
-	__u64 key = kho_hash_text_(name);
-	struct kho_hnode *node = kho_hash_find_(&kho_luo_.names, key);
-
-	while (node && (node->key != key || strcmp(session_of(node)->name, name)))
-		node = node->next;
-	return node ? session_of(node) : NULL;
+	return (struct luo_session *)kho_hash_find_text_(&kho_luo_.names, kho_hash_text_(name),
+							 name, offsetof(struct luo_session, name));
 }
 
 struct luo_session *kho_luo_session_nth_(unsigned int nth)

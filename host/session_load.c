@@ -307,13 +307,13 @@ static int check_unique(const struct copy *copy)
 			rc = kho_hash_add_(&numbers, node);
 	}
 	for (size_t i = 0; !rc && i < copy->nr_sessions; i++) {
-		struct kho_hnode *node = kho_hash_find_(&names, copy->sessions[i].name.key);
+		struct seen_session *session = &copy->sessions[i];
 
-		for (; node; node = node->next)
-			if (!strcmp(((struct seen_session *)node)->text, copy->sessions[i].text))
-				rc = fault(KHO_E_DUPLICATE, KHOC_S_LUO_SESSION,
-					   copy->sessions[i].pa, 0, "name");
-		rc = rc ?: kho_hash_add_(&names, &copy->sessions[i].name);
+		if (kho_hash_find_text_(&names, session->name.key, session->text,
+					offsetof(struct seen_session, text)))
+			rc = fault(KHO_E_DUPLICATE, KHOC_S_LUO_SESSION, session->pa, 0, "name");
+		else
+			rc = kho_hash_add_(&names, &session->name);
 	}
 	kho_hash_free_(&names);
 	kho_hash_free_(&numbers);

@@ -54,6 +54,9 @@ int kho_hash_add_(struct kho_htable *table, struct kho_hnode *node);
 void kho_hash_del_(struct kho_htable *table, struct kho_hnode *node);
 /* One of a key, or NULL. */
 struct kho_hnode *kho_hash_find_(const struct kho_htable *table, __u64 key);
+/* The one whose text, @off bytes behind its node, is @text; @key is that text's. */
+struct kho_hnode *kho_hash_find_text_(const struct kho_htable *table, __u64 key, const char *text,
+				      size_t off);
 /* Any one, or NULL; to take all out, from @from, which is 0 at first. */
 struct kho_hnode *kho_hash_any_(const struct kho_htable *table, __u64 *from);
 void kho_hash_free_(struct kho_htable *table);
@@ -123,7 +126,7 @@ void kho_rec_spare_forget_(void);
 
 /* Files of one compatibility string. @handler: the one that reads it, NULL if there is none. */
 struct kind {
-	struct kho_hnode hash;
+	struct kho_hnode hash; /* what it begins with */
 	struct kind *next, **at;
 	unsigned int files;
 	struct handler *handler;
@@ -160,7 +163,7 @@ struct luo_file {
  * @open: the application has the handle
  */
 struct luo_session {
-	struct kho_hnode name_hash;
+	struct kho_hnode name_hash; /* what it begins with */
 	struct luo_session *next, *prev;
 	char name[KHO_ABI_LUO_SESSION_NAME_LEN + 1];
 	struct rec_ref ref;

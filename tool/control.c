@@ -537,7 +537,8 @@ static const char status_help[] = "usage: kho status [--json|--prometheus] [PID|
 				  "Shows one server under kho run, or all of yours.\n";
 
 struct view {
-	bool json, list, prometheus;
+	int json, prometheus; /* flags of options */
+	bool list;
 	int nr;
 };
 
@@ -647,19 +648,16 @@ static void tell_dead(const char *name)
 
 int cmd_status(int argc, char **argv)
 {
-	int json = 0, prometheus = 0;
-	const struct option options[] = {{"json", no_argument, &json, 1},
-					 {"prometheus", no_argument, &prometheus, 1},
+	struct view v = {0};
+	const struct option options[] = {{"json", no_argument, &v.json, 1},
+					 {"prometheus", no_argument, &v.prometheus, 1},
 					 {"help", no_argument, NULL, 'h'},
 					 {0}};
-	struct view v = {0};
 	const char *target;
 	int status = read_words(argc, argv, options, status_help, &target);
 
 	if (status >= 0)
 		return status;
-	v.json = json;
-	v.prometheus = prometheus;
 	if (target)
 		return output_done(status_one(&v, target), 1);
 	v.list = true;

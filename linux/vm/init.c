@@ -149,7 +149,7 @@ int run_program(const char *program, ...)
 static struct {
 	char name[64];
 	int hop;
-	bool loaded, on_crash;
+	bool last, loaded, on_crash;
 } next;
 
 /* The first @size bytes of the file @from, as a file of their own. */
@@ -172,13 +172,11 @@ static int beginning(int from, size_t size)
 /* The next boot's initramfs. */
 static int open_initrd(void)
 {
-	char jumps[16], last[16];
-	int whole;
+	int whole = open("/sys/firmware/initrd", O_RDONLY);
+	char size[16];
 
-	whole = open("/sys/firmware/initrd", O_RDONLY);
-	parameter("vm.jumps=", jumps, sizeof(jumps));
-	parameter("vm.last=", last, sizeof(last));
-	return whole < 0 || next.hop < atoi(jumps) ? whole : beginning(whole, atol(last));
+	parameter("vm.last=", size, sizeof(size));
+	return whole < 0 || !next.last ? whole : beginning(whole, atol(size));
 }
 
 static int load(unsigned long flags, const char *words)
@@ -266,6 +264,7 @@ static void boot(void)
 	stage.kernel = strrchr(uts.release, '-') ? strrchr(uts.release, '-') + 1 : "";
 	stage.last = stage.hop >= atoi(jumps);
 	next.hop = stage.hop + 1;
+	next.last = next.hop >= atoi(jumps);
 	snprintf(next.name, sizeof(next.name), "%s", nth(chain, next.hop));
 	if (run_case(test, &stage) < 0)
 		return;

@@ -12,7 +12,7 @@ BATCH = 50
 
 
 class Comparison:
-    """What one who compares adds: second_reading(data), and compare(what, path, first, second, why)."""
+    """What one who compares adds: second_reading(data), and compare(what, first, second, why)."""
 
     def __init__(self, dump, directory):
         self.dump, self.directory, self.pending = dump, directory, []

@@ -62,9 +62,9 @@ static void look_closer(struct model *m, const void *page, struct candidate *c)
  */
 static int rank(const struct candidate *c)
 {
-	if (!c->shift || !c->sound)
-		return c->shift != 0;
-	return c->gaps ? 5 : 2 + c->tree_sound + 2 * c->marks_itself;
+	return !c->shift   ? 0
+	       : !c->sound ? 1
+			   : 2 + (c->gaps || c->tree_sound) + 2 * (c->gaps || c->marks_itself);
 }
 
 static void look_at(struct model *m, kho_pa_t pa)
